@@ -1,0 +1,1 @@
+"""The benchmarks: a default configuration and a loader each, one command line for all."""

@@ -1,0 +1,1 @@
+"""Handwritten digits, shown as a video in which nothing moves."""

@@ -1,0 +1,118 @@
+"""What the training loop asks of a data set, and the plainest one: tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sized
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from RecurrentFF.errors import DataError, InputError
+
+Batch = tuple[Tensor, Tensor]
+"""inputs, (batch, features) or (timesteps, batch, features), and labels, (batch,) class numbers."""
+
+
+class Dataset(Protocol):
+    """Something that can be gone through in batches, again and again."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
+        """Batches of `size` samples (the last may be smaller), in the given order of sample numbers, else as they stand."""
+
+
+class TensorDataset:
+    """Static inputs (samples, features) and their labels (samples,), on any device. A batch is an index.
+
+    Raises:
+        InputError: the shapes or types don't fit.
+    """
+
+    def __init__(self, inputs: Tensor, labels: Tensor) -> None:
+        if inputs.dim() != 2 or labels.dim() != 1 or len(inputs) != len(labels):
+            raise InputError(
+                f"inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}: expected (samples, features) and (samples,)"
+            )
+        if labels.is_floating_point():
+            raise InputError(f"labels of type {labels.dtype}: expected integer class numbers")
+        self.inputs = inputs
+        self.labels = labels.long()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, samples: slice) -> TensorDataset:
+        """A part of the data set, as views."""
+        return TensorDataset(self.inputs[samples], self.labels[samples])
+
+    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
+        """Batches of `size` samples, in the given order of sample numbers, else as they stand."""
+        if order is None:
+            yield from zip(torch.split(self.inputs, size), torch.split(self.labels, size), strict=True)
+            return
+        if len(order):  # an empty tensor would split into one empty batch
+            for index in torch.split(order.to(self.labels.device), size):
+                yield self.inputs[index], self.labels[index]
+
+
+class LoaderDataset:
+    """A torch DataLoader, or any sized iterable of (inputs, labels) batches. It sets the batch size and the order itself."""
+
+    def __init__(self, loader: Iterable[Batch]) -> None:
+        if not isinstance(loader, Sized):
+            raise InputError("the loader has no length; give a DataLoader over a data set of known size, or a list of batches")
+        self.loader = loader
+        self.samples = len(getattr(loader, "dataset", ())) or sum(len(labels) for _, labels in loader)
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
+        """The loader's batches, whatever size and order are asked for."""
+        for inputs, labels in self.loader:
+            yield torch.as_tensor(inputs), torch.as_tensor(labels)
+
+
+class Splits(NamedTuple):
+    """What a run trains on, decides by, and reports."""
+
+    train: Dataset
+    validation: Dataset | None = None
+    """Decides which epoch is best."""
+    test: Dataset | None = None
+    train_probe: Dataset | None = None
+    """A fixed part of the training set, whose accuracy is reported beside the others."""
+
+
+def split(
+    train: TensorDataset,
+    test: TensorDataset,
+    *,
+    validation_samples: int,
+    train_samples: int = 0,
+    test_samples: int = 0,
+    probe_samples: int = 0,
+) -> Splits:
+    """Cut the validation samples from the end of the training set; 0 means all samples for training and test, none as probe.
+
+    Raises:
+        DataError: there are fewer samples than asked for.
+    """
+    rest = len(train) - validation_samples
+    if rest < max(1, train_samples):
+        raise DataError(
+            f"{validation_samples} validation samples leave {max(rest, 0)} of {len(train)} for training, "
+            f"fewer than {max(1, train_samples)}; lower data_config.validation_samples or data_config.train_samples"
+        )
+    if test_samples > len(test):
+        raise DataError(f"data_config.test_samples = {test_samples}, but the test set has {len(test)}")
+    kept = train[: train_samples or rest]
+    return Splits(
+        train=kept,
+        validation=train[rest:],
+        test=test[: test_samples or len(test)],
+        train_probe=kept[:probe_samples] if probe_samples else None,
+    )

@@ -1,0 +1,83 @@
+"""MNIST from the four original files, which are part of this package: no network, no preparation.
+
+Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits", 1998; CC BY-SA 3.0, see mnist_idx/README.md.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from RecurrentFF.data.dataset import TensorDataset
+from RecurrentFF.errors import DataError
+
+DATA_SIZE = 28 * 28
+NUM_CLASSES = 10
+
+# Of all training pixels, scaled to 0..1. With them taken out, a feature has a mean square of about one.
+_MEAN, _STD = 0.1307, 0.3081
+
+_MD5 = {
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+
+
+def load(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[TensorDataset, TensorDataset]:
+    """The 60,000 training and 10,000 test digits, in their original order.
+
+    Args:
+        data_dir: an existing torchvision data folder (the one that holds MNIST/raw), used as it is; none for the package's own.
+        device: where the tensors go; none for the CPU.
+
+    Returns:
+        Training and test set; inputs (samples, 784) float32 of about unit mean square, row by row of the image.
+
+    Raises:
+        DataError: `data_dir` holds no MNIST, or files of the package are damaged.
+    """
+    if data_dir is not None:
+        return _read(data_dir, device)
+    with TemporaryDirectory(prefix="recurrentff-mnist-") as folder:
+        unpack(Path(folder))
+        return _read(Path(folder), device)
+
+
+def unpack(folder: Path) -> None:
+    """Lay the package's files out below `folder` the way torchvision does. Raises DataError if one is damaged."""
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name, md5 in _MD5.items():
+        packed = resources.files("RecurrentFF.data") / "mnist_idx" / f"{name}.gz"
+        try:
+            content = gzip.decompress(packed.read_bytes())
+        except (OSError, EOFError) as error:
+            raise DataError(f"{packed}: can't be read ({error}); reinstall RecurrentFF") from None
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
+            raise DataError(f"{packed}: not the original MNIST file (its checksum differs); reinstall RecurrentFF")
+        (raw / name).write_bytes(content)
+
+
+def _read(folder: Path, device: torch.device | None) -> tuple[TensorDataset, TensorDataset]:
+    from torchvision.datasets import MNIST  # imported late: it takes a second
+    from torchvision.transforms.v2 import functional as transforms
+
+    splits = []
+    for train in (True, False):
+        try:
+            digits = MNIST(str(folder), train=train)
+        except (RuntimeError, OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise DataError(f"{folder}: no readable torchvision MNIST in MNIST/raw ({reason}); leave out --data-dir to use "
+                            "the digits that come with this package") from None  # fmt: skip
+        images = transforms.to_dtype(digits.data.to(device).unsqueeze(1), torch.float32, scale=True)
+        inputs = transforms.normalize(images, [_MEAN], [_STD], inplace=True).flatten(1)
+        splits.append(TensorDataset(inputs, digits.targets.to(device)))
+    return splits[0], splits[1]

@@ -1,0 +1,171 @@
+"""Training on one batch: the label-free timesteps, the negative labels, then learning at every timestep with the label."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from RecurrentFF.errors import InputError
+from RecurrentFF.model.layer import RecurrentLayer
+from RecurrentFF.model.negatives import classifier_gradient, sample_wrong_labels
+from RecurrentFF.model.network import Network
+from RecurrentFF.model.objectives import make_objective
+from RecurrentFF.model.optimisers import classifier_optimiser, layer_optimiser
+from RecurrentFF.model.state import State
+
+
+class BatchMetrics(NamedTuple):
+    """What one batch showed; tensors on the network's device, so that reading them is the only wait."""
+
+    loss: Tensor
+    """(iterations, layers)"""
+    badness_pos: Tensor
+    """(iterations, layers) mean over the positive rows"""
+    badness_neg: Tensor
+    """(iterations, layers) mean over the negative rows"""
+    pairs_right: Tensor
+    """() share of inputs whose badness, averaged as for a prediction, was lower under the true label than under the wrong one"""
+    classifier_loss: Tensor
+    """() cross-entropy of the classifier that proposes negatives; zero without it"""
+
+
+class Learner:
+    """Learns a network's weights, batch by batch: each layer with an optimiser of its own, and the classifier of negatives.
+
+    Args:
+        network: changed in place.
+        generator: source of the negative labels and dropout masks, on the network's device.
+    """
+
+    def __init__(self, network: Network, generator: torch.Generator) -> None:
+        self.network = network
+        self.generator = generator
+        self.settings = network.settings
+        self.objective = make_objective(self.settings.model)
+        self.optimisers = [layer_optimiser(self.settings.model, layer.parameters()) for layer in network.hidden_layers()]
+        self.classifier_optimiser = classifier_optimiser(
+            self.settings.model, [network.classifier_weight, network.classifier_bias]
+        )
+        self._base_rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
+
+    def train_batch(self, inputs: Tensor, labels: Tensor) -> BatchMetrics:
+        """One batch, one update of every layer at every timestep with the label.
+
+        Args:
+            inputs: (batch, data_size) or (timesteps, batch, data_size); see `Network.sequence`.
+            labels: class numbers, (batch,), or (iterations, batch) where they change over time.
+
+        Raises:
+            InputError: the shapes don't fit each other or the network.
+        """
+        network, prelabel = self.network, self.settings.model.prelabel_timesteps
+        inputs, labels = network.sequence(inputs), self._per_timestep(labels.to(network.device))
+        if labels.shape[1] != inputs.shape[1]:
+            raise InputError(f"{inputs.shape[1]} inputs but {labels.shape[1]} labels in a batch; give one label to each input")
+        state = network.settle(inputs, self.generator)
+        negatives, classifier_loss = self._negative_labels(state, labels)
+        state = state.repeat(2)  # positive rows, then negative rows, of the same inputs
+        clamps = F.one_hot(torch.cat([labels, negatives], 1), network.num_classes)
+        steps = []
+        for x, y in zip(inputs[prelabel:], clamps, strict=True):
+            state.clamp(x, y)
+            steps.append(self._timestep(state))
+        return self._metrics(steps, classifier_loss)
+
+    def scale_learning_rates(self, factor: float) -> None:
+        """Set every layer's learning rate to `factor` times its configured one."""
+        for optimiser, rate in zip(self.optimisers, self._base_rates, strict=True):
+            optimiser.param_groups[0]["lr"] = factor * rate
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the layers, as it stands."""
+        return float(self.optimisers[0].param_groups[0]["lr"])
+
+    def _timestep(self, state: State) -> list[_LayerStep]:
+        """All layers one timestep on, each learning from what it just did."""
+        damping, steps = self.settings.model.damping_factor, []
+        for layer, optimiser in zip(self.network.hidden_layers(), self.optimisers, strict=True):
+            operand = layer.weight.to(self.network.operand_dtype)
+            masks = layer.dropout_masks(len(state.now), self.generator)
+            response = layer.timestep(state, operand, damping, masks)
+            state.write(layer.number, response.h, response.normalised)
+            pos, neg = response.badness.chunk(2)
+            objective = self.objective(pos, neg)
+            slope = torch.cat([objective.slope_pos, objective.slope_neg])
+            _update(layer, optimiser, *layer.gradients(state, response, slope, damping, masks))
+            steps.append(_LayerStep(objective.loss, pos, neg))
+        state.advance()
+        return steps
+
+    def _per_timestep(self, labels: Tensor) -> Tensor:
+        """Labels as (iterations, batch)."""
+        iterations = self.settings.data_config.iterations
+        if labels.dim() == 1:
+            return labels.expand(iterations, -1)
+        if labels.dim() == 2 and labels.shape[0] == iterations:
+            return labels
+        raise InputError(f"labels of shape {tuple(labels.shape)}: expected class numbers (batch,) or ({iterations}, batch)")
+
+    def _negative_labels(self, state: State, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Wrong labels of the shape of `labels`, and the loss of the classifier, which learns from this batch if it is used.
+
+        A label that holds through the sequence gets one wrong label that holds as long.
+        """
+        network = self.network
+        static = labels.stride(0) == 0
+        classifier_loss = torch.zeros((), device=network.device)
+        logits = torch.zeros(network.num_classes, device=network.device)
+        if self.settings.model.should_replace_neg_data:
+            pattern = state.hidden_pattern
+            logits = F.linear(pattern, network.classifier_weight.to(pattern.dtype)) + network.classifier_bias
+            gradient = classifier_gradient(logits, pattern, labels[0])
+            network.classifier_weight.grad = gradient.weight.to(network.dtype)
+            network.classifier_bias.grad = gradient.bias.to(network.dtype)
+            self.classifier_optimiser.step()
+            classifier_loss = gradient.loss
+        drawn = sample_wrong_labels(logits, labels[0] if static else labels, self.generator)
+        return drawn.expand_as(labels), classifier_loss
+
+    def _metrics(self, steps: list[list[_LayerStep]], classifier_loss: Tensor) -> BatchMetrics:
+        def grid(values: list[list[Tensor]]) -> Tensor:
+            return torch.stack([torch.stack(row) for row in values])
+
+        first, last = self.settings.prediction_window
+        pos = grid([[step.badness_pos for step in row] for row in steps])  # (iterations, layers, batch)
+        neg = grid([[step.badness_neg for step in row] for row in steps])
+        window = slice(first, last + 1)
+        right = pos[window].mean((0, 1)) < neg[window].mean((0, 1))
+        loss = grid([[step.loss for step in row] for row in steps])
+        return BatchMetrics(loss, pos.mean(2), neg.mean(2), right.float().mean(), classifier_loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Optimisers and random generator: with the network's own state, all that the next batch depends on."""
+        return {
+            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
+            "classifier_optimiser": self.classifier_optimiser.state_dict(),
+            "generator": self.generator.get_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a `state_dict`."""
+        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(saved)
+        self.classifier_optimiser.load_state_dict(state["classifier_optimiser"])
+        self.generator.set_state(state["generator"].cpu())
+
+
+class _LayerStep(NamedTuple):
+    loss: Tensor
+    badness_pos: Tensor
+    badness_neg: Tensor
+
+
+def _update(layer: RecurrentLayer, optimiser: torch.optim.Optimizer, grad_weight: Tensor, grad_bias: Tensor) -> None:
+    """One step of the layer's own optimiser."""
+    layer.weight.grad = grad_weight.to(layer.weight.dtype)
+    layer.bias.grad = grad_bias
+    optimiser.step()

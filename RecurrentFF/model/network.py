@@ -1,0 +1,148 @@
+"""The network: its layers, how activity runs through them, and prediction by lowest badness."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from RecurrentFF.errors import InputError, SettingsError
+from RecurrentFF.model.layer import RecurrentLayer
+from RecurrentFF.model.state import State
+from RecurrentFF.model.topology import Topology
+from RecurrentFF.settings import Settings
+
+
+class Network(nn.Module):
+    """A Recurrent Forward-Forward network.
+
+    Args:
+        settings: must name `data_config.data_size` and `data_config.num_classes`; initial weights follow `training.seed`.
+        dtype: of weights, activity and gradients.
+        operand_dtype: of the matrix products' operands; defaults to `dtype`.
+
+    Raises:
+        SettingsError: data_size or num_classes is missing.
+
+    Example:
+        >>> settings = Settings.from_arguments(data_size=784, num_classes=10, hidden_sizes=[200, 200])
+        >>> Network(settings).predict(torch.rand(5, 784)).shape
+        torch.Size([5])
+    """
+
+    def __init__(self, settings: Settings, dtype: torch.dtype = torch.float32, operand_dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        data_size, num_classes = settings.data_config.data_size, settings.data_config.num_classes
+        if data_size is None or num_classes is None:
+            raise SettingsError("a network needs data_config.data_size and data_config.num_classes; set both")
+        self.settings = settings
+        self.dtype = dtype
+        self.operand_dtype = operand_dtype or dtype
+        self.num_classes = num_classes
+        self.topology = Topology((data_size, *settings.model.hidden_sizes, num_classes), settings.model.residual_connections)
+        generator = torch.Generator().manual_seed(settings.training.seed)
+        self.layers = nn.ModuleList(
+            RecurrentLayer(self.topology, number, settings.model, dtype, generator) for number in self.topology.hidden
+        )
+        features = sum(settings.model.hidden_sizes)
+        self.classifier_weight = nn.Parameter(torch.zeros(num_classes, features, dtype=dtype), requires_grad=False)
+        self.classifier_bias = nn.Parameter(torch.zeros(num_classes, dtype=dtype), requires_grad=False)
+
+    def hidden_layers(self) -> Iterator[RecurrentLayer]:
+        """The layers, bottom to top."""
+        for layer in self.layers:
+            assert isinstance(layer, RecurrentLayer)
+            yield layer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.classifier_bias.device
+
+    def sequence(self, inputs: Tensor) -> Tensor:
+        """The inputs as (timesteps, batch, data_size) on the network's device; a static input is a view, not a copy.
+
+        Args:
+            inputs: (batch, data_size), held through all timesteps, or (timesteps, batch, data_size) with
+                `settings.timesteps` timesteps: those before the label first.
+
+        Raises:
+            InputError: the shape is neither.
+        """
+        timesteps, data_size = self.settings.timesteps, self.topology.widths[0]
+        if inputs.dim() == 2:
+            inputs = inputs.expand(timesteps, *inputs.shape)
+        if inputs.dim() != 3 or inputs.shape[0] != timesteps or inputs.shape[2] != data_size:
+            raise InputError(
+                f"inputs of shape {tuple(inputs.shape)}: expected (batch, {data_size}) or ({timesteps}, batch, {data_size}), "
+                f"where {timesteps} is prelabel_timesteps + iterations"
+            )
+        return inputs.to(self.device)
+
+    def operands(self) -> list[Tensor]:
+        """Every layer's weight as the matrix products take it."""
+        return [layer.weight.to(self.operand_dtype) for layer in self.hidden_layers()]
+
+    def settle(self, inputs: Tensor, generator: torch.Generator | None = None) -> State:
+        """The state after the label-free timesteps, from rest: the label uniform, no damping, no learning.
+
+        Args:
+            inputs: (timesteps, batch, data_size); the first `prelabel_timesteps` are seen.
+            generator: of the dropout masks; none, no dropout.
+        """
+        state = State.zeros(self.topology, inputs.shape[1], self.dtype, self.operand_dtype, self.device)
+        uniform = torch.full((self.num_classes,), 1 / self.num_classes, device=self.device)
+        operands = self.operands()
+        for x in inputs[: self.settings.model.prelabel_timesteps]:
+            state.clamp(x, uniform)
+            self.timestep(state, operands, damping=1.0, generator=generator)
+        return state
+
+    def timestep(
+        self, state: State, operands: list[Tensor], damping: float, generator: torch.Generator | None = None
+    ) -> list[Tensor]:
+        """Move all layers one timestep on, without learning. Returns each layer's badness (rows,)."""
+        badness = []
+        for layer, operand in zip(self.hidden_layers(), operands, strict=True):
+            masks = layer.dropout_masks(len(state.now), generator)
+            response = layer.timestep(state, operand, damping, masks)
+            state.write(layer.number, response.h, response.normalised)
+            badness.append(response.badness)
+        state.advance()
+        return badness
+
+    def badness(self, inputs: Tensor) -> Tensor:
+        """Badness of every input under every label, averaged over the layers and the timesteps of the prediction window.
+
+        Args:
+            inputs: (batch, data_size) or (timesteps, batch, data_size); see `sequence`. Worked on in pieces of
+                `data_config.test_batch_size` samples.
+
+        Returns:
+            (batch, num_classes), on the network's device.
+        """
+        pieces = torch.split(self.sequence(inputs), self.settings.data_config.test_batch_size, dim=1)
+        return torch.cat([self._badness(piece) for piece in pieces])
+
+    def _badness(self, inputs: Tensor) -> Tensor:
+        prelabel, damping = self.settings.model.prelabel_timesteps, self.settings.model.damping_factor
+        first, last = self.settings.prediction_window
+        batch, classes = inputs.shape[1], self.num_classes
+        # What happens before the label is the same for all labels. From there on, rows [c·batch, (c+1)·batch) have label c.
+        state = self.settle(inputs).repeat(classes)
+        labels = torch.eye(classes, device=self.device).repeat_interleave(batch, dim=0)
+        total = torch.zeros(classes * batch, dtype=self.dtype, device=self.device)
+        operands = self.operands()
+        for t in range(last + 1):  # nothing after the window matters
+            state.clamp(inputs[prelabel + t], labels)
+            badness = self.timestep(state, operands, damping)
+            if t >= first:
+                total += torch.stack(badness).mean(0)
+        return (total / (last + 1 - first)).view(classes, batch).T
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """The label of lowest badness for every input: (batch,) class numbers. Arguments as for `badness`."""
+        return self.badness(inputs).argmin(1)
+
+    forward = predict

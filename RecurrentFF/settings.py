@@ -1,0 +1,314 @@
+"""The configuration: one typed tree with a default for every key, read from TOML and written back to TOML.
+
+Precedence, lowest first: the defaults below, the configuration file, `--set section.key=value`.
+`Settings()` alone is the tutorial network with the threshold objective; old configuration files load unchanged.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import toml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from RecurrentFF.errors import SettingsError
+
+ActivationName = Literal["leaky_relu", "relu", "elu", "gelu", "silu", "tanh"]
+OptimizerName = Literal["rmsprop", "adam", "adadelta"]
+
+
+def _tuple(value: object) -> object:
+    """TOML arrays arrive as lists; the tree is immutable and holds tuples."""
+    return tuple(_tuple(item) for item in value) if isinstance(value, list) else value
+
+
+def _flag(value: object) -> object:
+    """Old files write switches as 0 and 1 as well as false and true."""
+    return bool(value) if type(value) is int and value in (0, 1) else value
+
+
+Flag = Annotated[bool, BeforeValidator(_flag)]
+Pair = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    """Strict types (an int may stand for a float), no unknown keys, immutable."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Rmsprop(_Section):
+    """torch.optim.RMSprop, its smoothing constant 0.99."""
+
+    learning_rate: LearningRate = 5e-5
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class Adam(_Section):
+    """torch.optim.Adam, its betas 0.9 and 0.999."""
+
+    learning_rate: LearningRate = 1e-3
+
+
+class Adadelta(_Section):
+    """torch.optim.Adadelta, its rho 0.9."""
+
+    learning_rate: LearningRate = 1.0
+
+
+class DeviceSettings(_Section):
+    """[device]: what computes, and how."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    """Where to compute: "auto" (cuda, then mps, then cpu), "cpu", "cuda", "cuda:N" or "mps"."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the matrix products' operands; weights, activity and optimiser state stay float32.
+    "auto" takes bfloat16 where the hardware multiplies it fast."""
+
+
+class ModelSettings(_Section):
+    """[model]: the network, what it wants and how it learns."""
+
+    hidden_sizes: Annotated[tuple[Annotated[int, Field(gt=0)], ...], BeforeValidator(_tuple), Field(min_length=1)] = (
+        200,
+        200,
+        200,
+    )
+    """Units of each hidden layer, bottom to top."""
+    residual_connections: Annotated[tuple[Pair, ...], BeforeValidator(_tuple)] = ()
+    """Pairs [source, target] of non-adjacent layers, counted 0 = input, 1..L = hidden, L+1 = label; target is hidden."""
+    ff_activation: ActivationName = "leaky_relu"
+    damping_factor: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """d in h' = (1 − d)·h + d·activation(z), while the label is shown."""
+    epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-8
+    """Added to the mean square under the root of the normalised activity."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that a unit misses one of its drives (forward, lateral, backward) at a training timestep."""
+
+    prelabel_timesteps: Annotated[int, Field(ge=0)] = 3
+    """Timesteps with the uniform label, before the label is shown."""
+    prediction_window: Annotated[Pair | None, BeforeValidator(_tuple)] = None
+    """First and last label timestep (from 0, both counted) whose badness is averaged for a prediction.
+    Left out: [T//2 − T//10, T//2 + T//10] for T = data_config.iterations."""
+
+    objective: Literal["threshold", "pairwise"] = "threshold"
+    loss_threshold: Annotated[float, Field(allow_inf_nan=False)] = 1.5
+    """θ of the threshold objective, in units of badness."""
+    pairwise_alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
+    """α of the pairwise objective: how sharply it turns at equal badness."""
+    should_replace_neg_data: Flag = False
+    """Negative labels from the classifier on the label-free activity ("dynamic") instead of uniformly at random."""
+
+    epochs: Annotated[int, Field(ge=1)] = 10
+    ff_optimizer: OptimizerName = "rmsprop"
+    ff_rmsprop: Rmsprop = Rmsprop()
+    ff_adam: Adam = Adam()
+    ff_adadelta: Adadelta = Adadelta()
+    classifier_optimizer: OptimizerName = "rmsprop"
+    classifier_rmsprop: Rmsprop = Rmsprop(learning_rate=1e-3)
+    classifier_adam: Adam = Adam()
+    classifier_adadelta: Adadelta = Adadelta()
+    lr_schedule: Literal["step", "cosine"] = "step"
+    """"step": times lr_gamma after every lr_step_size epochs; "cosine": to zero over the whole run. For the layers."""
+    lr_step_size: Annotated[int, Field(ge=1)] = 1
+    lr_gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    should_load_weights: Flag = False
+    """Start from the weights of the checkpoint that `--weights FILE` names."""
+    should_log_metrics: Flag = False
+    """Log to Weights & Biases too (metrics always go to the run's folder)."""
+    skip_profiling: Flag = True
+    """False writes a torch.profiler trace of a few batches into the run's folder."""
+
+    @model_validator(mode="after")
+    def _residuals_join_layers_that_are_there(self) -> ModelSettings:
+        label = len(self.hidden_sizes) + 1
+        for source, target in self.residual_connections:
+            if not (1 <= target < label and source <= label and abs(source - target) > 1):
+                raise ValueError(
+                    f"model.residual_connections: [{source}, {target}] must lead from a layer 0..{label} (0 is the input, "
+                    f"{label} the label) to a hidden layer 1..{label - 1} that is not next to it"
+                )
+        if len(set(self.residual_connections)) < len(self.residual_connections):
+            raise ValueError("model.residual_connections: a pair stands there twice; name each once")
+        return self
+
+
+class DataSettings(_Section):
+    """[data_config]: the data set and how it is cut."""
+
+    dataset: str | None = None
+    """Name of the data set, filled in by the benchmark."""
+    data_size: Annotated[int, Field(ge=1)] | None = None
+    """Inputs per timestep, filled in by the benchmark."""
+    num_classes: Annotated[int, Field(ge=2)] | None = None
+    iterations: Annotated[int, Field(ge=1)] = 10
+    """Timesteps with the label shown (in training; a prediction stops after its window)."""
+    train_batch_size: Annotated[int, Field(ge=1)] = 500
+    test_batch_size: Annotated[int, Field(ge=1)] = 500
+    """Samples predicted at once; each stands for num_classes rows."""
+    train_samples: Annotated[int, Field(ge=0)] = 0
+    """Training samples used; 0 means all that are left beside the validation samples."""
+    validation_samples: Annotated[int, Field(ge=1)] = 5000
+    """Samples cut from the end of the training set to decide which epoch is best."""
+    test_samples: Annotated[int, Field(ge=0)] = 0
+    """Test samples used; 0 means all."""
+
+
+class TrainingSettings(_Section):
+    """[training]: the run around the network."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Of the initial weights, the order of the samples, the negative labels and dropout."""
+    train_accuracy_samples: Annotated[int, Field(ge=0)] = 2000
+    """Size of the fixed subset of the training set whose accuracy is reported after every epoch; 0 means none."""
+    test_every_epoch: Flag = True
+    """Report the test accuracy after every epoch too. It decides nothing; false reads the test set once, at the end."""
+
+
+class Settings(_Section):
+    """Everything that a run depends on. Sections and keys are those of the TOML file."""
+
+    device: DeviceSettings = DeviceSettings()
+    model: ModelSettings = ModelSettings()
+    data_config: DataSettings = DataSettings()
+    training: TrainingSettings = TrainingSettings()
+
+    @model_validator(mode="after")
+    def _window_lies_within_iterations(self) -> Settings:
+        first, last = self.prediction_window
+        if not first <= last < self.data_config.iterations:
+            raise ValueError(
+                f"model.prediction_window: [{first}, {last}] must be two rising timesteps below "
+                f"data_config.iterations = {self.data_config.iterations}"
+            )
+        return self
+
+    @property
+    def prediction_window(self) -> tuple[int, int]:
+        """First and last label timestep that count in a prediction, both included."""
+        timesteps = self.data_config.iterations
+        middle, half_width = timesteps // 2, timesteps // 10
+        return self.model.prediction_window or (middle - half_width, middle + half_width)
+
+    @property
+    def timesteps(self) -> int:
+        """Timesteps of a training sequence: those before the label and those with it."""
+        return self.model.prelabel_timesteps + self.data_config.iterations
+
+    @classmethod
+    def from_dict(cls, tree: Mapping[str, Any], origin: str = "settings") -> Settings:
+        """Settings from nested dictionaries; `origin` names their source in messages. Raises SettingsError."""
+        try:
+            return cls.model_validate(dict(tree))
+        except ValidationError as error:
+            raise SettingsError(f"{origin}: {_in_words(error)}") from None
+
+    @classmethod
+    def from_arguments(cls, **arguments: Any) -> Settings:
+        """Settings from keys alone: `Settings.from_arguments(hidden_sizes=[100], device="cpu", seed=3)`.
+
+        Each key of the configuration file has one section, so the section need not be named. Raises SettingsError.
+        """
+        tree: dict[str, dict[str, Any]] = {}
+        for key, value in arguments.items():
+            homes = [name for name, section in _sections().items() if key in section.model_fields]
+            if not homes:
+                known = [field for section in _sections().values() for field in section.model_fields]
+                raise SettingsError(f"arguments: unknown key '{key}'{_nearest(key, known)}")
+            tree.setdefault(homes[0], {})[key] = value
+        return cls.from_dict(tree, "arguments")
+
+    @classmethod
+    def from_file(cls, path: str | Path, overrides: Sequence[str] = ()) -> Settings:
+        """Settings from a TOML file, then `overrides` such as "model.epochs=3". Raises SettingsError."""
+        tree = read_toml(path)
+        settings = cls.from_dict(tree, str(path))  # the file's own mistakes are reported as the file's
+        return settings.override(overrides) if overrides else settings
+
+    def override(self, overrides: Sequence[str]) -> Settings:
+        """A copy with "section.key=value" assignments; the value is written as in TOML, text may go unquoted."""
+        tree = self.model_dump()
+        for override in overrides:
+            path, separator, text = override.partition("=")
+            if not separator or "." not in path:
+                raise SettingsError(f"--set {override}: write it as section.key=value, for instance model.epochs=3")
+            *parents, key = path.strip().split(".")
+            branch: Any = tree
+            for depth, parent in enumerate(parents):
+                if not isinstance(branch.get(parent), dict):
+                    where = ".".join(parents[: depth + 1])
+                    raise SettingsError(f"--set {override}: there is no section '{where}'{_nearest(parent, branch)}")
+                branch = branch[parent]
+            branch[key] = _toml_value(text.strip())
+        return type(self).from_dict(tree, "--set " + " --set ".join(overrides))
+
+    def to_toml(self) -> str:
+        """The whole tree as TOML; keys without a value are left out. `from_dict(toml.loads(...))` gives it back."""
+        return toml.dumps(self.model_dump(mode="json", exclude_none=True))
+
+
+def read_toml(path: str | Path) -> dict[str, Any]:
+    """The tree in a TOML file. Raises SettingsError, in one line, where there is none."""
+    try:
+        return toml.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such configuration file") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: the configuration file can't be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: not a text file; a configuration is TOML in UTF-8") from None
+    except (toml.TomlDecodeError, IndexError, ValueError, TypeError) as error:  # the parser leaks its own slips too
+        raise SettingsError(f"{path}: not valid TOML ({' '.join(str(error).split())})") from None
+
+
+def _toml_value(text: str) -> Any:
+    """`text` as TOML reads it, or as it stands where TOML can't: `cuda:1` need not be quoted on a command line."""
+    try:
+        return toml.loads(f"value = {text}")["value"]
+    except (toml.TomlDecodeError, IndexError, ValueError, TypeError):
+        return text
+
+
+def _sections() -> dict[str, type[BaseModel]]:
+    """The top-level sections by name."""
+    return {
+        "device": DeviceSettings,
+        "model": ModelSettings,
+        "data_config": DataSettings,
+        "training": TrainingSettings,
+    }
+
+
+def _nearest(key: str, known: Any) -> str:
+    """A hint at what the user may have meant: the nearest known key, else all of them."""
+    close = difflib.get_close_matches(key, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def _in_words(error: ValidationError) -> str:
+    """The first mistake that pydantic found, as one line that names the key and what is allowed, and how many follow."""
+    first, *others = error.errors()
+    path = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        section = _section_at(path[:-1])
+        text = f"unknown key '{'.'.join(path)}'{_nearest(path[-1], section.model_fields)}"
+    elif first["type"] == "value_error":
+        text = str(first["ctx"]["error"])
+    else:
+        text = f"{'.'.join(path)} = {first['input']!r}: {first['msg']}"
+    return text + (f" (and {len(others)} more)" if others else "")
+
+
+def _section_at(path: Sequence[str]) -> type[BaseModel]:
+    """The section class that a path of section names leads to."""
+    section: type[BaseModel] = Settings
+    for name in path:
+        annotation = section.model_fields[name].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return section

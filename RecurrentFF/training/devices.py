@@ -1,0 +1,53 @@
+"""Which device computes, and in which precision its matrix products run."""
+
+from __future__ import annotations
+
+import torch
+
+from RecurrentFF.errors import DeviceError
+from RecurrentFF.settings import DeviceSettings
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name; "auto" takes cuda, then mps, then cpu.
+
+    Raises:
+        DeviceError: this machine does not have it; the message names those it has.
+    """
+    present = available_devices()
+    if name == "auto":
+        name = next((kind for kind in ("cuda", "mps") if kind in present), "cpu")
+    if name not in present:
+        raise DeviceError(f"device '{name}' is not there; this machine has: {', '.join(present)}")
+    return torch.device(name)
+
+
+def available_devices() -> list[str]:
+    """Names of this machine's devices, as the configuration takes them."""
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    names = ["cpu"] + (["cuda"] if gpus else []) + [f"cuda:{index}" for index in range(gpus)]
+    return names + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def multiplies_bfloat16_fast(device: torch.device) -> bool:
+    """Whether the hardware has matrix products in bfloat16 that are faster than those in float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        features = torch.cpu.get_capabilities()
+        return bool(features.get("amx_bf16") or features.get("avx512_bf16"))
+    return False
+
+
+def resolve(settings: DeviceSettings) -> DeviceSettings:
+    """The same settings with every "auto" replaced by what it means on this machine. Raises DeviceError."""
+    device = resolve_device(settings.device)
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bfloat16" if multiplies_bfloat16_fast(device) else "float32"
+    return DeviceSettings(device=str(device), precision=precision)
+
+
+def operand_dtype(settings: DeviceSettings) -> torch.dtype:
+    """The type of the matrix products' operands that resolved settings name."""
+    return torch.bfloat16 if settings.precision == "bfloat16" else torch.float32

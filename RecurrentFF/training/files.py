@@ -1,0 +1,73 @@
+"""A run's folder, and writing files so that none is ever left half-written under its final name."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from RecurrentFF.errors import CheckpointError, SettingsError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Call `write` on a temporary file beside `path`, then move it into place in one step."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in one step."""
+
+    def write(file: Path) -> None:
+        file.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
+class RunFolder:
+    """The files of one run, by name."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.metrics = path / "metrics.jsonl"
+        self.summary = path / "summary.json"
+        self.curves = path / "curves.png"
+        self.profile = path / "profile.json"
+        self.best = path / "best.pt"
+        self.last = path / "last.pt"
+
+    @classmethod
+    def create(cls, parent: Path, name: str) -> RunFolder:
+        """A new folder `name-DATE-TIME` in `parent`, which no other run has. Raises SettingsError if none can be made."""
+        stem = f"{name}-{datetime.now():%Y-%m-%d-%H%M%S}"
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+            for attempt in range(1, 1000):
+                path = parent / (stem if attempt == 1 else f"{stem}-{attempt}")
+                with contextlib.suppress(FileExistsError):
+                    path.mkdir()
+                    return cls(path)
+        except OSError as error:
+            raise SettingsError(f"--output-dir {parent}: no run folder can be made there ({error.strerror})") from None
+        raise SettingsError(f"--output-dir {parent}: too many runs named {stem}")
+
+    @classmethod
+    def existing(cls, path: Path) -> RunFolder:
+        """The folder of an earlier run. Raises CheckpointError if it holds nothing to resume from."""
+        folder = cls(path)
+        for needed in (folder.config, folder.last):
+            if not needed.is_file():
+                raise CheckpointError(f"{path}: not a run folder to resume, it has no {needed.name}")
+        return folder

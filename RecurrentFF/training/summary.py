@@ -1,0 +1,72 @@
+"""The end of a run: the best weights on the test set, once, and what is left behind for the user."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from RecurrentFF.training import checkpoint
+from RecurrentFF.training.evaluation import accuracy
+from RecurrentFF.training.files import RunFolder, write_text
+from RecurrentFF.training.plots import plot_curves
+from RecurrentFF.training.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a finished run came to; accuracies are shares, 0 to 1."""
+
+    test_accuracy: float
+    validation_accuracy: float
+    best_epoch: int
+    epochs: int
+    seconds: float
+    """Training and evaluation, all sessions of the run together."""
+    samples_per_second: float
+    """In training alone."""
+    device: str
+    precision: str
+    seed: int
+    torch: str
+    """Its version."""
+
+
+def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
+    """Load the best epoch's weights, read the test set, write summary and picture, and tell the user."""
+    import torch
+
+    settings, progress, history = trainer.settings, trainer.progress, trainer.history
+    assert trainer.splits.test is not None
+    checkpoint.load_weights(trainer.network, folder.best)
+    summary = Summary(
+        test_accuracy=accuracy(trainer.network, trainer.splits.test),
+        validation_accuracy=progress.best_accuracy,
+        best_epoch=progress.best_epoch,
+        epochs=progress.epoch,
+        seconds=round(progress.seconds, 1),
+        samples_per_second=round(sum(m.samples_per_second for m in history) / len(history), 1),
+        device=settings.device.device,
+        precision=settings.device.precision,
+        seed=settings.training.seed,
+        torch=torch.__version__,
+    )
+    text = json.dumps(asdict(summary), indent=2) + "\n"
+    write_text(folder.summary, text)
+    title = f"{settings.data_config.dataset}: test accuracy {100 * summary.test_accuracy:.2f} % ({folder.path.name})"
+    plot_curves(history, title, folder.curves)
+    for line in _lines(summary, folder, len(trainer.splits.test)):
+        trainer.console.say(line)
+    return summary
+
+
+def _lines(summary: Summary, folder: RunFolder, test_samples: int) -> list[str]:
+    minutes, seconds = divmod(round(summary.seconds), 60)
+    test = 100 * summary.test_accuracy
+    files = [path.name for path in sorted(folder.path.iterdir()) if not path.name.startswith(".")]
+    return [
+        "",
+        f"test        {test:.2f} % right, {100 - test:.2f} % wrong of {test_samples:,}",
+        f"weights     of epoch {summary.best_epoch}, the best on validation ({100 * summary.validation_accuracy:.2f} %)",
+        f"time        {minutes} min {seconds} s; {summary.samples_per_second:,.0f} training samples/s",
+        f"results     {folder.path}: {', '.join(files)}",
+    ]

@@ -1,0 +1,199 @@
+"""The training loop, the same for every benchmark and for notebooks: batches in, metrics and checkpoints out."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from RecurrentFF.data.dataset import Dataset, Splits
+from RecurrentFF.errors import CheckpointError
+from RecurrentFF.model.learner import Learner
+from RecurrentFF.model.network import Network
+from RecurrentFF.training import checkpoint
+from RecurrentFF.training.console import Console
+from RecurrentFF.training.evaluation import accuracy
+from RecurrentFF.training.files import RunFolder
+from RecurrentFF.training.interruption import Interruption
+from RecurrentFF.training.metrics import EpochMetrics, Totals, epoch_metrics, read_metrics, write_metrics
+from RecurrentFF.training.profiling import profiler
+from RecurrentFF.training.schedule import learning_rate_factor
+from RecurrentFF.training.tracker import Tracker
+
+
+@dataclass
+class Progress:
+    """How far a run has come; saved in its last checkpoint."""
+
+    epoch: int = 0
+    """Finished epochs."""
+    batch: int = 0
+    """Finished batches of the running epoch."""
+    best_epoch: int = 0
+    best_accuracy: float = -1.0
+    """On the validation set."""
+    seconds: float = 0.0
+    """Spent so far, evaluation included."""
+    epoch_seconds: float = 0.0
+    """Spent in the running epoch's batches."""
+
+
+class Trainer:
+    """Trains a network on data, epoch by epoch.
+
+    Args:
+        network: trained in place.
+        splits: what to train on; a missing validation set means that the last epoch counts as the best.
+        folder: where metrics and checkpoints go; none, nothing is written.
+        console: what the user sees.
+    """
+
+    def __init__(self, network: Network, splits: Splits, folder: RunFolder | None = None, console: Console | None = None) -> None:
+        self.network = network
+        self.settings = network.settings
+        self.splits = splits
+        self.folder = folder
+        self.console = console or Console()
+        generator = torch.Generator(device=network.device).manual_seed(self.settings.training.seed)
+        self.learner = Learner(network, generator)
+        self.progress = Progress()
+        self.history: list[EpochMetrics] = []
+        self._totals = Totals()
+        self._weights_before = self._weights()
+
+    def fit(self) -> bool:
+        """Train the epochs that are left. Returns whether all are done; false, with all saved, after Ctrl-C."""
+        tracker = self._tracker()
+        trace = self.folder.profile if self.folder and not self.settings.model.skip_profiling else None
+        with Interruption() as interruption, profiler(trace) as profiling:
+            while self.progress.epoch < self.settings.model.epochs and not interruption.requested:
+                if self._train_epoch(interruption, profiling.step):
+                    metrics = self._end_epoch()
+                    if tracker is not None:
+                        tracker.log(metrics)
+        if tracker is not None:
+            tracker.finish({"best_epoch": self.progress.best_epoch, "best_validation_accuracy": self.progress.best_accuracy})
+        return self.progress.epoch >= self.settings.model.epochs
+
+    def _train_epoch(self, interruption: Interruption, after_batch: Callable[[], None]) -> bool:
+        """The running epoch's remaining batches. Returns whether all are done; false, with all saved, after Ctrl-C."""
+        size, epochs = self.settings.data_config.train_batch_size, self.settings.model.epochs
+        train, start = self.splits.train, self.progress.batch
+        order = epoch_order(self.settings.training.seed, self.progress.epoch, len(train))
+        batches = math.ceil(len(train) / size)
+        bar = self.console.bar(f"epoch {self.progress.epoch + 1}/{epochs}", len(train), self._totals.samples)
+        clock = Stopwatch()
+        for inputs, labels in train.batches(size, order[start * size :]):
+            factor = learning_rate_factor(self.settings.model, self.progress.epoch, self.progress.batch, batches)
+            self.learner.scale_learning_rates(factor)
+            self._totals.add(self.learner.train_batch(inputs, labels), len(labels))
+            self.progress.batch += 1
+            bar.update(len(labels), self._totals)
+            after_batch()
+            if interruption.requested:
+                break
+        bar.close()
+        self._synchronise()
+        self.progress.epoch_seconds += clock.seconds
+        self.progress.seconds += clock.seconds
+        done = self.progress.batch == batches
+        if not done:
+            self._save_last()
+        return done
+
+    def _end_epoch(self) -> EpochMetrics:
+        """Evaluate, report and save."""
+        clock = Stopwatch()
+        measured = {
+            "train_accuracy": self._accuracy(self.splits.train_probe),
+            "validation_accuracy": self._accuracy(self.splits.validation),
+            "test_accuracy": self._accuracy(self.splits.test) if self.settings.training.test_every_epoch else None,
+        }
+        metrics = epoch_metrics(
+            self.network,
+            self._totals,
+            self._weights_before,
+            epoch=self.progress.epoch + 1,
+            seconds=self.progress.epoch_seconds,
+            learning_rate=self.learner.learning_rate,
+            **measured,
+        )
+        best = metrics.validation_accuracy is None or metrics.validation_accuracy > self.progress.best_accuracy
+        if best:
+            self.progress.best_epoch = metrics.epoch
+            self.progress.best_accuracy = metrics.validation_accuracy if metrics.validation_accuracy is not None else -1.0
+        self.history.append(metrics)
+        self.progress.epoch, self.progress.batch, self.progress.epoch_seconds = metrics.epoch, 0, 0.0
+        self._totals = Totals()
+        self._weights_before = self._weights()
+        self.console.epoch(metrics, self.settings.model.epochs, best)
+        self.progress.seconds += clock.seconds
+        if self.folder is not None:
+            write_metrics(self.folder.metrics, self.history)
+            if best:
+                checkpoint.save(self.network, self.folder.best, epoch=metrics.epoch, metrics=asdict(metrics))
+            self._save_last()
+        return metrics
+
+    def _save_last(self) -> None:
+        """Everything that the next batch depends on, and what the running epoch has gathered."""
+        if self.folder is not None:
+            totals = {"sums": self._totals.sums, "samples": self._totals.samples, "weights_before": self._weights_before}
+            checkpoint.save(
+                self.network,
+                self.folder.last,
+                learner=self.learner.state_dict(),
+                progress=asdict(self.progress),
+                totals=totals,
+            )
+
+    def resume(self) -> None:
+        """Go on where the folder's last checkpoint stands. Raises CheckpointError."""
+        assert self.folder is not None
+        saved = checkpoint.read(self.folder.last)
+        if not {"learner", "progress", "totals"} <= saved.keys():
+            raise CheckpointError(f"{self.folder.last}: holds weights only, nothing to resume; start from it with --weights")
+        checkpoint.load_weights(self.network, self.folder.last)
+        self.learner.load_state_dict(saved["learner"])
+        self.progress = Progress(**saved["progress"])
+        self.history = read_metrics(self.folder.metrics, self.progress.epoch)
+        totals, device = saved["totals"], self.network.device
+        self._totals = Totals([t.to(device) for t in totals["sums"]] if totals["sums"] else None, totals["samples"])
+        self._weights_before = [weight.to(device) for weight in totals["weights_before"]]
+
+    def _tracker(self) -> Tracker | None:
+        if self.folder is None or not self.settings.model.should_log_metrics:
+            return None
+        return Tracker(self.settings, self.folder.path, self.console.say, resume=bool(self.history))
+
+    def _accuracy(self, dataset: Dataset | None) -> float | None:
+        return None if dataset is None else accuracy(self.network, dataset)
+
+    def _weights(self) -> list[Tensor]:
+        return [layer.weight.clone() for layer in self.network.hidden_layers()]
+
+    def _synchronise(self) -> None:
+        """Wait for the device, so that times are true."""
+        self.network.classifier_bias[0].item()
+
+
+class Stopwatch:
+    """Seconds since it was made."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Since then."""
+        return time.perf_counter() - self._start
+
+
+def epoch_order(seed: int, epoch: int, samples: int) -> Tensor:
+    """The order of the samples in an epoch, a pure function of its arguments: (samples,) sample numbers."""
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    return torch.randperm(samples, generator=generator)
