@@ -116,9 +116,7 @@ def _settings(benchmark: Benchmark, arguments: argparse.Namespace) -> Settings:
     overrides += [f"{key}={value}" for key, value in flags.items() if value is not None]
     if arguments.resume is not None:
         if arguments.config_file or arguments.overrides or arguments.weights or arguments.seed is not None:
-            raise SettingsError(
-                "--resume goes on with the run's configuration; only --device, --epochs and --data-dir go with it"
-            )
+            raise SettingsError("--resume keeps the run's configuration; only --device, --epochs and --data-dir go with it")
         from RecurrentFF.training.files import RunFolder
 
         return benchmark.complete(Settings.from_file(RunFolder.existing(arguments.resume).config, overrides))

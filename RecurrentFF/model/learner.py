@@ -51,6 +51,7 @@ class Learner:
         )
         self._base_rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
 
+    @torch.no_grad()
     def train_batch(self, inputs: Tensor, labels: Tensor) -> BatchMetrics:
         """One batch, one update of every layer at every timestep with the label.
 

@@ -112,6 +112,7 @@ class Network(nn.Module):
         state.advance()
         return badness
 
+    @torch.no_grad()
     def badness(self, inputs: Tensor) -> Tensor:
         """Badness of every input under every label, averaged over the layers and the timesteps of the prediction window.
 

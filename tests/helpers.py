@@ -1,0 +1,54 @@
+"""Small networks and data that many tests share."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from RecurrentFF.model.network import Network
+from RecurrentFF.settings import Settings
+
+CLASSES = 4
+DATA_SIZE = 7
+
+
+def small_settings(**arguments: Any) -> Settings:
+    """A network of unequal widths over a few timesteps."""
+    defaults: dict[str, Any] = {
+        "data_size": DATA_SIZE,
+        "num_classes": CLASSES,
+        "hidden_sizes": [9, 5, 8],
+        "prelabel_timesteps": 2,
+        "iterations": 3,
+        "train_batch_size": 6,
+        "device": "cpu",
+        "precision": "float32",
+    }
+    return Settings.from_arguments(**(defaults | arguments))
+
+
+def float64_network(**arguments: Any) -> Network:
+    """With biases that are not zero, so that they matter."""
+    network = Network(small_settings(**arguments), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(5)
+    for layer in network.hidden_layers():
+        layer.bias.normal_(std=0.1, generator=generator)
+    return network
+
+
+def video(timesteps: int, batch: int = 6, seed: int = 0) -> Tensor:
+    """(timesteps, batch, DATA_SIZE), every frame another, float64."""
+    return torch.randn(timesteps, batch, DATA_SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def class_numbers(*shape: int, seed: int = 1) -> Tensor:
+    """Random labels."""
+    return torch.randint(CLASSES, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def clusters(samples: int, noise: float = 0.3, seed: int = 2) -> tuple[Tensor, Tensor]:
+    """A classification problem that can be learned in seconds: inputs (samples, DATA_SIZE), labels (samples,)."""
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (samples,), generator=generator)
+    centres = torch.randn(CLASSES, DATA_SIZE, generator=torch.Generator().manual_seed(99))
+    return centres[labels] + noise * torch.randn(samples, DATA_SIZE, generator=generator), labels

@@ -1,0 +1,193 @@
+"""The slow, plain, float64 version of the network, with autograd: what the fast one must agree with.
+
+One weight for each connection, one matrix product for each weight, one label at a time in prediction, positive and negative
+rows apart. Nothing of the package's arithmetic is used; of its layout, only how to read initial weights.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from RecurrentFF.model.negatives import sample_wrong_labels
+from RecurrentFF.model.network import Network
+from RecurrentFF.settings import Settings
+
+ACTIVATIONS = {
+    "leaky_relu": lambda z: torch.where(z > 0, z, 0.01 * z),
+    "relu": lambda z: torch.where(z > 0, z, 0 * z),
+    "elu": lambda z: torch.where(z > 0, z, z.exp() - 1),
+    "gelu": lambda z: z * (1 + torch.erf(z / math.sqrt(2))) / 2,
+    "silu": lambda z: z / (1 + torch.exp(-z)),
+    "tanh": torch.tanh,
+}
+
+
+@dataclass
+class Trace:
+    """What happened, timestep by timestep; inner lists have one entry for each layer."""
+
+    activity: list[list[Tensor]] = field(default_factory=list)
+    weight_gradients: list[list[Tensor]] = field(default_factory=list)
+    bias_gradients: list[list[Tensor]] = field(default_factory=list)
+    weights: list[list[Tensor]] = field(default_factory=list)
+    losses: list[list[Tensor]] = field(default_factory=list)
+
+
+class Oracle:
+    """A network with the initial weights of `network`, which must be a float64 one."""
+
+    def __init__(self, network: Network, generator: torch.Generator) -> None:
+        self.settings: Settings = network.settings
+        self.widths = network.topology.widths
+        self.label = len(self.widths) - 1
+        self.generator = generator
+        self.weight: dict[tuple[int, int], Tensor] = {}  # (layer, source), with its natural sign
+        self.bias: dict[int, Tensor] = {}
+        for layer in network.hidden_layers():
+            for source, columns in network.topology.weight_columns(layer.number).items():
+                sign = -1 if source > layer.number else 1
+                self.weight[layer.number, source] = (sign * layer.weight[:, columns]).clone().requires_grad_()
+            self.bias[layer.number] = layer.bias.clone().requires_grad_()
+        self.classifier = [network.classifier_weight.clone().requires_grad_(), network.classifier_bias.clone().requires_grad_()]
+        self.optimisers = {layer: self._optimiser("ff", self._parameters(layer)) for layer in range(1, self.label)}
+        self.classifier_optimiser = self._optimiser("classifier", self.classifier)
+
+    def train_batch(self, inputs: Tensor, labels: Tensor) -> Trace:
+        """inputs (timesteps, batch, data_size), labels (iterations, batch), static where all rows are the same."""
+        model, trace = self.settings.model, Trace()
+        h = self.rest(inputs.shape[1])
+        uniform = torch.full((inputs.shape[1], self.widths[-1]), 1 / self.widths[-1], dtype=torch.float64)
+        for t in range(model.prelabel_timesteps):
+            with torch.no_grad():
+                h = self.timestep(inputs[t], uniform, h, damping=1.0, masks=self._masks(inputs.shape[1]))
+            trace.activity.append([h[layer] for layer in sorted(h)])
+        negatives = self._negatives(h, labels)
+        rows = {layer: torch.cat([h[layer], h[layer]]) for layer in h}
+        for t in range(self.settings.data_config.iterations):
+            x = torch.cat([inputs[model.prelabel_timesteps + t]] * 2)
+            y = F.one_hot(torch.cat([labels[t], negatives[t]]), self.widths[-1]).double()
+            rows = self._learn(x, y, rows, trace)
+        return trace
+
+    def _learn(self, x: Tensor, y: Tensor, h: dict[int, Tensor], trace: Trace) -> dict[int, Tensor]:
+        after = self.timestep(x, y, h, self.settings.model.damping_factor, self._masks(len(x)))
+        gradients: list[list[Tensor]] = []
+        losses = []
+        for layer, optimiser in self.optimisers.items():
+            badness = (after[layer] ** 2).mean(1)
+            batch = len(badness) // 2
+            loss = self.loss(badness[:batch], badness[batch:])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            grads = [p.grad for p in self._parameters(layer)]
+            assert all(g is not None for g in grads)
+            gradients.append([g.clone() for g in grads if g is not None])
+            losses.append(loss.detach())
+        for optimiser in self.optimisers.values():
+            optimiser.step()
+        after = {layer: activity.detach() for layer, activity in after.items()}
+        trace.activity.append([after[layer] for layer in sorted(after)])
+        trace.losses.append(losses)
+        trace.weight_gradients.append([self._stack(layer, g[:-1]) for layer, g in enumerate(gradients, start=1)])
+        trace.bias_gradients.append([g[-1] for g in gradients])
+        trace.weights.append([self.stacked(layer) for layer in self.optimisers])
+        return after
+
+    def loss(self, pos: Tensor, neg: Tensor) -> Tensor:
+        model = self.settings.model
+        if model.objective == "pairwise":
+            return (torch.log1p(torch.exp(model.pairwise_alpha * (pos - neg))) / model.pairwise_alpha).mean()
+        rows = torch.cat([pos - model.loss_threshold, model.loss_threshold - neg])
+        return torch.log1p(torch.exp(rows)).mean()
+
+    def timestep(
+        self, x: Tensor, y: Tensor, h: dict[int, Tensor], damping: float, masks: dict[tuple[int, int], Tensor] | None = None
+    ) -> dict[int, Tensor]:
+        """All layers at once, from the previous timestep's activities."""
+        model = self.settings.model
+        reads = {layer: self.normalised(h[layer]) for layer in h} | {0: x, self.label: y}
+        after = {}
+        for layer in h:
+            z = self.bias[layer]
+            for (target, source), weight in self.weight.items():
+                if target == layer:
+                    drive = reads[source] @ weight.T
+                    drive = drive if masks is None else drive * masks[target, source]
+                    z = z + (drive if source <= layer else -drive)
+            a = ACTIVATIONS[model.ff_activation](z)
+            after[layer] = (1 - damping) * h[layer] + damping * a
+        return after
+
+    def badness(self, inputs: Tensor) -> Tensor:
+        """(batch, classes): every label by itself, from rest, through all timesteps."""
+        model, (first, last) = self.settings.model, self.settings.prediction_window
+        batch, classes = inputs.shape[1], self.widths[-1]
+        columns = []
+        with torch.no_grad():
+            for label in range(classes):
+                h = self.rest(batch)
+                per_timestep = []
+                for t, x in enumerate(inputs):
+                    shown = t >= model.prelabel_timesteps
+                    y = torch.full((batch, classes), 1 / classes, dtype=torch.float64)
+                    if shown:
+                        y = F.one_hot(torch.full((batch,), label), classes).double()
+                    h = self.timestep(x, y, h, model.damping_factor if shown else 1.0)
+                    if shown:
+                        per_timestep.append(torch.stack([(h[layer] ** 2).mean(1) for layer in h]).mean(0))
+                columns.append(torch.stack(per_timestep[first : last + 1]).mean(0))
+        return torch.stack(columns, 1)
+
+    def rest(self, rows: int) -> dict[int, Tensor]:
+        return {layer: torch.zeros(rows, self.widths[layer], dtype=torch.float64) for layer in range(1, self.label)}
+
+    def normalised(self, h: Tensor) -> Tensor:
+        return (h / torch.sqrt((h**2).mean(1, keepdim=True) + self.settings.model.epsilon)).detach()
+
+    def stacked(self, layer: int) -> Tensor:
+        """The layer's weights in the package's layout."""
+        return self._stack(layer, [p.detach() for p in self._parameters(layer)[:-1]])
+
+    def _stack(self, layer: int, natural: list[Tensor]) -> Tensor:
+        sources = [source for target, source in self.weight if target == layer]
+        return torch.cat([-w if s > layer else w for s, w in zip(sources, natural, strict=True)], 1)
+
+    def _parameters(self, layer: int) -> list[Tensor]:
+        return [w for (target, _), w in self.weight.items() if target == layer] + [self.bias[layer]]
+
+    def _masks(self, rows: int) -> dict[tuple[int, int], Tensor] | None:
+        """Drawn as the package says: layer by layer, for each the drives from bottom to top."""
+        keep = 1 - self.settings.model.dropout
+        if keep == 1:
+            return None
+        return {
+            (layer, source): torch.empty(rows, self.widths[layer], dtype=torch.float64).bernoulli_(keep, generator=self.generator)
+            / keep
+            for layer, source in self.weight
+        }
+
+    def _negatives(self, h: dict[int, Tensor], labels: Tensor) -> Tensor:
+        static = bool((labels == labels[0]).all())
+        drawn_for = labels[0] if static else labels
+        logits = torch.zeros(self.widths[-1])
+        if self.settings.model.should_replace_neg_data:
+            features = torch.cat([self.normalised(h[layer]) for layer in sorted(h)], 1)
+            live = features @ self.classifier[0].T + self.classifier[1]
+            self.classifier_optimiser.zero_grad()
+            F.cross_entropy(live, labels[0]).backward()  # type: ignore[no-untyped-call]
+            self.classifier_optimiser.step()
+            logits = live.detach()
+        return sample_wrong_labels(logits, drawn_for, self.generator).expand_as(labels)
+
+    def _optimiser(self, owner: str, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        model = self.settings.model
+        name = getattr(model, f"{owner}_optimizer")
+        options = getattr(model, f"{owner}_{name}")
+        if name == "rmsprop":
+            return torch.optim.RMSprop(parameters, lr=options.learning_rate, momentum=options.momentum, foreach=False)
+        if name == "adam":
+            return torch.optim.Adam(parameters, lr=options.learning_rate, foreach=False, fused=False)
+        return torch.optim.Adadelta(parameters, lr=options.learning_rate, foreach=False)

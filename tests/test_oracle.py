@@ -1,0 +1,121 @@
+"""The fast network against the plain autograd one, to 1e-10 in float64, for every option."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from RecurrentFF.model.learner import Learner, _LayerStep
+from RecurrentFF.model.network import Network
+from RecurrentFF.model.state import State
+from tests.helpers import class_numbers, float64_network, video
+from tests.oracle import ACTIVATIONS, Oracle, Trace
+
+BATCHES = 2
+
+CASES: dict[str, dict[str, Any]] = {
+    "three_layers": {},
+    "two_layers": {"hidden_sizes": [5, 9]},
+    "one_layer": {"hidden_sizes": [6]},
+    "four_layers": {"hidden_sizes": [3, 8, 4, 5]},
+    **{f"threshold_{name}": {"ff_activation": name} for name in ACTIVATIONS},
+    **{f"pairwise_{name}": {"ff_activation": name, "objective": "pairwise"} for name in ACTIVATIONS},
+    "pairwise_soft": {"objective": "pairwise", "pairwise_alpha": 0.5},
+    "threshold_low": {"loss_threshold": 0.2},
+    "no_damping": {"damping_factor": 1.0},
+    "strong_damping": {"damping_factor": 0.15},
+    "large_epsilon": {"epsilon": 0.3},
+    "no_prelabel": {"prelabel_timesteps": 0},
+    "one_iteration": {"iterations": 1},
+    "rmsprop_momentum": {"ff_optimizer": "rmsprop", "ff_rmsprop": {"learning_rate": 1e-2, "momentum": 0.5}},
+    "adam": {"ff_optimizer": "adam", "ff_adam": {"learning_rate": 1e-2}},
+    "adadelta": {"ff_optimizer": "adadelta"},
+    "dropout": {"dropout": 0.3},
+    "dropout_one_layer": {"dropout": 0.5, "hidden_sizes": [6]},
+    "residual_merging": {"residual_connections": [[1, 3], [0, 2], [4, 1]]},
+    "residual_apart": {"hidden_sizes": [5, 4, 6, 3], "residual_connections": [[0, 4], [5, 1], [4, 1], [1, 4]]},
+    "residual_dropout": {"residual_connections": [[1, 3], [4, 1]], "dropout": 0.2, "objective": "pairwise"},
+    "dynamic_rmsprop": {"should_replace_neg_data": True},
+    "dynamic_adam": {"should_replace_neg_data": True, "classifier_optimizer": "adam", "dropout": 0.1},
+    "dynamic_adadelta": {"should_replace_neg_data": True, "classifier_optimizer": "adadelta"},
+}
+
+
+class RecordingNetwork(Network):
+    """Notes the activity after every label-free timestep."""
+
+    trace: Trace
+
+    def timestep(
+        self, state: State, operands: list[Tensor], damping: float, generator: torch.Generator | None = None
+    ) -> list[Tensor]:
+        badness = super().timestep(state, operands, damping, generator)
+        self.trace.activity.append([h.clone() for h in state.activity])
+        return badness
+
+
+class RecordingLearner(Learner):
+    """Notes activity, gradients, weights and losses after every learning timestep."""
+
+    def _timestep(self, state: State) -> list[_LayerStep]:
+        steps = super()._timestep(state)
+        layers = list(self.network.hidden_layers())
+        trace = self.network.trace  # type: ignore[attr-defined]
+        trace.activity.append([h.clone() for h in state.activity])
+        trace.weight_gradients.append([layer.weight.grad.clone() for layer in layers if layer.weight.grad is not None])
+        trace.bias_gradients.append([layer.bias.grad.clone() for layer in layers if layer.bias.grad is not None])
+        trace.weights.append([layer.weight.clone() for layer in layers])
+        trace.losses.append([step.loss for step in steps])
+        return steps
+
+
+def assert_same(found: list[list[Tensor]], expected: list[list[Tensor]]) -> None:
+    assert len(found) == len(expected)
+    for found_row, expected_row in zip(found, expected, strict=True):
+        for f, e in zip(found_row, expected_row, strict=True):
+            torch.testing.assert_close(f, e, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("labels_change", [False, True], ids=["one_label", "changing_labels"])
+@pytest.mark.parametrize("case", CASES)
+def test_training_agrees_with_autograd(case: str, labels_change: bool) -> None:
+    network = float64_network(**CASES[case])
+    network.__class__ = RecordingNetwork
+    oracle = Oracle(network, torch.Generator().manual_seed(7))
+    learner = RecordingLearner(network, torch.Generator().manual_seed(7))
+    iterations = network.settings.data_config.iterations
+    for batch in range(BATCHES):
+        network.trace = Trace()  # type: ignore[assignment]
+        inputs = video(network.settings.timesteps, seed=batch)
+        labels = class_numbers(iterations if labels_change else 1, inputs.shape[1], seed=batch)
+        learner.train_batch(inputs, labels if labels_change else labels[0])
+        expected, found = oracle.train_batch(inputs, labels.expand(iterations, -1)), network.trace
+        assert isinstance(found, Trace)
+        assert_same(found.activity, expected.activity)
+        assert_same(found.losses, expected.losses)
+        assert_same(found.weight_gradients, expected.weight_gradients)
+        assert_same(found.bias_gradients, expected.bias_gradients)
+        assert_same(found.weights, expected.weights)
+    for layer in network.hidden_layers():
+        torch.testing.assert_close(layer.bias.data, oracle.bias[layer.number].detach(), rtol=1e-10, atol=1e-10)
+    for mine, theirs in zip([network.classifier_weight, network.classifier_bias], oracle.classifier, strict=True):
+        torch.testing.assert_close(mine.data, theirs.detach(), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("window", [None, [0, 0], [1, 2], [0, 2]], ids=str)
+@pytest.mark.parametrize("case", ["three_layers", "one_layer", "residual_apart", "no_prelabel", "pairwise_gelu", "dropout"])
+def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int] | None) -> None:
+    network = float64_network(**CASES[case], prediction_window=window, test_batch_size=4)
+    oracle = Oracle(network, torch.Generator())
+    inputs = video(network.settings.timesteps, batch=10)
+    expected = oracle.badness(inputs)
+    torch.testing.assert_close(network.badness(inputs), expected, rtol=1e-10, atol=1e-10)
+    assert network.predict(inputs).tolist() == expected.argmin(1).tolist()
+
+
+def test_a_static_input_is_a_video_in_which_nothing_moves() -> None:
+    network = float64_network()
+    image = video(1)[0]
+    frames = image.repeat(network.settings.timesteps, 1, 1)
+    assert torch.equal(network.badness(image), network.badness(frames))

@@ -1,0 +1,107 @@
+"""The parts one by one: negative labels, initial weights, topology, schedule."""
+
+import math
+
+import pytest
+import torch
+
+from RecurrentFF.model.dynamics import Connection
+from RecurrentFF.model.initialisation import initial_weight
+from RecurrentFF.model.negatives import sample_wrong_labels
+from RecurrentFF.model.topology import Topology
+from RecurrentFF.settings import Settings
+from RecurrentFF.training.schedule import learning_rate_factor
+from RecurrentFF.training.trainer import epoch_order
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_random_negatives_are_uniform_over_the_wrong_classes() -> None:
+    labels = torch.arange(5).repeat(20_000)
+    drawn = sample_wrong_labels(torch.zeros(5), labels, generator())
+    counts = torch.zeros(5, 5).index_put_((labels, drawn), torch.ones(len(labels)), accumulate=True)
+    assert counts.diagonal().sum() == 0
+    wrong = counts[~torch.eye(5, dtype=torch.bool)]
+    assert wrong.min() > 4750 and wrong.max() < 5250  # 5000 expected, standard deviation 61
+
+
+def test_dynamic_negatives_follow_the_classifier_without_the_true_class() -> None:
+    probabilities = torch.tensor([0.6, 0.3, 0.08, 0.02])
+    labels = torch.zeros(100_000, dtype=torch.long)
+    drawn = sample_wrong_labels(probabilities.log().expand(100_000, 4), labels, generator())
+    shares = drawn.bincount(minlength=4) / 100_000
+    torch.testing.assert_close(shares, torch.tensor([0.0, 0.75, 0.2, 0.05]), rtol=0, atol=0.006)
+
+
+@pytest.mark.parametrize("logit", [0.0, -1e38, -math.inf, math.inf, math.nan])
+@pytest.mark.parametrize("true_logit", [0.0, 1e38, math.inf, math.nan])
+def test_a_negative_is_never_the_true_class(logit: float, true_logit: float) -> None:
+    """Also where the classifier gives all wrong classes no probability at all."""
+    labels = torch.arange(3).repeat(2_000)
+    logits = torch.full((6_000, 3), logit).scatter(1, labels.unsqueeze(1), true_logit)
+    drawn = sample_wrong_labels(logits, labels, generator())
+    assert not (drawn == labels).any()
+    assert drawn.min() >= 0 and drawn.max() < 3
+
+
+def test_negatives_for_labels_that_change_over_time() -> None:
+    labels = torch.arange(4).repeat(7, 3)
+    drawn = sample_wrong_labels(torch.zeros(12, 4), labels, generator())
+    assert drawn.shape == labels.shape and not (drawn == labels).any()
+    assert not (drawn == drawn[0]).all()
+
+
+TOPOLOGY = Topology((784, 300, 200, 250, 10))
+
+
+@pytest.mark.parametrize("layer", [1, 2, 3])
+def test_initial_weights(layer: int) -> None:
+    weight = initial_weight(TOPOLOGY, layer, torch.float64, generator())
+    columns = TOPOLOGY.weight_columns(layer)
+    forward, lateral, backward = (weight[:, columns[source]] for source in (layer - 1, layer, layer + 1))
+    bound = math.sqrt(6 / TOPOLOGY.widths[layer - 1])
+    assert 0.99 * bound < forward.abs().max() <= bound
+    assert forward.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.02)
+    torch.testing.assert_close(lateral @ lateral.T, 2 * torch.eye(TOPOLOGY.widths[layer], dtype=torch.float64))
+    if layer == 3:
+        assert backward.std().item() == pytest.approx(3 * math.sqrt(2 / 10), rel=0.05)
+    else:
+        assert 0.0499 < backward.abs().max() <= 0.05
+        assert backward.std().item() == pytest.approx(0.05 / math.sqrt(3), rel=0.02)
+
+
+def test_adjacent_blocks_are_one_product() -> None:
+    topology = Topology((5, 2, 3, 4, 6))
+    assert topology.connections(2) == (Connection(slice(5, 14), slice(0, 9)),)
+    assert [c.state for c in topology.connections(2, merged=False)] == [slice(5, 7), slice(7, 10), slice(10, 14)]
+
+
+def test_residual_blocks_merge_where_they_touch() -> None:
+    touching = Topology((5, 2, 3, 4, 6), ((1, 3),))
+    assert touching.connections(3) == (Connection(slice(5, 20), slice(0, 15)),)
+    apart = Topology((5, 2, 3, 4, 6), ((0, 3), (4, 1)))
+    assert apart.connections(3) == (Connection(slice(0, 5), slice(0, 5)), Connection(slice(7, 20), slice(5, 18)))
+    assert apart.connections(1) == (Connection(slice(0, 10), slice(0, 10)), Connection(slice(14, 20), slice(10, 16)))
+    assert apart.connections(2) == (Connection(slice(5, 14), slice(0, 9)),)
+
+
+def test_step_schedule() -> None:
+    model = Settings.from_arguments(lr_step_size=2, lr_gamma=0.1, epochs=5).model
+    factors = [learning_rate_factor(model, epoch, batch=3, batches=4) for epoch in range(5)]
+    assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+
+
+def test_cosine_schedule_falls_from_one_towards_zero() -> None:
+    model = Settings.from_arguments(lr_schedule="cosine", epochs=4).model
+    factors = [learning_rate_factor(model, epoch, batch, batches=10) for epoch in range(4) for batch in range(10)]
+    assert factors[0] == 1 and factors[20] == pytest.approx(0.5) and 0 < factors[-1] < 0.002
+    assert factors == sorted(factors, reverse=True)
+
+
+def test_every_epoch_has_an_order_of_its_own() -> None:
+    orders = [epoch_order(seed, epoch, 100).tolist() for seed in range(3) for epoch in range(3)]
+    assert all(sorted(order) == list(range(100)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 9
+    assert epoch_order(1, 1, 100).tolist() == orders[4]

@@ -1,0 +1,197 @@
+"""The configuration: old files load, every key has a default, mistakes are named in one line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from RecurrentFF.errors import SettingsError
+from RecurrentFF.settings import Settings
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+OLD_FILE = """
+[device]
+device = "cuda"
+
+[model]
+hidden_sizes = [2000, 2000]
+epochs = 30
+prelabel_timesteps = 10
+loss_threshold = 1
+damping_factor = 0.7
+epsilon = 1e-8
+skip_profiling = 1
+should_log_metrics = 0
+should_replace_neg_data = true
+should_load_weights = false
+dropout = 0.0
+lr_step_size = 5
+lr_gamma = 0.9
+ff_activation = "relu"
+ff_optimizer = "adadelta"
+classifier_optimizer = "adam"
+
+[model.ff_rmsprop]
+momentum = 0.9
+learning_rate = 0.0001
+[model.ff_adam]
+learning_rate = 0.0001
+[model.ff_adadelta]
+learning_rate = 0.1
+[model.classifier_rmsprop]
+momentum = 0.0
+learning_rate = 0.0001
+[model.classifier_adam]
+learning_rate = 0.002
+[model.classifier_adadelta]
+learning_rate = 0.001
+
+[data_config]
+data_size = 784
+num_classes = 10
+train_batch_size = 400
+test_batch_size = 1000
+iterations = 20
+dataset = "MNIST"
+"""
+
+
+def test_an_old_file_loads_unchanged(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(OLD_FILE)
+    settings = Settings.from_file(file)
+    for section, keys in toml.loads(OLD_FILE).items():
+        loaded = getattr(settings, section).model_dump(mode="json")
+        for key, value in keys.items():
+            assert loaded[key] == value
+    assert settings.model.objective == "threshold"
+
+
+def test_an_empty_file_is_the_tutorial(tmp_path: Path) -> None:
+    file = tmp_path / "empty.toml"
+    file.write_text("")
+    settings = Settings.from_file(file)
+    assert settings == Settings()
+    tutorial = Settings.from_file(CONFIGS / "tutorial.toml")
+    for key in ("hidden_sizes", "prelabel_timesteps", "loss_threshold", "damping_factor", "epsilon", "ff_rmsprop", "objective"):
+        assert getattr(settings.model, key) == getattr(tutorial.model, key), key
+
+
+def test_overrides_come_last_and_may_go_unquoted(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[model]\nepochs = 5\nhidden_sizes = [10]\n")
+    overrides = ["model.epochs=3", "device.device=cuda:1", "model.ff_adam.learning_rate=2e-3", "model.hidden_sizes=[4, 5]"]
+    settings = Settings.from_file(file, overrides)
+    assert (settings.model.epochs, settings.device.device) == (3, "cuda:1")
+    assert (settings.model.ff_adam.learning_rate, settings.model.hidden_sizes) == (2e-3, (4, 5))
+
+
+def test_arguments_find_their_section() -> None:
+    settings = Settings.from_arguments(hidden_sizes=[3], device="cpu", iterations=7, seed=4, ff_adam={"learning_rate": 0.5})
+    assert settings.model.hidden_sizes == (3,) and settings.device.device == "cpu"
+    assert settings.data_config.iterations == 7 and settings.training.seed == 4
+    assert settings.model.ff_adam.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(("iterations", "window"), [(10, (4, 6)), (6, (3, 3)), (20, (8, 12)), (1, (0, 0))])
+def test_the_default_window_is_around_the_middle(iterations: int, window: tuple[int, int]) -> None:
+    assert Settings.from_arguments(iterations=iterations).prediction_window == window
+
+
+@given(
+    hidden_sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=6),
+    learning_rate=st.floats(1e-12, 10),
+    epsilon=st.floats(1e-30, 1),
+    dropout=st.floats(0, 0.99),
+    seed=st.integers(0, 2**63 - 1),
+    objective=st.sampled_from(["threshold", "pairwise"]),
+    dynamic=st.booleans(),
+)
+def test_what_is_written_is_what_is_read(learning_rate: float, dynamic: bool, **arguments: Any) -> None:
+    settings = Settings.from_arguments(
+        **arguments, ff_rmsprop={"learning_rate": learning_rate}, should_replace_neg_data=dynamic, residual_connections=[]
+    )
+    assert Settings.from_dict(toml.loads(settings.to_toml())) == settings
+
+
+def test_residual_connections_survive_the_file() -> None:
+    settings = Settings.from_arguments(residual_connections=[[0, 2], [4, 1]])
+    assert Settings.from_dict(toml.loads(settings.to_toml())) == settings
+
+
+MISTAKES = {
+    "[model]\nepocs = 3": r"unknown key 'model\.epocs'; did you mean 'epochs'",
+    "[modle]\nepochs = 3": r"unknown key 'modle'; did you mean 'model'",
+    "[model.ff_adam]\nlearningrate = 3": r"unknown key 'model\.ff_adam\.learningrate'; did you mean 'learning_rate'",
+    "[model]\nepochs = '3'": r"model\.epochs = '3': .*integer",
+    "[model]\nepochs = 0": r"model\.epochs = 0: .*greater than or equal to 1",
+    "[model]\nepochs = 2.5": r"model\.epochs = 2\.5: .*integer",
+    "[model]\ndamping_factor = 1.5": r"model\.damping_factor = 1\.5: .*less than or equal to 1",
+    "[model]\nepsilon = inf": r"model\.epsilon = inf",
+    "[model]\nskip_profiling = 2": r"model\.skip_profiling = 2: .*boolean",
+    "[model]\nff_activation = 'step'": r"model\.ff_activation = 'step': .*'leaky_relu'.*'tanh'",
+    "[model]\nff_optimizer = 'sgd'": r"model\.ff_optimizer = 'sgd': .*'rmsprop', 'adam' or 'adadelta'",
+    "[model]\nhidden_sizes = []": r"model\.hidden_sizes = ",
+    "[model]\nhidden_sizes = [10, -1]": r"model\.hidden_sizes\.1 = -1",
+    "[model]\nhidden_sizes = 10": r"model\.hidden_sizes = 10",
+    "[model]\nprediction_window = [2, 10]": r"model\.prediction_window: \[2, 10\] .* data_config\.iterations = 10",
+    "[model]\nprediction_window = [5, 4]": r"model\.prediction_window: \[5, 4\]",
+    "[model]\nresidual_connections = [[1, 2]]": r"model\.residual_connections: \[1, 2\]",
+    "[model]\nresidual_connections = [[1, 4]]": r"model\.residual_connections: \[1, 4\]",
+    "[model]\nresidual_connections = [[5, 1]]": r"model\.residual_connections: \[5, 1\]",
+    "[model]\nresidual_connections = [[0, 2], [0, 2]]": r"stands there twice",
+    "[device]\ndevice = 'gpu'": r"device\.device = 'gpu': .*auto",
+    "[data_config]\nnum_classes = 1": r"data_config\.num_classes = 1",
+    "[training]\nseed = -1": r"training\.seed = -1",
+    "model = 3": r"model = 3",
+    "[model": r"not valid TOML",
+    "just words": r"not valid TOML",
+    "[model]\nepochs = 3\nepochs = 4": r"not valid TOML",
+}
+
+
+@pytest.mark.parametrize("content", MISTAKES)
+def test_a_mistake_is_named_in_one_line_with_its_file(content: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(content)
+    with pytest.raises(SettingsError, match=MISTAKES[content]) as caught:
+        Settings.from_file(file)
+    assert str(caught.value).startswith(str(file)) and "\n" not in str(caught.value)
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(bytes(range(256)))
+    for path, reason in [("absent", "no such"), ("binary", "not a text file"), (".", "can't be read")]:
+        with pytest.raises(SettingsError, match=reason):
+            Settings.from_file(tmp_path / path)
+
+
+OVERRIDE_MISTAKES = {
+    "epochs=3": r"section\.key=value",
+    "model.epochs": r"section\.key=value",
+    "model.epocs=3": r"did you mean 'epochs'",
+    "modle.epochs=3": r"no section 'modle'; did you mean 'model'",
+    "model.epochs.x=3": r"no section 'model\.epochs'",
+    "model.epochs=many": r"model\.epochs = 'many'",
+}
+
+
+@pytest.mark.parametrize("override", OVERRIDE_MISTAKES)
+def test_a_mistaken_override_is_named(override: str) -> None:
+    with pytest.raises(SettingsError, match=OVERRIDE_MISTAKES[override]) as caught:
+        Settings().override([override])
+    assert str(caught.value).startswith(f"--set {override}")
+
+
+def test_an_unknown_argument_is_named() -> None:
+    with pytest.raises(SettingsError, match="unknown key 'hidden_size'; did you mean 'hidden_sizes'"):
+        Settings.from_arguments(hidden_size=[3])
+
+
+@pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.name)
+def test_committed_configurations_load(file: Path) -> None:
+    Settings.from_file(file)
