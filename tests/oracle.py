@@ -5,6 +5,7 @@ rows apart. Nothing of the package's arithmetic is used; of its layout, only how
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -15,7 +16,7 @@ from RecurrentFF.model.negatives import sample_wrong_labels
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky_relu": lambda z: torch.where(z > 0, z, 0.01 * z),
     "relu": lambda z: torch.where(z > 0, z, 0 * z),
     "elu": lambda z: torch.where(z > 0, z, z.exp() - 1),

@@ -58,10 +58,12 @@ class RecordingNetwork(Network):
 class RecordingLearner(Learner):
     """Notes activity, gradients, weights and losses after every learning timestep."""
 
+    trace: Trace
+
     def _timestep(self, state: State) -> list[_LayerStep]:
         steps = super()._timestep(state)
         layers = list(self.network.hidden_layers())
-        trace = self.network.trace  # type: ignore[attr-defined]
+        trace = self.trace
         trace.activity.append([h.clone() for h in state.activity])
         trace.weight_gradients.append([layer.weight.grad.clone() for layer in layers if layer.weight.grad is not None])
         trace.bias_gradients.append([layer.bias.grad.clone() for layer in layers if layer.bias.grad is not None])
@@ -82,16 +84,16 @@ def assert_same(found: list[list[Tensor]], expected: list[list[Tensor]]) -> None
 def test_training_agrees_with_autograd(case: str, labels_change: bool) -> None:
     network = float64_network(**CASES[case])
     network.__class__ = RecordingNetwork
+    assert isinstance(network, RecordingNetwork)
     oracle = Oracle(network, torch.Generator().manual_seed(7))
     learner = RecordingLearner(network, torch.Generator().manual_seed(7))
     iterations = network.settings.data_config.iterations
     for batch in range(BATCHES):
-        network.trace = Trace()  # type: ignore[assignment]
+        found = learner.trace = network.trace = Trace()
         inputs = video(network.settings.timesteps, seed=batch)
         labels = class_numbers(iterations if labels_change else 1, inputs.shape[1], seed=batch)
         learner.train_batch(inputs, labels if labels_change else labels[0])
-        expected, found = oracle.train_batch(inputs, labels.expand(iterations, -1)), network.trace
-        assert isinstance(found, Trace)
+        expected = oracle.train_batch(inputs, labels.expand(iterations, -1))
         assert_same(found.activity, expected.activity)
         assert_same(found.losses, expected.losses)
         assert_same(found.weight_gradients, expected.weight_gradients)

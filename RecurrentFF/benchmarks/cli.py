@@ -61,20 +61,25 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
 
 def argument_parser(benchmark: Benchmark) -> argparse.ArgumentParser:
     """The flags."""
-    parser = argparse.ArgumentParser(prog=f"python -m RecurrentFF.benchmarks.{benchmark.name}.{benchmark.name}",
-                                     description=benchmark.description)  # fmt: skip
-    parser.add_argument("--config-file", type=Path, metavar="FILE", help=f"configuration (default: {benchmark.default_config})")
-    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides",
-                        help="override a key of the configuration, e.g. --set model.ff_adam.learning_rate=1e-3; repeatable")  # fmt: skip
-    parser.add_argument("--device", help='"auto", "cpu", "cuda", "cuda:N" or "mps"')
-    parser.add_argument("--epochs", type=int, metavar="N", help="how many epochs to train")
-    parser.add_argument("--seed", type=int, metavar="N", help="of weights, sample order, negative labels and dropout")
-    parser.add_argument("--output-dir", type=Path, default=Path("runs"), metavar="DIR",
-                        help="where the run's own folder is made (default: runs)")  # fmt: skip
-    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="an existing data folder instead of the built-in data")
-    parser.add_argument("--weights", type=Path, metavar="FILE", help="start from the weights of this checkpoint")
-    parser.add_argument("--resume", type=Path, metavar="RUN_DIR",
-                        help="go on with an interrupted run, in its folder and with its configuration")  # fmt: skip
+    module = f"RecurrentFF.benchmarks.{benchmark.name}.{benchmark.name}"
+    parser = argparse.ArgumentParser(prog=f"python -m {module}", description=benchmark.description)
+    add = parser.add_argument
+    add("--config-file", type=Path, metavar="FILE", help="TOML configuration (default: the benchmark's own recipe)")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        dest="overrides",
+        help="override a key of the configuration, e.g. --set model.ff_adam.learning_rate=1e-3; repeatable",
+    )
+    add("--device", help='"auto", "cpu", "cuda", "cuda:N" or "mps"')
+    add("--epochs", type=int, metavar="N", help="how many epochs to train")
+    add("--seed", type=int, metavar="N", help="of weights, sample order, negative labels and dropout")
+    add("--output-dir", type=Path, default=Path("runs"), metavar="DIR", help="where the run's folder is made (default: runs)")
+    add("--data-dir", type=Path, metavar="DIR", help="an existing data folder instead of the built-in data")
+    add("--weights", type=Path, metavar="FILE", help="start from the weights of this checkpoint")
+    add("--resume", type=Path, metavar="RUN_DIR", help="go on with an interrupted run, in its folder, as it was configured")
     return parser
 
 
@@ -116,7 +121,7 @@ def _settings(benchmark: Benchmark, arguments: argparse.Namespace) -> Settings:
     overrides += [f"{key}={value}" for key, value in flags.items() if value is not None]
     if arguments.resume is not None:
         if arguments.config_file or arguments.overrides or arguments.weights or arguments.seed is not None:
-            raise SettingsError("--resume keeps the run's configuration; only --device, --epochs and --data-dir go with it")
+            raise SettingsError("--resume keeps the configuration of its run; only --device, --epochs and --data-dir go with it")
         from RecurrentFF.training.files import RunFolder
 
         return benchmark.complete(Settings.from_file(RunFolder.existing(arguments.resume).config, overrides))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sized
 from typing import NamedTuple, Protocol
 
@@ -19,6 +20,9 @@ class Dataset(Protocol):
 
     def __len__(self) -> int:
         """Number of samples."""
+
+    def batch_count(self, size: int) -> int:
+        """How many batches of `size` samples there are."""
 
     def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
         """Batches of `size` samples (the last may be smaller), in the given order of sample numbers, else as they stand."""
@@ -44,6 +48,10 @@ class TensorDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def batch_count(self, size: int) -> int:
+        """How many batches of `size` samples there are; the last may be smaller."""
+        return math.ceil(len(self) / size)
+
     def __getitem__(self, samples: slice) -> TensorDataset:
         """A part of the data set, as views."""
         return TensorDataset(self.inputs[samples], self.labels[samples])
@@ -65,10 +73,15 @@ class LoaderDataset:
         if not isinstance(loader, Sized):
             raise InputError("the loader has no length; give a DataLoader over a data set of known size, or a list of batches")
         self.loader = loader
+        self._batch_count = len(loader)
         self.samples = len(getattr(loader, "dataset", ())) or sum(len(labels) for _, labels in loader)
 
     def __len__(self) -> int:
         return self.samples
+
+    def batch_count(self, size: int) -> int:
+        """The loader's own number of batches."""
+        return self._batch_count
 
     def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
         """The loader's batches, whatever size and order are asked for."""

@@ -45,11 +45,14 @@ def save(network: Network, path: str | Path, **extra: Any) -> None:
 
 
 def load(path: str | Path, device: str = "auto") -> Network:
-    """The network in a checkpoint, on a device of this machine. Never runs code from the file. Raises CheckpointError."""
+    """The network in a checkpoint, in its precision, on a device of this machine. Never runs code from the file.
+
+    Raises:
+        CheckpointError: the file is no checkpoint. DeviceError: there is no such device.
+    """
     content = read(path)
     settings = Settings.from_dict(toml.loads(content["settings"]), str(path))
-    tree = settings.model_dump() | {"device": {"device": device, "precision": "auto"}}
-    network = build(Settings.from_dict(tree, str(path)))
+    network = build(settings.override([f"device.device={device}"]))
     load_weights(network, path)
     return network
 

@@ -20,6 +20,7 @@ class Console:
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self._last_accuracy: float | None = None
+        self._header_shown = False
 
     def say(self, text: str) -> None:
         """One line for the user."""
@@ -32,16 +33,29 @@ class Console:
         return EpochBar(title, samples, done, self._last_accuracy, hidden=self.quiet or not sys.stderr.isatty())
 
     def epoch(self, metrics: EpochMetrics, epochs: int, best: bool) -> None:
-        """The line of a finished epoch."""
-        shown = [f"epoch {metrics.epoch:>{len(str(epochs))}}/{epochs}", f"loss {metrics.loss:.4f}"]
-        for name in ("train", "validation", "test"):
-            value: float | None = getattr(metrics, f"{name}_accuracy")
-            shown += [f"{name} {100 * value:.2f} %"] if value is not None else []
-        pairs = zip(metrics.badness_pos, metrics.badness_neg, strict=True)
-        shown += ["badness true|wrong " + " ".join(f"{pos:.3g}|{neg:.3g}" for pos, neg in pairs)]
-        shown += [f"{metrics.samples_per_second:,.0f} samples/s"]
-        self.say("  ".join(shown) + ("  *" if best else ""))
+        """The line of a finished epoch, below a header the first time."""
+        pairs = list(zip(metrics.badness_pos, metrics.badness_neg, strict=True))
+        columns = {
+            "epoch": f"{metrics.epoch}/{epochs}",
+            "loss": f"{metrics.loss:.4f}",
+            "train": _percent(metrics.train_accuracy),
+            "validation": _percent(metrics.validation_accuracy),
+            "test": _percent(metrics.test_accuracy),
+            "samples/s": f"{metrics.samples_per_second:,.0f}",
+        }
+        layers = "  ".join(f"{pos:>7.3g}|{neg:<7.3g}" for pos, neg in pairs)
+        if not self._header_shown:
+            header = "  ".join(f"{name:>{max(9, len(name))}}" for name in columns)
+            self.say(f"{header}    badness true|wrong label, layer 1 to {len(pairs)} (* best so far)")
+            self._header_shown = True
+        self.say(
+            "  ".join(f"{text:>{max(9, len(name))}}" for name, text in columns.items()) + f"  {layers} {'*' if best else ''}"
+        )
         self._last_accuracy = metrics.validation_accuracy
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
 
 
 class EpochBar:

@@ -3,45 +3,49 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from RecurrentFF.training.files import write_atomically
 from RecurrentFF.training.metrics import EpochMetrics
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
-def plot_curves(history: list[EpochMetrics], title: str, path: Path) -> None:
-    """Draw test error, loss and badness over the epochs, and save them as a PNG."""
+
+def plot_curves(history: list[EpochMetrics], title: str, path: Path, best_epoch: int, test_accuracy: float) -> None:
+    """Draw error, loss and badness over the epochs, and the test error of the best epoch, and save them as a PNG."""
     from matplotlib.figure import Figure  # imported late: it takes a second
 
     figure = Figure(figsize=(13, 4), layout="constrained")
     figure.suptitle(title)
     errors, losses, badness = figure.subplots(1, 3)
+    _plot_errors(errors, history, best_epoch, test_accuracy)
     epochs = [m.epoch for m in history]
-
-    for name in ("train", "validation", "test"):
-        points = [(m.epoch, getattr(m, f"{name}_accuracy")) for m in history]
-        points = [(epoch, 100 * (1 - accuracy)) for epoch, accuracy in points if accuracy is not None]
-        if points:
-            errors.plot(*zip(*points, strict=True), marker=".", label=name)
-    if errors.lines:
-        errors.set_yscale("log")
-        errors.yaxis.set_major_formatter("{x:g} %")
-        errors.yaxis.set_minor_formatter(lambda value, _: f"{value:g} %" if str(f"{value:e}")[0] in "235" else "")
-        errors.legend(frameon=False)
-    errors.set_title("Error", loc="left")
-
-    layers = range(len(history[0].layer_loss))
-    for layer in layers:
-        losses.plot(epochs, [m.layer_loss[layer] for m in history], marker=".", color=f"C{layer}", label=f"layer {layer + 1}")
-        badness.plot(epochs, [m.badness_pos[layer] for m in history], color=f"C{layer}", label=f"layer {layer + 1}, true label")
-        badness.plot(epochs, [m.badness_neg[layer] for m in history], color=f"C{layer}", linestyle="--", label="   wrong label")
+    for layer in range(len(history[0].layer_loss)):
+        look = {"color": f"C{layer}", "marker": "."}
+        losses.plot(epochs, [m.layer_loss[layer] for m in history], label=f"layer {layer + 1}", **look)
+        badness.plot(epochs, [m.badness_pos[layer] for m in history], label=f"layer {layer + 1}", **look)
+        badness.plot(epochs, [m.badness_neg[layer] for m in history], linestyle="--", **look)
+    badness.plot([], [], color="black", label="true label")
+    badness.plot([], [], color="black", linestyle="--", label="wrong label")
     losses.set_title("Loss of each layer", loc="left")
-    losses.legend(frameon=False)
     badness.set_title("Badness, mean(h²), of each layer", loc="left")
-    badness.legend(frameon=False, fontsize="small", ncols=2)
-
     for axes in (errors, losses, badness):
         axes.set_xlabel("epoch")
+        axes.legend(frameon=False)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     write_atomically(path, lambda file: figure.savefig(file, dpi=110))
+
+
+def _plot_errors(axes: Axes, history: list[EpochMetrics], best_epoch: int, test_accuracy: float) -> None:
+    for name in ("train", "validation", "test"):
+        accuracies = [getattr(m, f"{name}_accuracy") for m in history]
+        if None not in accuracies:
+            axes.plot([m.epoch for m in history], [100 * (1 - a) for a in accuracies], marker=".", label=name)
+    axes.plot([best_epoch], [100 * (1 - test_accuracy)], "k*", markersize=10, label="test, best epoch")
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g} %")
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "235" else "")
+    axes.set_title("Error", loc="left")

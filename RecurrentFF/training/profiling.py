@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +30,7 @@ def profiler(trace: Path | None) -> Iterator[Steps]:
     if trace is None:
         yield _NoProfiler()
         return
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own notes are not for the user
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
     with profile(
         activities=activities,

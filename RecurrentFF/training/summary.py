@@ -53,7 +53,7 @@ def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
     text = json.dumps(asdict(summary), indent=2) + "\n"
     write_text(folder.summary, text)
     title = f"{settings.data_config.dataset}: test accuracy {100 * summary.test_accuracy:.2f} % ({folder.path.name})"
-    plot_curves(history, title, folder.curves)
+    plot_curves(history, title, folder.curves, progress.best_epoch, summary.test_accuracy)
     for line in _lines(summary, folder, len(trainer.splits.test)):
         trainer.console.say(line)
     return summary

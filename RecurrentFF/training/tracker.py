@@ -6,8 +6,10 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import asdict
+from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 from RecurrentFF.settings import Settings
 from RecurrentFF.training.metrics import EpochMetrics
@@ -29,7 +31,7 @@ class Tracker:
         try:
             import wandb
 
-            mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in(wandb) else "offline")
+            mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
             self._run = wandb.init(
                 project="RecurrentFF",
                 id=folder.name,
@@ -72,7 +74,11 @@ class Tracker:
         self._say(f"wandb       off, training goes on without it ({type(error).__name__}: {str(error).partition(chr(10))[0]})")
 
 
-def _logged_in(wandb: Any) -> bool:
-    with contextlib.suppress(Exception):
-        return bool(os.environ.get("WANDB_API_KEY") or wandb.api.api_key)
+def _logged_in() -> bool:
+    """Whether there is a key where wandb looks for one: it would ask for it otherwise."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    with contextlib.suppress(OSError, NetrcParseError):
+        return netrc(os.environ.get("NETRC")).authenticators(host or "") is not None
     return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -84,7 +83,7 @@ class Trainer:
         size, epochs = self.settings.data_config.train_batch_size, self.settings.model.epochs
         train, start = self.splits.train, self.progress.batch
         order = epoch_order(self.settings.training.seed, self.progress.epoch, len(train))
-        batches = math.ceil(len(train) / size)
+        batches = train.batch_count(size)
         bar = self.console.bar(f"epoch {self.progress.epoch + 1}/{epochs}", len(train), self._totals.samples)
         clock = Stopwatch()
         for inputs, labels in train.batches(size, order[start * size :]):
@@ -100,10 +99,9 @@ class Trainer:
         self._synchronise()
         self.progress.epoch_seconds += clock.seconds
         self.progress.seconds += clock.seconds
-        done = self.progress.batch == batches
-        if not done:
+        if interruption.requested:
             self._save_last()
-        return done
+        return not interruption.requested
 
     def _end_epoch(self) -> EpochMetrics:
         """Evaluate, report and save."""

