@@ -1,0 +1,44 @@
+# Set-up and the usual commands. `make` alone lists them.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help mnist tutorial test lint smoke clean
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+mnist: $(VENV)/installed ## train on MNIST with the default recipe; ARGS="--epochs 3 --seed 1" adds flags
+	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist $(ARGS)
+
+tutorial: $(VENV)/installed ## train the tutorial network, with the threshold objective
+	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist --config-file configs/tutorial.toml $(ARGS)
+
+test: $(VENV)/installed-dev ## run the tests; ARGS="-k oracle" picks some
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/installed-dev ## check style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+smoke: $(VENV)/installed ## a few batches of each benchmark, to see that it runs
+	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist --config-file configs/smoke.toml $(ARGS)
+
+clean: ## remove the virtual environment and caches; runs stay
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis
+
+# Installing is repeated when what the package needs has changed.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV); torch is large, this takes a few minutes the first time."
+
+$(VENV)/installed: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@ $(VENV)/installed
