@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -17,8 +18,12 @@ class Console:
         quiet: say nothing at all.
     """
 
+    _PATIENCE = 0.5  # seconds between two looks at the device's numbers, each of which waits for it
+
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
+        self._bar: tqdm[NoReturn] | None = None
+        self._last_look = 0.0
         self._last_accuracy: float | None = None
         self._header_shown = False
 
@@ -28,12 +33,38 @@ class Console:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
 
-    def bar(self, title: str, samples: int, done: int = 0) -> EpochBar:
-        """A progress bar for one epoch of `samples` training samples, of which `done` are behind us."""
-        return EpochBar(title, samples, done, self._last_accuracy, hidden=self.quiet or not sys.stderr.isatty())
+    def start(self, title: str, samples: int, done: int = 0) -> None:
+        """Begin an epoch of `samples` training samples, of which `done` are behind us."""
+        if not self.quiet and sys.stderr.isatty():
+            self._bar = tqdm(desc=title, total=samples, initial=done, unit=" samples", leave=False, dynamic_ncols=True)
+
+    def advance(self, samples: int, totals: Totals) -> None:
+        """Count a batch of `samples`, and now and then show the means of the epoch so far."""
+        if self._bar is None:
+            return
+        self._bar.update(samples)
+        if time.monotonic() - self._last_look > self._PATIENCE:
+            mean = totals.mean()
+            shown = {"loss": f"{mean.loss.mean().item():.4f}", "pairs right": _percent(mean.pairs_right.item())}
+            if self._last_accuracy is not None:
+                shown["validation"] = _percent(self._last_accuracy)
+            self._bar.set_postfix(shown)
+            self._last_look = time.monotonic()
+
+    def evaluating(self) -> None:
+        """The epoch's batches are done, its accuracies are being measured."""
+        if self._bar is not None:
+            self._bar.set_postfix_str("evaluating")
+
+    def stop(self) -> None:
+        """Take the bar off the screen."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
     def epoch(self, metrics: EpochMetrics, epochs: int, best: bool) -> None:
-        """The line of a finished epoch, below a header the first time."""
+        """End an epoch with its line, below a header the first time."""
+        self.stop()
         pairs = list(zip(metrics.badness_pos, metrics.badness_neg, strict=True))
         columns = {
             "epoch": f"{metrics.epoch}/{epochs}",
@@ -56,33 +87,3 @@ class Console:
 
 def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.2f} %"
-
-
-class EpochBar:
-    """Progress within an epoch. Numbers are read off the device a few times a second at most."""
-
-    _PATIENCE = 0.5  # seconds
-
-    def __init__(self, title: str, samples: int, done: int, accuracy: float | None, hidden: bool) -> None:
-        self._bar = tqdm(
-            desc=title, total=samples, initial=done, unit=" samples", leave=False, disable=hidden, dynamic_ncols=True
-        )
-        self._accuracy = accuracy
-        self._shown = 0.0
-
-    def update(self, samples: int, totals: Totals) -> None:
-        """Count a batch of `samples`, and now and then show the means of the epoch so far."""
-        if self._bar.disable:
-            return
-        self._bar.update(samples)
-        if time.monotonic() - self._shown > self._PATIENCE:
-            mean = totals.mean()
-            shown = {"loss": f"{mean.loss.mean().item():.4f}", "pairs right": f"{100 * mean.pairs_right.item():.1f} %"}
-            if self._accuracy is not None:
-                shown["validation"] = f"{100 * self._accuracy:.2f} %"
-            self._bar.set_postfix(shown)
-            self._shown = time.monotonic()
-
-    def close(self) -> None:
-        """Take the bar off the screen."""
-        self._bar.close()

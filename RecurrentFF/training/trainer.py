@@ -84,27 +84,28 @@ class Trainer:
         train, start = self.splits.train, self.progress.batch
         order = epoch_order(self.settings.training.seed, self.progress.epoch, len(train))
         batches = train.batch_count(size)
-        bar = self.console.bar(f"epoch {self.progress.epoch + 1}/{epochs}", len(train), self._totals.samples)
+        self.console.start(f"epoch {self.progress.epoch + 1}/{epochs}", len(train), self._totals.samples)
         clock = Stopwatch()
         for inputs, labels in train.batches(size, order[start * size :]):
             factor = learning_rate_factor(self.settings.model, self.progress.epoch, self.progress.batch, batches)
             self.learner.scale_learning_rates(factor)
             self._totals.add(self.learner.train_batch(inputs, labels), len(labels))
             self.progress.batch += 1
-            bar.update(len(labels), self._totals)
+            self.console.advance(len(labels), self._totals)
             after_batch()
             if interruption.requested:
                 break
-        bar.close()
         self._synchronise()
         self.progress.epoch_seconds += clock.seconds
         self.progress.seconds += clock.seconds
         if interruption.requested:
+            self.console.stop()
             self._save_last()
         return not interruption.requested
 
     def _end_epoch(self) -> EpochMetrics:
         """Evaluate, report and save."""
+        self.console.evaluating()
         clock = Stopwatch()
         measured = {
             "train_accuracy": self._accuracy(self.splits.train_probe),
