@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.topology import Topology
 from RecurrentFF.settings import Settings
 
-CLASSES = 4
+CLASSES = 5
 DATA_SIZE = 7
 
 
@@ -34,6 +35,12 @@ def float64_network(**arguments: Any) -> Network:
     for layer in network.hidden_layers():
         layer.bias.normal_(std=0.1, generator=generator)
     return network
+
+
+def weight_columns(topology: Topology, layer: int) -> dict[int, slice]:
+    """For each source block of a layer, its columns of the layer's weight."""
+    connections = topology.connections(layer, merged=False)
+    return {source: c.weight for source, c in zip(topology.sources(layer), connections, strict=True)}
 
 
 def video(timesteps: int, batch: int = 6, seed: int = 0) -> Tensor:

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from RecurrentFF.model.negatives import sample_wrong_labels
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
+from tests.helpers import weight_columns
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "leaky_relu": lambda z: torch.where(z > 0, z, 0.01 * z),
@@ -48,7 +49,7 @@ class Oracle:
         self.weight: dict[tuple[int, int], Tensor] = {}  # (layer, source), with its natural sign
         self.bias: dict[int, Tensor] = {}
         for layer in network.hidden_layers():
-            for source, columns in network.topology.weight_columns(layer.number).items():
+            for source, columns in weight_columns(network.topology, layer.number).items():
                 sign = -1 if source > layer.number else 1
                 self.weight[layer.number, source] = (sign * layer.weight[:, columns]).clone().requires_grad_()
             self.bias[layer.number] = layer.bias.clone().requires_grad_()
@@ -56,8 +57,8 @@ class Oracle:
         self.optimisers = {layer: self._optimiser("ff", self._parameters(layer)) for layer in range(1, self.label)}
         self.classifier_optimiser = self._optimiser("classifier", self.classifier)
 
-    def train_batch(self, inputs: Tensor, labels: Tensor) -> Trace:
-        """inputs (timesteps, batch, data_size), labels (iterations, batch), static where all rows are the same."""
+    def train_batch(self, inputs: Tensor, labels: Tensor, held: bool) -> Trace:
+        """inputs (timesteps, batch, data_size), labels (iterations, batch), all rows the same where `held`."""
         model, trace = self.settings.model, Trace()
         h = self.rest(inputs.shape[1])
         uniform = torch.full((inputs.shape[1], self.widths[-1]), 1 / self.widths[-1], dtype=torch.float64)
@@ -65,7 +66,7 @@ class Oracle:
             with torch.no_grad():
                 h = self.timestep(inputs[t], uniform, h, damping=1.0, masks=self._masks(inputs.shape[1]))
             trace.activity.append([h[layer] for layer in sorted(h)])
-        negatives = self._negatives(h, labels)
+        negatives = self._negatives(h, labels, held)
         rows = {layer: torch.cat([h[layer], h[layer]]) for layer in h}
         for t in range(self.settings.data_config.iterations):
             x = torch.cat([inputs[model.prelabel_timesteps + t]] * 2)
@@ -170,9 +171,8 @@ class Oracle:
             for layer, source in self.weight
         }
 
-    def _negatives(self, h: dict[int, Tensor], labels: Tensor) -> Tensor:
-        static = bool((labels == labels[0]).all())
-        drawn_for = labels[0] if static else labels
+    def _negatives(self, h: dict[int, Tensor], labels: Tensor, held: bool) -> Tensor:
+        drawn_for = labels[0] if held else labels
         logits = torch.zeros(self.widths[-1])
         if self.settings.model.should_replace_neg_data:
             features = torch.cat([self.normalised(h[layer]) for layer in sorted(h)], 1)

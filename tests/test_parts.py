@@ -12,6 +12,7 @@ from RecurrentFF.model.topology import Topology
 from RecurrentFF.settings import Settings
 from RecurrentFF.training.schedule import learning_rate_factor
 from RecurrentFF.training.trainer import epoch_order
+from tests.helpers import weight_columns
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -59,7 +60,7 @@ TOPOLOGY = Topology((784, 300, 200, 250, 10))
 @pytest.mark.parametrize("layer", [1, 2, 3])
 def test_initial_weights(layer: int) -> None:
     weight = initial_weight(TOPOLOGY, layer, torch.float64, generator())
-    columns = TOPOLOGY.weight_columns(layer)
+    columns = weight_columns(TOPOLOGY, layer)
     forward, lateral, backward = (weight[:, columns[source]] for source in (layer - 1, layer, layer + 1))
     bound = math.sqrt(6 / TOPOLOGY.widths[layer - 1])
     assert 0.99 * bound < forward.abs().max() <= bound

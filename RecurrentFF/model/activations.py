@@ -1,4 +1,7 @@
-"""Activation functions, each with its derivative as a product: from ∂loss/∂a to ∂loss/∂z = ∂loss/∂a · activation'(z)."""
+"""Activation functions a = activation(z), each with its derivative as a product: from ∂loss/∂a to ∂loss/∂z.
+
+The products are the library's own: one pass over memory each, and at a kink the same choice as autograd makes.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,24 +12,55 @@ from torch.nn import functional as F
 
 LEAKY_SLOPE = 0.01
 
+_aten = torch.ops.aten
+
 
 class Activation(NamedTuple):
-    """An element-wise non-linearity a = apply(z), and `backward(grad_a, z)` = grad_a · activation'(z)."""
+    """An element-wise non-linearity a = apply(z), and backward(∂loss/∂a, z) = ∂loss/∂a · activation'(z)."""
 
     apply: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
 
 
-# The library's own derivatives: one pass over memory each, and at a kink the same choice as autograd makes.
-_aten = torch.ops.aten
+def _leaky_relu(z: Tensor) -> Tensor:
+    return F.leaky_relu(z, LEAKY_SLOPE)
+
+
+def _leaky_relu_backward(grad: Tensor, z: Tensor) -> Tensor:
+    """activation'(z) = 1 above zero, the slope below."""
+    return _aten.leaky_relu_backward(grad, z, LEAKY_SLOPE, False)
+
+
+def _relu_backward(grad: Tensor, z: Tensor) -> Tensor:
+    """activation'(z) = 1 above zero, 0 below."""
+    return _aten.threshold_backward(grad, z, 0)
+
+
+def _elu_backward(grad: Tensor, z: Tensor) -> Tensor:
+    """activation'(z) = 1 above zero, exp(z) below."""
+    return _aten.elu_backward(grad, alpha=1.0, scale=1.0, input_scale=1.0, is_result=False, self_or_result=z)
+
+
+def _gelu_backward(grad: Tensor, z: Tensor) -> Tensor:
+    """activation'(z) = Φ(z) + z·φ(z), of the normal distribution."""
+    return _aten.gelu_backward(grad, z)
+
+
+def _silu_backward(grad: Tensor, z: Tensor) -> Tensor:
+    """activation'(z) = σ(z)·(1 + z·(1 − σ(z)))."""
+    return _aten.silu_backward(grad, z)
+
+
+def _tanh_backward(grad: Tensor, z: Tensor) -> Tensor:
+    """activation'(z) = 1 − tanh²(z)."""
+    return _aten.tanh_backward(grad, torch.tanh(z))
+
 
 ACTIVATIONS: dict[str, Activation] = {
-    "leaky_relu": Activation(
-        lambda z: F.leaky_relu(z, LEAKY_SLOPE), lambda grad, z: _aten.leaky_relu_backward(grad, z, LEAKY_SLOPE, False)
-    ),
-    "relu": Activation(F.relu, lambda grad, z: _aten.threshold_backward(grad, z, 0)),
-    "elu": Activation(F.elu, lambda grad, z: _aten.elu_backward(grad, 1.0, 1.0, 1.0, False, z)),
-    "gelu": Activation(F.gelu, lambda grad, z: _aten.gelu_backward(grad, z)),
-    "silu": Activation(F.silu, lambda grad, z: _aten.silu_backward(grad, z)),
-    "tanh": Activation(torch.tanh, lambda grad, z: _aten.tanh_backward(grad, torch.tanh(z))),
+    "leaky_relu": Activation(_leaky_relu, _leaky_relu_backward),
+    "relu": Activation(F.relu, _relu_backward),
+    "elu": Activation(F.elu, _elu_backward),
+    "gelu": Activation(F.gelu, _gelu_backward),
+    "silu": Activation(F.silu, _silu_backward),
+    "tanh": Activation(torch.tanh, _tanh_backward),
 }

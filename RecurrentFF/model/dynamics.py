@@ -76,10 +76,5 @@ class Response(NamedTuple):
     """(rows,)"""
     normalised: Tensor
     """n(h')"""
-
-
-def timestep(z: Tensor, h: Tensor, damping: float, epsilon: float, activation: Activation) -> Response:
-    """All that follows from a layer's drive z and its previous activity h."""
-    h = respond(z, h, damping, activation)
-    b = badness(h)
-    return Response(z, h, b, normalise(h, b, epsilon))
+    masks: Sequence[Tensor] | None
+    """Of dropout, one for each drive; None without."""

@@ -53,21 +53,34 @@ class RecurrentLayer(nn.Module):
             for _ in self.separate
         ]
 
-    def timestep(self, state: State, operand: Tensor, damping: float, masks: Sequence[Tensor] | None = None) -> dynamics.Response:
-        """The layer's response to `state.now`; `operand` is the weight in the state's type."""
-        connections = self.merged if masks is None else self.separate
-        z = dynamics.drive(state.now, operand, self.bias, connections, masks)
-        return dynamics.timestep(z, state.activity[self.number - 1], damping, self.epsilon, self.activation)
+    def timestep(
+        self, state: State, operand: Tensor, damping: float, generator: torch.Generator | None = None
+    ) -> dynamics.Response:
+        """Respond to `state.now`, and write the new activity into the state.
 
-    def gradients(
-        self,
-        state: State,
-        response: dynamics.Response,
-        slope: Tensor,
-        damping: float,
-        masks: Sequence[Tensor] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """∂loss/∂weight and ∂loss/∂bias of this timestep, from the objective's slope ∂loss/∂badness (rows,)."""
-        connections = self.merged if masks is None else self.separate
+        Args:
+            state: of all layers.
+            operand: the layer's weight in the type of `state.now`.
+            damping: d.
+            generator: of the dropout masks; none, no dropout.
+        """
+        masks = self.dropout_masks(len(state.now), generator)
+        z = dynamics.drive(state.now, operand, self.bias, self._connections(masks), masks)
+        h = dynamics.respond(z, state.activity[self.number - 1], damping, self.activation)
+        badness = dynamics.badness(h)
+        normalised = dynamics.normalise(h, badness, self.epsilon)
+        state.write(self.number, h, normalised)
+        return dynamics.Response(z, h, badness, normalised, masks)
+
+    def gradients(self, state: State, response: dynamics.Response, slope: Tensor, damping: float) -> tuple[Tensor, Tensor]:
+        """∂loss/∂weight and ∂loss/∂bias of a timestep, from the objective's slope ∂loss/∂badness (rows,).
+
+        `state.now` must still be what the layer responded to.
+        """
+        connections = self._connections(response.masks)
         grad_z = learning.drive_gradient(slope, response.h, response.z, damping, self.activation)
-        return learning.weight_gradient(grad_z, state.now, connections, masks), grad_z.sum(0)
+        return learning.weight_gradient(grad_z, state.now, connections, response.masks), grad_z.sum(0)
+
+    def _connections(self, masks: Sequence[Tensor] | None) -> tuple[dynamics.Connection, ...]:
+        """Dropout masks tell the drives apart; without them, adjacent blocks are one product."""
+        return self.merged if masks is None else self.separate

@@ -60,14 +60,15 @@ class Learner:
             labels: class numbers, (batch,), or (iterations, batch) where they change over time.
 
         Raises:
-            InputError: the shapes don't fit each other or the network.
+            InputError: shapes, types or class numbers don't fit each other or the network.
         """
         network, prelabel = self.network, self.settings.model.prelabel_timesteps
-        inputs, labels = network.sequence(inputs), self._per_timestep(labels.to(network.device))
+        inputs, held = network.sequence(inputs), torch.as_tensor(labels).dim() == 1
+        labels = self._per_timestep(labels)
         if labels.shape[1] != inputs.shape[1]:
             raise InputError(f"{inputs.shape[1]} inputs but {labels.shape[1]} labels in a batch; give one label to each input")
         state = network.settle(inputs, self.generator)
-        negatives, classifier_loss = self._negative_labels(state, labels)
+        negatives, classifier_loss = self._negative_labels(state, labels, held)
         state = state.repeat(2)  # positive rows, then negative rows, of the same inputs
         clamps = F.one_hot(torch.cat([labels, negatives], 1), network.num_classes)
         steps = []
@@ -90,34 +91,36 @@ class Learner:
         """All layers one timestep on, each learning from what it just did."""
         damping, steps = self.settings.model.damping_factor, []
         for layer, optimiser in zip(self.network.hidden_layers(), self.optimisers, strict=True):
-            operand = layer.weight.to(self.network.operand_dtype)
-            masks = layer.dropout_masks(len(state.now), self.generator)
-            response = layer.timestep(state, operand, damping, masks)
-            state.write(layer.number, response.h, response.normalised)
+            response = layer.timestep(state, self.network.operand(layer), damping, self.generator)
             pos, neg = response.badness.chunk(2)
             objective = self.objective(pos, neg)
             slope = torch.cat([objective.slope_pos, objective.slope_neg])
-            _update(layer, optimiser, *layer.gradients(state, response, slope, damping, masks))
+            _update(layer, optimiser, *layer.gradients(state, response, slope, damping))
             steps.append(_LayerStep(objective.loss, pos, neg))
         state.advance()
         return steps
 
     def _per_timestep(self, labels: Tensor) -> Tensor:
-        """Labels as (iterations, batch)."""
-        iterations = self.settings.data_config.iterations
+        """Labels as (iterations, batch), on the network's device. They are only looked at where that needs no waiting."""
+        iterations, classes = self.settings.data_config.iterations, self.network.num_classes
+        labels = torch.as_tensor(labels)
+        if labels.is_floating_point() or labels.is_complex():
+            raise InputError(f"labels of type {labels.dtype}: expected integer class numbers")
+        if labels.device.type == "cpu" and labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
+            raise InputError(f"labels run from {labels.min()} to {labels.max()}; expected 0 to {classes - 1}")
+        labels = labels.to(self.network.device, torch.long)
         if labels.dim() == 1:
             return labels.expand(iterations, -1)
         if labels.dim() == 2 and labels.shape[0] == iterations:
             return labels
         raise InputError(f"labels of shape {tuple(labels.shape)}: expected class numbers (batch,) or ({iterations}, batch)")
 
-    def _negative_labels(self, state: State, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def _negative_labels(self, state: State, labels: Tensor, held: bool) -> tuple[Tensor, Tensor]:
         """Wrong labels of the shape of `labels`, and the loss of the classifier, which learns from this batch if it is used.
 
-        A label that holds through the sequence gets one wrong label that holds as long.
+        Labels that were given as `held` through the sequence get a wrong label that is held too; others one a timestep.
         """
         network = self.network
-        static = labels.stride(0) == 0
         classifier_loss = torch.zeros((), device=network.device)
         logits = torch.zeros(network.num_classes, device=network.device)
         if self.settings.model.should_replace_neg_data:
@@ -128,7 +131,7 @@ class Learner:
             network.classifier_bias.grad = gradient.bias.to(network.dtype)
             self.classifier_optimiser.step()
             classifier_loss = gradient.loss
-        drawn = sample_wrong_labels(logits, labels[0] if static else labels, self.generator)
+        drawn = sample_wrong_labels(logits, labels[0] if held else labels, self.generator)
         return drawn.expand_as(labels), classifier_loss
 
     def _metrics(self, steps: list[list[_LayerStep]], classifier_loss: Tensor) -> BatchMetrics:
@@ -144,11 +147,10 @@ class Learner:
         return BatchMetrics(loss, pos.mean(2), neg.mean(2), right.float().mean(), classifier_loss)
 
     def state_dict(self) -> dict[str, Any]:
-        """Optimisers and random generator: with the network's own state, all that the next batch depends on."""
+        """The optimisers: with the network's own state and the generator's seed, all that the next batch depends on."""
         return {
             "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
             "classifier_optimiser": self.classifier_optimiser.state_dict(),
-            "generator": self.generator.get_state(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -156,7 +158,6 @@ class Learner:
         for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(saved)
         self.classifier_optimiser.load_state_dict(state["classifier_optimiser"])
-        self.generator.set_state(state["generator"].cpu())
 
 
 class _LayerStep(NamedTuple):

@@ -68,9 +68,10 @@ class Network(nn.Module):
                 `settings.timesteps` timesteps: those before the label first.
 
         Raises:
-            InputError: the shape is neither.
+            InputError: the shape is neither, or the batch is empty.
         """
         timesteps, data_size = self.settings.timesteps, self.topology.widths[0]
+        inputs = torch.as_tensor(inputs).to(self.device, self.dtype)
         if inputs.dim() == 2:
             inputs = inputs.expand(timesteps, *inputs.shape)
         if inputs.dim() != 3 or inputs.shape[0] != timesteps or inputs.shape[2] != data_size:
@@ -78,11 +79,17 @@ class Network(nn.Module):
                 f"inputs of shape {tuple(inputs.shape)}: expected (batch, {data_size}) or ({timesteps}, batch, {data_size}), "
                 f"where {timesteps} is prelabel_timesteps + iterations"
             )
-        return inputs.to(self.device)
+        if inputs.shape[1] == 0:
+            raise InputError("inputs of an empty batch: give at least one sample")
+        return inputs
 
     def operands(self) -> list[Tensor]:
         """Every layer's weight as the matrix products take it."""
-        return [layer.weight.to(self.operand_dtype) for layer in self.hidden_layers()]
+        return [self.operand(layer) for layer in self.hidden_layers()]
+
+    def operand(self, layer: RecurrentLayer) -> Tensor:
+        """A layer's weight as the matrix products take it."""
+        return layer.weight.to(self.operand_dtype)
 
     def settle(self, inputs: Tensor, generator: torch.Generator | None = None) -> State:
         """The state after the label-free timesteps, from rest: the label uniform, no damping, no learning.
@@ -92,7 +99,7 @@ class Network(nn.Module):
             generator: of the dropout masks; none, no dropout.
         """
         state = State.zeros(self.topology, inputs.shape[1], self.dtype, self.operand_dtype, self.device)
-        uniform = torch.full((self.num_classes,), 1 / self.num_classes, device=self.device)
+        uniform = torch.full((self.num_classes,), 1 / self.num_classes, dtype=self.dtype, device=self.device)
         operands = self.operands()
         for x in inputs[: self.settings.model.prelabel_timesteps]:
             state.clamp(x, uniform)
@@ -103,12 +110,10 @@ class Network(nn.Module):
         self, state: State, operands: list[Tensor], damping: float, generator: torch.Generator | None = None
     ) -> list[Tensor]:
         """Move all layers one timestep on, without learning. Returns each layer's badness (rows,)."""
-        badness = []
-        for layer, operand in zip(self.hidden_layers(), operands, strict=True):
-            masks = layer.dropout_masks(len(state.now), generator)
-            response = layer.timestep(state, operand, damping, masks)
-            state.write(layer.number, response.h, response.normalised)
-            badness.append(response.badness)
+        badness = [
+            layer.timestep(state, operand, damping, generator).badness
+            for layer, operand in zip(self.hidden_layers(), operands, strict=True)
+        ]
         state.advance()
         return badness
 
@@ -146,4 +151,6 @@ class Network(nn.Module):
         """The label of lowest badness for every input: (batch,) class numbers. Arguments as for `badness`."""
         return self.badness(inputs).argmin(1)
 
-    forward = predict
+    def forward(self, inputs: Tensor) -> Tensor:
+        """`predict`."""
+        return self.predict(inputs)

@@ -63,10 +63,6 @@ class Topology:
         reads = [self.columns(run[0], run[-1]) for run in runs]
         return tuple(Connection(read, columns) for read, columns in zip(reads, _side_by_side(reads), strict=True))
 
-    def weight_columns(self, layer: int) -> dict[int, slice]:
-        """For each source block of a layer, its columns of the layer's weight."""
-        return {s: c.weight for s, c in zip(self.sources(layer), self.connections(layer, merged=False), strict=True)}
-
 
 def _side_by_side(runs: Sequence[slice]) -> list[slice]:
     """The same runs without the gaps between them."""
