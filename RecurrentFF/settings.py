@@ -7,14 +7,21 @@ Precedence, lowest first: the defaults below, the configuration file, `--set sec
 from __future__ import annotations
 
 import difflib
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import toml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from RecurrentFF.errors import SettingsError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ActivationName = Literal["leaky_relu", "relu", "elu", "gelu", "silu", "tanh"]
 OptimizerName = Literal["rmsprop", "adam", "adadelta"]
@@ -28,6 +35,12 @@ def _tuple(value: object) -> object:
 def _flag(value: object) -> object:
     """Old files write switches as 0 and 1 as well as false and true."""
     return bool(value) if type(value) is int and value in (0, 1) else value
+
+
+def _device_name(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
+        raise ValueError('expected "auto", "cpu", "cuda", "cuda:N" (N a number) or "mps"')
+    return name
 
 
 Flag = Annotated[bool, BeforeValidator(_flag)]
@@ -63,7 +76,7 @@ class Adadelta(_Section):
 class DeviceSettings(_Section):
     """[device]: what computes, and how."""
 
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")] = "auto"
+    device: Annotated[str, AfterValidator(_device_name)] = "auto"
     """Where to compute: "auto" (cuda, then mps, then cpu), "cpu", "cuda", "cuda:N" or "mps"."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the matrix products' operands; weights, activity and optimiser state stay float32.
@@ -118,7 +131,7 @@ class ModelSettings(_Section):
     lr_gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     should_load_weights: Flag = False
-    """Start from the weights of the checkpoint that `--weights FILE` names."""
+    """Start from the weights of the checkpoint in training.weights, which `--weights FILE` sets."""
     should_log_metrics: Flag = False
     """Log to Weights & Biases too (metrics always go to the run's folder)."""
     skip_profiling: Flag = True
@@ -137,12 +150,23 @@ class ModelSettings(_Section):
             raise ValueError("model.residual_connections: a pair stands there twice; name each once")
         return self
 
+    @model_validator(mode="after")
+    def _the_classifier_has_something_to_read(self) -> ModelSettings:
+        if self.should_replace_neg_data and self.prelabel_timesteps == 0:
+            raise ValueError(
+                "model.prelabel_timesteps = 0: should_replace_neg_data needs at least 1, "
+                "for its classifier reads the activity that the input alone has led to"
+            )
+        return self
+
 
 class DataSettings(_Section):
     """[data_config]: the data set and how it is cut."""
 
     dataset: str | None = None
     """Name of the data set, filled in by the benchmark."""
+    data_dir: str | None = None
+    """An existing data folder instead of the built-in data; `--data-dir` sets it."""
     data_size: Annotated[int, Field(ge=1)] | None = None
     """Inputs per timestep, filled in by the benchmark."""
     num_classes: Annotated[int, Field(ge=2)] | None = None
@@ -164,6 +188,8 @@ class TrainingSettings(_Section):
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of the initial weights, the order of the samples, the negative labels and dropout."""
+    weights: str | None = None
+    """The checkpoint to start from if model.should_load_weights is on."""
     train_accuracy_samples: Annotated[int, Field(ge=0)] = 2000
     """Size of the fixed subset of the training set whose accuracy is reported after every epoch; 0 means none."""
     test_every_epoch: Flag = True
@@ -209,43 +235,51 @@ class Settings(_Section):
             raise SettingsError(f"{origin}: {_in_words(error)}") from None
 
     @classmethod
-    def from_arguments(cls, **arguments: Any) -> Settings:
-        """Settings from keys alone: `Settings.from_arguments(hidden_sizes=[100], device="cpu", seed=3)`.
-
-        Each key of the configuration file has one section, so the section need not be named. Raises SettingsError.
-        """
-        tree: dict[str, dict[str, Any]] = {}
-        for key, value in arguments.items():
-            homes = [name for name, section in _sections().items() if key in section.model_fields]
-            if not homes:
-                known = [field for section in _sections().values() for field in section.model_fields]
-                raise SettingsError(f"arguments: unknown key '{key}'{_nearest(key, known)}")
-            tree.setdefault(homes[0], {})[key] = value
-        return cls.from_dict(tree, "arguments")
+    def from_file(cls, path: str | Path) -> Settings:
+        """Settings from a TOML file. Raises SettingsError."""
+        return cls.from_dict(read_toml(path), str(path))
 
     @classmethod
-    def from_file(cls, path: str | Path, overrides: Sequence[str] = ()) -> Settings:
-        """Settings from a TOML file, then `overrides` such as "model.epochs=3". Raises SettingsError."""
-        tree = read_toml(path)
-        settings = cls.from_dict(tree, str(path))  # the file's own mistakes are reported as the file's
-        return settings.override(overrides) if overrides else settings
+    def from_arguments(cls, **arguments: Any) -> Settings:
+        """Settings from keys alone: `Settings.from_arguments(hidden_sizes=[100], device="cpu", seed=3)`. Raises SettingsError."""
+        return cls().with_arguments(**arguments)
 
-    def override(self, overrides: Sequence[str]) -> Settings:
-        """A copy with "section.key=value" assignments; the value is written as in TOML, text may go unquoted."""
+    def with_arguments(self, **arguments: Any) -> Settings:
+        """A copy with some keys set. Each key of the configuration has one section, so the section need not be named.
+
+        Raises:
+            SettingsError: a key or value is not one.
+        """
         tree = self.model_dump()
-        for override in overrides:
-            path, separator, text = override.partition("=")
-            if not separator or "." not in path:
-                raise SettingsError(f"--set {override}: write it as section.key=value, for instance model.epochs=3")
-            *parents, key = path.strip().split(".")
-            branch: Any = tree
-            for depth, parent in enumerate(parents):
-                if not isinstance(branch.get(parent), dict):
-                    where = ".".join(parents[: depth + 1])
-                    raise SettingsError(f"--set {override}: there is no section '{where}'{_nearest(parent, branch)}")
-                branch = branch[parent]
-            branch[key] = _toml_value(text.strip())
-        return type(self).from_dict(tree, "--set " + " --set ".join(overrides))
+        for key, value in arguments.items():
+            homes = [section for section in tree.values() if key in section]
+            if not homes:
+                known = [name for section in tree.values() for name in section]
+                raise SettingsError(f"arguments: unknown key '{key}'{_nearest(key, known)}")
+            homes[0][key] = value
+        return self.from_dict(tree, "arguments")
+
+    def override(self, overrides: Sequence[str], written: Sequence[str] | None = None) -> Settings:
+        """A copy with "section.key=value" assignments; the value is written as in TOML, text may go unquoted.
+
+        Args:
+            overrides: the assignments.
+            written: for each, how the user wrote it, for messages; by default as --set.
+
+        Raises:
+            SettingsError: names the assignment at fault.
+        """
+        tree = self.model_dump()
+        written = written or [f"--set {override}" for override in overrides]
+        for override, name in zip(overrides, written, strict=True):
+            _assign(tree, override, name)
+        try:
+            return type(self).model_validate(tree)
+        except ValidationError as error:
+            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            keys = [override.partition("=")[0].strip() for override in overrides]
+            at_fault = [name for key, name in zip(keys, written, strict=True) if f"{place}.".startswith(f"{key}.")]
+            raise SettingsError(f"{' '.join(at_fault or written)}: {_in_words(error)}") from None
 
     def to_toml(self) -> str:
         """The whole tree as TOML; keys without a value are left out. `from_dict(toml.loads(...))` gives it back."""
@@ -255,39 +289,60 @@ class Settings(_Section):
 def read_toml(path: str | Path) -> dict[str, Any]:
     """The tree in a TOML file. Raises SettingsError, in one line, where there is none."""
     try:
-        return toml.loads(Path(path).read_text(encoding="utf-8"))
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such configuration file") from None
     except OSError as error:
         raise SettingsError(f"{path}: the configuration file can't be read ({error.strerror})") from None
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: not a text file; a configuration is TOML in UTF-8") from None
-    except (toml.TomlDecodeError, IndexError, ValueError, TypeError) as error:  # the parser leaks its own slips too
-        raise SettingsError(f"{path}: not valid TOML ({' '.join(str(error).split())})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not valid TOML ({error})") from None
+
+
+def _assign(tree: dict[str, Any], override: str, written: str) -> None:
+    """Set one key of the tree from "section.key=value"."""
+    path, separator, text = override.partition("=")
+    if not separator or "." not in path:
+        raise SettingsError(f"{written}: write it as section.key=value, for instance model.epochs=3")
+    *parents, key = path.strip().split(".")
+    for depth, parent in enumerate(parents):
+        if not isinstance(tree.get(parent), dict):
+            where = ".".join(parents[: depth + 1])
+            raise SettingsError(f"{written}: there is no section '{where}'{_nearest(parent, tree)}")
+        tree = tree[parent]
+    tree[key] = _toml_value(text.strip())
 
 
 def _toml_value(text: str) -> Any:
     """`text` as TOML reads it, or as it stands where TOML can't: `cuda:1` need not be quoted on a command line."""
     try:
-        return toml.loads(f"value = {text}")["value"]
-    except (toml.TomlDecodeError, IndexError, ValueError, TypeError):
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
         return text
-
-
-def _sections() -> dict[str, type[BaseModel]]:
-    """The top-level sections by name."""
-    return {
-        "device": DeviceSettings,
-        "model": ModelSettings,
-        "data_config": DataSettings,
-        "training": TrainingSettings,
-    }
 
 
 def _nearest(key: str, known: Any) -> str:
     """A hint at what the user may have meant: the nearest known key, else all of them."""
     close = difflib.get_close_matches(key, list(known), n=1)
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+_WORDS = {
+    "bool_type": "expected true or false (or 1 or 0)",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "finite_number": "expected a finite number",
+    "string_type": "expected text",
+    "tuple_type": "expected a list, such as [1, 2]",
+    "model_type": "expected a section with keys of its own",
+    "dict_type": "expected a section with keys of its own",
+    "missing": "expected a list with one more number",
+    "too_short": "expected a longer list",
+    "too_long": "expected a shorter list",
+}
+"""What is allowed, where pydantic's own words speak of Python rather than of TOML."""
 
 
 def _in_words(error: ValidationError) -> str:
@@ -297,11 +352,19 @@ def _in_words(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         section = _section_at(path[:-1])
         text = f"unknown key '{'.'.join(path)}'{_nearest(path[-1], section.model_fields)}"
-    elif first["type"] == "value_error":
-        text = str(first["ctx"]["error"])
+    elif first["type"] == "value_error" and len(path) < 2:
+        text = str(first["ctx"]["error"])  # a check across keys, which names them itself
     else:
-        text = f"{'.'.join(path)} = {first['input']!r}: {first['msg']}"
+        reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else _WORDS.get(first["type"], first["msg"])
+        text = f"{'.'.join(path)} = {_shown(first['input'])}: {reason}"
     return text + (f" (and {len(others)} more)" if others else "")
+
+
+def _shown(value: object) -> str:
+    """A value as the user may have written it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(_shown(item) for item in value)}]"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _section_at(path: Sequence[str]) -> type[BaseModel]:
