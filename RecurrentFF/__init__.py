@@ -22,7 +22,8 @@ from RecurrentFF.settings import Settings
 if TYPE_CHECKING:
     from RecurrentFF.model.learner import Learner
     from RecurrentFF.model.network import Network
-    from RecurrentFF.training.checkpoint import build, load, save
+    from RecurrentFF.training.build import build
+    from RecurrentFF.training.checkpoint import load, save
     from RecurrentFF.training.fit import fit
 
 try:
@@ -33,7 +34,7 @@ except PackageNotFoundError:  # used from a source folder, not installed
 _HOMES = {
     "Learner": "RecurrentFF.model.learner",
     "Network": "RecurrentFF.model.network",
-    "build": "RecurrentFF.training.checkpoint",
+    "build": "RecurrentFF.training.build",
     "fit": "RecurrentFF.training.fit",
     "load": "RecurrentFF.training.checkpoint",
     "save": "RecurrentFF.training.checkpoint",

@@ -21,5 +21,9 @@ class InputError(RecurrentFFError):
     """A tensor of the wrong shape, type or range given to the network."""
 
 
+class DivergenceError(RecurrentFFError):
+    """A training whose numbers are no longer finite."""
+
+
 class CheckpointError(RecurrentFFError):
     """A checkpoint or run folder that can't be read or doesn't fit."""

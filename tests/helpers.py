@@ -48,9 +48,9 @@ def video(timesteps: int, batch: int = 6, seed: int = 0) -> Tensor:
     return torch.randn(timesteps, batch, DATA_SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
-def class_numbers(*shape: int, seed: int = 1) -> Tensor:
+def class_numbers(*shape: int, seed: int = 1, classes: int = CLASSES) -> Tensor:
     """Random labels."""
-    return torch.randint(CLASSES, shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randint(classes, shape, generator=torch.Generator().manual_seed(seed))
 
 
 def clusters(samples: int, noise: float = 0.3, seed: int = 2) -> tuple[Tensor, Tensor]:

@@ -36,6 +36,7 @@ class Trace:
     bias_gradients: list[list[Tensor]] = field(default_factory=list)
     weights: list[list[Tensor]] = field(default_factory=list)
     losses: list[list[Tensor]] = field(default_factory=list)
+    badness: list[list[Tensor]] = field(default_factory=list)
 
 
 class Oracle:
@@ -88,6 +89,7 @@ class Oracle:
             assert all(g is not None for g in grads)
             gradients.append([g.clone() for g in grads if g is not None])
             losses.append(loss.detach())
+        trace.badness.append([(after[layer].detach() ** 2).mean(1) for layer in sorted(after)])
         for optimiser in self.optimisers.values():
             optimiser.step()
         after = {layer: activity.detach() for layer, activity in after.items()}

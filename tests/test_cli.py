@@ -74,11 +74,15 @@ def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:
     assert main(MNIST, [*TINY, *still, f"--weights={weights}", f"--output-dir={tmp_path / 'second'}"]) == 0
     second = run_folder(tmp_path / "second")
     assert same_weights(weights.parent, second)
-    assert toml.load(second / "config.toml")["model"]["should_load_weights"] is True
+    config = toml.load(second / "config.toml")
+    assert config["model"]["should_load_weights"] is True and config["training"]["weights"] == str(weights)
+    assert main(MNIST, [f"--config-file={second / 'config.toml'}", f"--output-dir={tmp_path / 'third'}"]) == 0
+    assert same_weights(second, run_folder(tmp_path / "third"))
 
 
 def test_ctrl_c_ends_cleanly_and_resume_goes_on(tmp_path: Path) -> None:
     arguments = [*TINY, "--epochs=40", "--set=data_config.train_batch_size=10", f"--output-dir={tmp_path}"]
+    arguments.append("--set=model.lr_schedule=step")
     command = [sys.executable, "-m", "RecurrentFF.benchmarks.mnist.mnist", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -96,6 +100,25 @@ def test_ctrl_c_ends_cleanly_and_resume_goes_on(tmp_path: Path) -> None:
     assert main(MNIST, [f"--resume={folder}", f"--epochs={done + 1}"]) == 0
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == done + 1
     assert run_folder(tmp_path) == folder
+    assert toml.load(folder / "config.toml")["model"]["epochs"] == done + 1
+
+
+def test_what_would_make_a_resumed_run_another_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    main(MNIST, [*TINY, f"--output-dir={tmp_path / 'cosine'}"])
+    cosine = run_folder(tmp_path / "cosine")
+    main(MNIST, [*TINY, "--set=model.lr_schedule=step", f"--output-dir={tmp_path / 'step'}"])
+    step = run_folder(tmp_path / "step")
+    before = {path: path.read_bytes() for path in [*cosine.iterdir(), *step.iterdir()]}
+    capsys.readouterr()
+    for arguments, message in [
+        ([f"--resume={cosine}", "--epochs=3"], "the cosine schedule of this run ends with its 2 epochs"),
+        ([f"--resume={step}", "--epochs=1"], "the run has trained 2 already"),
+        ([f"--resume={step}", "--output-dir=elsewhere"], "--resume keeps the configuration"),
+    ]:
+        assert main(MNIST, arguments) == 2
+        errors = capsys.readouterr().err
+        assert message in errors and len(errors.splitlines()) == 1
+    assert before == {path: path.read_bytes() for path in [*cosine.iterdir(), *step.iterdir()]}
 
 
 MISTAKES = {
@@ -103,9 +126,12 @@ MISTAKES = {
     "unknown key": (["--set=model.epocs=3"], "--set model.epocs=3: unknown key 'model.epocs'; did you mean 'epochs'?"),
     "unknown section": (["--set=modle.epochs=3"], "there is no section 'modle'"),
     "ill-typed": (["--set=model.epochs=many"], "model.epochs = 'many'"),
-    "no epochs": (["--epochs=0"], "model.epochs = 0"),
+    "no epochs": (["--set=model.dropout=0.1", "--epochs=0"], "error: --epochs 0: model.epochs = 0"),
+    "epochs in words": (["--epochs=many"], "error: --epochs many: model.epochs = 'many': expected a whole number"),
+    "unknown flag": (["--epoch-count=3"], "unrecognized arguments: --epoch-count=3; --help lists the flags"),
+    "unclosed list": (["--set=model.hidden_sizes=[5,5"], "expected a list"),
     "absent device": (["--device=cuda:77"], "device 'cuda:77' is not there; this machine has: cpu"),
-    "unknown device": (["--device=tpu"], "device.device = 'tpu'"),
+    "unknown device": (["--device=tpu"], "error: --device tpu: device.device = 'tpu': expected \"auto\""),
     "wrong data size": (["--set=data_config.data_size=100"], "data_config.data_size = 100, but this benchmark's is 784"),
     "wrong data set": (["--set=data_config.dataset=CIFAR"], "data_config.dataset = 'CIFAR', but this benchmark's is 'MNIST'"),
     "no data there": (["--data-dir=."], "no readable torchvision MNIST"),

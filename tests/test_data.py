@@ -104,5 +104,5 @@ def test_data_that_does_not_fit_is_refused() -> None:
         TensorDataset(torch.zeros(3, 2), torch.zeros(4, dtype=torch.long))
     with pytest.raises(InputError, match="integer"):
         TensorDataset(torch.zeros(3, 2), torch.zeros(3))
-    with pytest.raises(InputError, match="length"):
+    with pytest.raises(InputError, match="knows its number of batches"):
         LoaderDataset(iter([]))

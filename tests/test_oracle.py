@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from RecurrentFF.model.learner import Learner, _LayerStep
+from RecurrentFF.model.learner import BatchMetrics, Learner, _LayerStep
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.state import State
 from tests.helpers import class_numbers, float64_network, video
@@ -17,6 +17,7 @@ BATCHES = 2
 CASES: dict[str, dict[str, Any]] = {
     "three_layers": {},
     "two_layers": {"hidden_sizes": [5, 9]},
+    "four_classes": {"num_classes": 4},
     "one_layer": {"hidden_sizes": [6]},
     "four_layers": {"hidden_sizes": [3, 8, 4, 5]},
     **{f"threshold_{name}": {"ff_activation": name} for name in ACTIVATIONS},
@@ -79,6 +80,17 @@ def assert_same(found: list[list[Tensor]], expected: list[list[Tensor]]) -> None
             torch.testing.assert_close(f, e, rtol=1e-10, atol=1e-10)
 
 
+def assert_metrics(found: BatchMetrics, expected: Trace, window: tuple[int, int]) -> None:
+    badness = torch.stack([torch.stack(row) for row in expected.badness])  # (iterations, layers, rows)
+    pos, neg = badness.chunk(2, dim=2)
+    torch.testing.assert_close(found.badness_pos, pos.mean(2))
+    torch.testing.assert_close(found.badness_neg, neg.mean(2))
+    torch.testing.assert_close(found.loss, torch.stack([torch.stack(row) for row in expected.losses]))
+    shown = slice(window[0], window[1] + 1)
+    right = pos[shown].mean((0, 1)) < neg[shown].mean((0, 1))
+    assert found.pairs_right.item() == pytest.approx(right.double().mean().item())
+
+
 @pytest.mark.parametrize("labels_change", [False, True], ids=["one_label", "changing_labels"])
 @pytest.mark.parametrize("case", CASES)
 def test_training_agrees_with_autograd(case: str, labels_change: bool) -> None:
@@ -91,14 +103,15 @@ def test_training_agrees_with_autograd(case: str, labels_change: bool) -> None:
     for batch in range(BATCHES):
         found = learner.trace = network.trace = Trace()
         inputs = video(network.settings.timesteps, seed=batch)
-        labels = class_numbers(iterations if labels_change else 1, inputs.shape[1], seed=batch)
-        learner.train_batch(inputs, labels if labels_change else labels[0])
+        labels = class_numbers(iterations if labels_change else 1, inputs.shape[1], seed=batch, classes=network.num_classes)
+        metrics = learner.train_batch(inputs, labels if labels_change else labels[0])
         expected = oracle.train_batch(inputs, labels.expand(iterations, -1), held=not labels_change)
         assert_same(found.activity, expected.activity)
         assert_same(found.losses, expected.losses)
         assert_same(found.weight_gradients, expected.weight_gradients)
         assert_same(found.bias_gradients, expected.bias_gradients)
         assert_same(found.weights, expected.weights)
+        assert_metrics(metrics, expected, network.settings.prediction_window)
     for layer in network.hidden_layers():
         torch.testing.assert_close(layer.bias.data, oracle.bias[layer.number].detach(), rtol=1e-10, atol=1e-10)
     for mine, theirs in zip([network.classifier_weight, network.classifier_bias], oracle.classifier, strict=True):

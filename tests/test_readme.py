@@ -1,5 +1,6 @@
 """What the README says is so: its example runs, its table of keys is complete."""
 
+import json
 import re
 from pathlib import Path
 
@@ -7,7 +8,8 @@ import pytest
 
 from RecurrentFF.settings import Settings
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_notebook_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,9 +23,32 @@ def test_the_notebook_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (tmp_path / "digits.pt").exists()
 
 
+def table() -> dict[str, str]:
+    """Second column of the configuration's table by the key in the first, both without backticks."""
+    rows = re.findall(r"^\| (.*?) \| (.*?) \|", README[README.index("## Configuration") :], flags=re.MULTILINE)
+    defaults: dict[str, str] = {}
+    for keys, values in rows[2:]:
+        names = re.findall(r"`(\w+)`", keys)
+        defaults |= dict(
+            zip(names, (values.replace("`", "").split(", ") if len(names) > 1 else [values.strip("`")]), strict=False)
+        )
+    return defaults
+
+
 def test_every_key_is_in_the_table_with_its_default() -> None:
-    table = README[README.index("## Configuration") :]
-    for section in (Settings.model_fields[name].annotation for name in Settings.model_fields):
-        for key in section.model_fields:  # type: ignore[union-attr]
-            base = re.sub(r"_(rmsprop|adam|adadelta)$", "_rmsprop", key)
-            assert re.search(rf"`{base}`|\.{base}\]", table), key
+    described = table()
+    for section in Settings().model_dump(mode="json").values():
+        for key, default in section.items():
+            if isinstance(default, dict):
+                assert f"[model.{key}]" in README or "and so on" in README, key
+            elif default is not None:
+                expected = json.dumps(default)
+                assert json.loads(described[key]) == json.loads(expected) if key in described else False, key
+            else:
+                assert f"`{key}`" in README, key
+
+
+def test_nothing_is_left_to_fill_in_and_what_is_linked_is_there() -> None:
+    assert not re.findall(r"@[A-Z]+@", README)
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert link.startswith("http") or (ROOT / link).exists(), link

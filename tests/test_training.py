@@ -11,15 +11,18 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SubsetRandomSampler
 from torch.utils.data import TensorDataset as TorchDataset
 
 import RecurrentFF as rff
-from RecurrentFF.data.dataset import Batch, Splits, TensorDataset
-from RecurrentFF.errors import CheckpointError, DeviceError, InputError
+from RecurrentFF.data.dataset import Batch, Dataset, LoaderDataset, Splits, TensorDataset
+from RecurrentFF.errors import CheckpointError, DeviceError, DivergenceError, InputError, SettingsError
+from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.training import checkpoint, devices, tracker
 from RecurrentFF.training.console import Console
+from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder, write_atomically
+from RecurrentFF.training.metrics import Totals
 from RecurrentFF.training.summary import conclude
 from RecurrentFF.training.trainer import Trainer
 from tests.helpers import DATA_SIZE, clusters, small_settings
@@ -55,9 +58,9 @@ def make_trainer(folder: Path, interrupt_at: int = -1, **arguments: Any) -> Trai
     )
     train = InterruptedDataset(*clusters(200))
     train.at = interrupt_at
-    validation, test = TensorDataset(*clusters(60, seed=3)), TensorDataset(*clusters(60, seed=4))
+    probe, validation, test = (TensorDataset(*clusters(60, seed=seed)) for seed in (2, 3, 4))
     folder.mkdir(exist_ok=True)
-    return Trainer(rff.build(settings), Splits(train, validation, test, validation), RunFolder(folder), Console(quiet=True))
+    return Trainer(rff.build(settings), Splits(train, validation, test, probe), RunFolder(folder), Console(quiet=True))
 
 
 def without_times(path: Path) -> list[dict[str, Any]]:
@@ -82,22 +85,78 @@ def test_an_interrupted_run_goes_on_to_the_bit(tmp_path: Path, batch: int, optim
     assert resumed.progress.best_epoch == straight.progress.best_epoch
 
 
-def test_a_finished_run_leaves_its_files_and_reads_the_test_set_with_the_best_weights(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path / "run", epochs=6, test_every_epoch=False, objective="pairwise")
+def test_the_best_epoch_by_validation_is_kept_and_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The validation accuracy is made to be best after the second of four epochs, once and then equally."""
+    trainer = make_trainer(tmp_path / "run", epochs=4, test_every_epoch=False)
+    validation, test = trainer.splits.validation, trainer.splits.test
+    script, snapshots = [0.3, 0.9, 0.5, 0.9], []
+
+    def scripted(network: rff.Network, dataset: Dataset) -> float:
+        if dataset is validation:
+            snapshots.append([p.clone() for p in network.parameters()])
+            return script[len(snapshots) - 1]
+        assert dataset is not test
+        return accuracy(network, dataset)
+
+    monkeypatch.setattr("RecurrentFF.training.trainer.accuracy", scripted)
     assert trainer.fit()
     summary = conclude(trainer, RunFolder(tmp_path / "run"))
+    assert (summary.best_epoch, summary.validation_accuracy) == (2, 0.9)
+    best = rff.load(tmp_path / "run/best.pt", "cpu")
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(best.parameters(), snapshots[1], strict=True))
+    inputs, labels = clusters(60, seed=4)
+    assert summary.test_accuracy == pytest.approx((best.predict(inputs) == labels).float().mean().item())
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {"best.pt", "last.pt", "metrics.jsonl", "summary.json", "curves.png"}
     metrics = without_times(tmp_path / "run/metrics.jsonl")
-    assert [m["epoch"] for m in metrics] == [1, 2, 3, 4, 5, 6]
-    assert all(m["test_accuracy"] is None for m in metrics)
-    accuracies = [m["validation_accuracy"] for m in metrics]
-    assert summary.validation_accuracy == max(accuracies)
-    assert summary.best_epoch == accuracies.index(max(accuracies)) + 1
-    inputs, labels = clusters(60, seed=4)
-    best = rff.load(tmp_path / "run/best.pt", "cpu")
-    assert summary.test_accuracy == pytest.approx((best.predict(inputs) == labels).float().mean().item())
+    assert [m["epoch"] for m in metrics] == [1, 2, 3, 4] and all(m["test_accuracy"] is None for m in metrics)
     assert (tmp_path / "run/curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_accuracy_is_of_its_own_data(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path / "run", epochs=2)
+    parts = {"train": 11, "validation": 12, "test": 13}
+    data = {name: TensorDataset(*clusters(30, noise=3, seed=seed)) for name, seed in parts.items()}
+    trainer.splits = Splits(trainer.splits.train, data["validation"], data["test"], data["train"])
+    trainer.fit()
+    expected = {name: accuracy(trainer.network, dataset) for name, dataset in data.items()}
+    assert len(set(expected.values())) == 3
+    assert {name: getattr(trainer.history[-1], f"{name}_accuracy") for name in parts} == expected
+
+
+def test_the_schedule_is_applied(tmp_path: Path) -> None:
+    trainer = make_trainer(
+        tmp_path / "run", epochs=3, lr_schedule="step", lr_step_size=1, lr_gamma=0.1, ff_adam={"learning_rate": 0.01}
+    )
+    trainer.fit()
+    assert [m.learning_rate for m in trainer.history] == pytest.approx([0.01, 0.001, 0.0001])
+    norms = [sum(m.update_norm) for m in trainer.history]
+    assert norms[0] > 3 * norms[1] > 9 * norms[2]
+
+
+def test_the_seed_decides_negatives_and_order(tmp_path: Path) -> None:
+    """Of networks with the same initial weights."""
+    trained = []
+    for seed in (1, 1, 2):
+        trainer = make_trainer(tmp_path / "run", epochs=1, seed=seed, dropout=0.0)
+        trainer.network.load_state_dict(rff.build(small_settings(hidden_sizes=[12, 10])).state_dict())
+        trainer.splits = Splits(TensorDataset(*clusters(40)))  # one batch: the order does not matter
+        trainer.fit()
+        trained.append(torch.cat([p.flatten() for p in trainer.network.parameters()]))
+    assert torch.equal(trained[0], trained[1]) and not torch.allclose(trained[0], trained[2])
+
+
+def test_batches_count_by_their_samples() -> None:
+    totals = Totals()
+    for value, samples in ((1.0, 30), (4.0, 10)):
+        totals.add(BatchMetrics(*(torch.tensor(value) for _ in BatchMetrics._fields)), samples)
+    assert totals.mean().loss.item() == pytest.approx(1.75) and totals.samples == 40
+
+
+def test_divergence_ends_the_run_with_the_layer_named(tmp_path: Path) -> None:
+    trainer = make_trainer(tmp_path / "run", ff_adam={"learning_rate": 1e30})
+    with pytest.raises(DivergenceError, match=r"epoch 1: the training has diverged, \w+ of layer 1 is (nan|inf)"):
+        trainer.fit()
 
 
 def test_metrics_are_what_they_say(tmp_path: Path) -> None:
@@ -132,6 +191,86 @@ def test_fit_from_tensors_and_from_a_loader() -> None:
         assert accuracy is not None and accuracy > 0.95
 
 
+def perfect(network: rff.Network) -> tuple[Tensor, Tensor]:
+    """Data whose labels are what the network predicts."""
+    inputs, _ = clusters(64)
+    return inputs, network.predict(inputs)
+
+
+@pytest.mark.parametrize("options", [{"sampler": SubsetRandomSampler(range(32))}, {"batch_size": 40, "drop_last": True}], ids=str)
+def test_accuracy_counts_the_samples_that_a_loader_gives(options: dict[str, Any]) -> None:
+    network = rff.build(small_settings())
+    assert accuracy(network, LoaderDataset(DataLoader(TorchDataset(*perfect(network)), **options))) == 1
+
+
+def test_fit_takes_what_a_user_may_have() -> None:
+    inputs, labels = clusters(20)
+    for data in (
+        TensorDataset(inputs, labels),
+        TorchDataset(inputs, labels),
+        [inputs, labels],
+        (inputs.numpy(), labels.numpy()),
+        [(inputs[:10], labels[:10].int()), (inputs[10:], labels[10:].int())],
+        [(inputs.expand(5, -1, -1), labels.repeat(3, 1))],
+    ):
+        (metrics,) = rff.fit(rff.build(small_settings(epochs=1)), data, quiet=True)  # type: ignore[arg-type]
+        assert metrics.samples_per_second * metrics.seconds == pytest.approx(20, rel=0.2)
+
+
+@pytest.mark.parametrize("data", [[], (torch.zeros(0, DATA_SIZE), torch.zeros(0).long()), iter([]), 3], ids=str)
+def test_fit_refuses_what_is_no_data(data: Any) -> None:
+    with pytest.raises(InputError):
+        rff.fit(rff.build(small_settings()), data, quiet=True)
+
+
+def test_an_interrupted_fit_says_so() -> None:
+    train = InterruptedDataset(*clusters(200))
+    network = rff.build(small_settings())
+    before = [p.clone() for p in network.parameters()]
+
+    class Loader:
+        def __len__(self) -> int:
+            return 3
+
+        def __iter__(self) -> Iterator[Batch]:
+            os.kill(os.getpid(), signal.SIGINT)
+            return train.batches(20)
+
+    with pytest.raises(KeyboardInterrupt, match="after 0 epochs and 1 batches"):
+        rff.fit(network, Loader(), quiet=True)
+    assert not all(torch.equal(mine, old) for mine, old in zip(network.parameters(), before, strict=True))
+
+
+def test_fit_writes_a_run_folder_where_it_is_told_to(tmp_path: Path) -> None:
+    network = rff.build(small_settings(epochs=2, skip_profiling=False))
+    with pytest.raises(SettingsError, match="output_dir"):
+        rff.fit(network, clusters(30), quiet=True)
+    rff.fit(network, clusters(100), output_dir=tmp_path, quiet=True)
+    (folder,) = tmp_path.iterdir()
+    assert {path.name for path in folder.iterdir()} == {"best.pt", "last.pt", "metrics.jsonl", "profile.json"}
+
+
+def test_build_takes_settings_a_file_and_keys_over_them(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text("[model]\nhidden_sizes = [3, 3]\n")
+    for settings in (rff.Settings.from_arguments(hidden_sizes=[3, 3]), tmp_path / "mine.toml", str(tmp_path / "mine.toml")):
+        assert rff.build(settings, data_size=7, num_classes=2, device="cpu").topology.widths == (7, 3, 3, 2)
+    with pytest.raises(SettingsError, match="not dict"):
+        rff.build({"model": {}})  # type: ignore[arg-type]
+
+
+def test_precision_decides_the_operands_and_is_kept(tmp_path: Path) -> None:
+    for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        rff.save(rff.build(small_settings(precision=precision)), tmp_path / "network.pt")
+        assert rff.load(tmp_path / "network.pt", "cpu").operand_dtype == dtype
+    automatic = rff.build(small_settings(precision="auto"))
+    assert automatic.settings.device.precision in ("float32", "bfloat16")
+
+
+def test_saving_where_it_cannot_be_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"absent/network\.pt: can't be written"):
+        rff.save(rff.build(small_settings()), tmp_path / "absent" / "network.pt")
+
+
 def test_fit_says_nothing_when_quiet_and_one_line_an_epoch_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
     network = rff.build(small_settings(epochs=2))
     rff.fit(network, clusters(50), quiet=True)
@@ -145,7 +284,7 @@ def test_fit_says_nothing_when_quiet_and_one_line_an_epoch_otherwise(capsys: pyt
     ("inputs", "labels", "message"),
     [
         (torch.zeros(5, DATA_SIZE + 1), torch.zeros(5, dtype=torch.long), "data_size"),
-        (torch.zeros(5, DATA_SIZE), torch.tensor([0, 1, 2, 3, 4]), "labels run from 0 to 4; expected 0 to 3"),
+        (torch.zeros(5, DATA_SIZE), torch.tensor([0, 1, 2, 3, 5]), "labels run from 0 to 5; expected 0 to 4"),
         (torch.zeros(5, DATA_SIZE), torch.tensor([0, 1, 2, -1, 3]), "labels run from -1"),
     ],
 )
@@ -166,10 +305,11 @@ def test_save_and_load_give_the_same_network(tmp_path: Path) -> None:
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
     rff.save(rff.build(small_settings()), tmp_path / "network.pt")
-    with pytest.raises(CheckpointError, match=r"another architecture, layers\.\d\.\w+ is"):
-        checkpoint.load_weights(rff.build(small_settings(hidden_sizes=[9, 5, 7])), tmp_path / "network.pt")
+    content = checkpoint.read(tmp_path / "network.pt")
+    with pytest.raises(CheckpointError, match=r"another architecture, 7-9-5-8-5; this network is 7-9-5-7-5"):
+        checkpoint.load_weights(rff.build(small_settings(hidden_sizes=[9, 5, 7])), content, "network.pt")
     with pytest.raises(CheckpointError, match="another architecture"):
-        checkpoint.load_weights(rff.build(small_settings(hidden_sizes=[9, 5])), tmp_path / "network.pt")
+        checkpoint.load_weights(rff.build(small_settings(hidden_sizes=[9, 5])), content, "network.pt")
 
 
 class Hostile:
@@ -180,7 +320,7 @@ class Hostile:
 def test_a_checkpoint_never_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"format": checkpoint.FORMAT, "network": Hostile()}, "hostile.pt")
-    Path("plain.pkl").write_bytes(pickle.dumps(Hostile()))
+    Path("plain.pkl").write_bytes(pickle.dumps(Hostile(), protocol=2))
     for file in ("hostile.pt", "plain.pkl"):
         with pytest.raises(CheckpointError, match=f"{file}: not a readable checkpoint"):
             rff.load(file)
@@ -263,7 +403,7 @@ def test_wandb_gets_one_curve_for_each_layer_and_is_offline_when_not_logged_in(
 
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "absent"))
+    monkeypatch.setattr(wandb, "login", lambda **_: False)
     started: dict[str, Any] = {}
     logged: list[dict[str, Any]] = []
 
@@ -280,9 +420,20 @@ def test_wandb_gets_one_curve_for_each_layer_and_is_offline_when_not_logged_in(
     trainer = make_trainer(tmp_path / "run", epochs=2, should_log_metrics=True)
     trainer.fit()
     assert started["mode"] == "offline" and started["config"]["model"]["hidden_sizes"] == [12, 10]
+    conclude(trainer, RunFolder(tmp_path / "run"))
     assert [record.get("step") for record in logged] == [1, 2, None]
+    assert Fake.summary["test_accuracy"] == json.loads((tmp_path / "run/summary.json").read_text())["test_accuracy"]
     for name in ("badness_pos", "badness_neg", "layer_loss", "weight_norm", "activity_norm", "update_norm"):
         assert {f"{name}/layer_1", f"{name}/layer_2"} <= logged[0].keys()
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    tracker.Tracker(trainer.settings, tmp_path, lambda _: None)
+    assert started["mode"] == "online" and started["resume"] is None
+    monkeypatch.delenv("WANDB_API_KEY")
+    monkeypatch.setenv("WANDB_MODE", "online")  # without a key, wandb would ask for one
+    trainer = make_trainer(tmp_path / "run", epochs=3, should_log_metrics=True, lr_schedule="step")
+    trainer.resume()
+    trainer.fit()
+    assert started["mode"] == "offline" and started["resume"] == "allow"
+    monkeypatch.setattr(wandb, "login", lambda **_: True)
     tracker.Tracker(trainer.settings, tmp_path, lambda _: None)
     assert started["mode"] == "online"

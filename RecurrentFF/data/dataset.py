@@ -32,7 +32,7 @@ class TensorDataset:
     """Static inputs (samples, features) and their labels (samples,), on any device. A batch is an index.
 
     Raises:
-        InputError: the shapes or types don't fit.
+        InputError: the shapes or types don't fit, or there are no samples.
     """
 
     def __init__(self, inputs: Tensor, labels: Tensor) -> None:
@@ -40,6 +40,8 @@ class TensorDataset:
             raise InputError(
                 f"inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}: expected (samples, features) and (samples,)"
             )
+        if len(inputs) == 0:
+            raise InputError("no samples; give at least one")
         if labels.is_floating_point():
             raise InputError(f"labels of type {labels.dtype}: expected integer class numbers")
         self.inputs = inputs
@@ -67,17 +69,30 @@ class TensorDataset:
 
 
 class LoaderDataset:
-    """A torch DataLoader, or any sized iterable of (inputs, labels) batches. It sets the batch size and the order itself."""
+    """A torch DataLoader, or any sized iterable of (inputs, labels) batches. It sets the batch size and the order itself.
+
+    Raises:
+        InputError: it has no length, or is empty.
+    """
 
     def __init__(self, loader: Iterable[Batch]) -> None:
-        if not isinstance(loader, Sized):
-            raise InputError("the loader has no length; give a DataLoader over a data set of known size, or a list of batches")
+        try:
+            self._batch_count = len(loader)  # type: ignore[arg-type]
+        except TypeError:
+            raise InputError(
+                f"a {type(loader).__name__} is neither (inputs, labels) nor a loader that knows its number of batches; give "
+                "tensors, a DataLoader over a data set of known size, or a list of batches"
+            ) from None
+        if self._batch_count == 0:
+            raise InputError("the loader is empty; give at least one batch")
         self.loader = loader
-        self._batch_count = len(loader)
-        self.samples = len(getattr(loader, "dataset", ())) or sum(len(labels) for _, labels in loader)
 
     def __len__(self) -> int:
-        return self.samples
+        """The samples as far as the loader tells without being gone through; its batches if it doesn't."""
+        sampler = getattr(self.loader, "sampler", None)
+        if isinstance(self.loader, list | tuple):
+            return sum(labels.shape[-1] for _, labels in self.loader)
+        return len(sampler) if isinstance(sampler, Sized) else self._batch_count
 
     def batch_count(self, size: int) -> int:
         """The loader's own number of batches."""

@@ -16,9 +16,6 @@ import torch
 from RecurrentFF.data.dataset import TensorDataset
 from RecurrentFF.errors import DataError
 
-DATA_SIZE = 28 * 28
-NUM_CLASSES = 10
-
 # Of all training pixels, scaled to 0..1. With them taken out, a feature has a mean square of about one.
 _MEAN, _STD = 0.1307, 0.3081
 

@@ -28,32 +28,38 @@ def _leaky_relu(z: Tensor) -> Tensor:
 
 def _leaky_relu_backward(grad: Tensor, z: Tensor) -> Tensor:
     """activation'(z) = 1 above zero, the slope below."""
-    return _aten.leaky_relu_backward(grad, z, LEAKY_SLOPE, False)
+    grad_z: Tensor = _aten.leaky_relu_backward(grad, z, LEAKY_SLOPE, False)
+    return grad_z
 
 
 def _relu_backward(grad: Tensor, z: Tensor) -> Tensor:
     """activation'(z) = 1 above zero, 0 below."""
-    return _aten.threshold_backward(grad, z, 0)
+    grad_z: Tensor = _aten.threshold_backward(grad, z, 0)
+    return grad_z
 
 
 def _elu_backward(grad: Tensor, z: Tensor) -> Tensor:
     """activation'(z) = 1 above zero, exp(z) below."""
-    return _aten.elu_backward(grad, alpha=1.0, scale=1.0, input_scale=1.0, is_result=False, self_or_result=z)
+    grad_z: Tensor = _aten.elu_backward(grad, alpha=1.0, scale=1.0, input_scale=1.0, is_result=False, self_or_result=z)
+    return grad_z
 
 
 def _gelu_backward(grad: Tensor, z: Tensor) -> Tensor:
     """activation'(z) = Φ(z) + z·φ(z), of the normal distribution."""
-    return _aten.gelu_backward(grad, z)
+    grad_z: Tensor = _aten.gelu_backward(grad, z)
+    return grad_z
 
 
 def _silu_backward(grad: Tensor, z: Tensor) -> Tensor:
     """activation'(z) = σ(z)·(1 + z·(1 − σ(z)))."""
-    return _aten.silu_backward(grad, z)
+    grad_z: Tensor = _aten.silu_backward(grad, z)
+    return grad_z
 
 
 def _tanh_backward(grad: Tensor, z: Tensor) -> Tensor:
     """activation'(z) = 1 − tanh²(z)."""
-    return _aten.tanh_backward(grad, torch.tanh(z))
+    grad_z: Tensor = _aten.tanh_backward(grad, torch.tanh(z))
+    return grad_z
 
 
 ACTIVATIONS: dict[str, Activation] = {

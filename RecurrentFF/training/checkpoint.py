@@ -12,36 +12,30 @@ import torch
 from RecurrentFF.errors import CheckpointError
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
-from RecurrentFF.training.devices import operand_dtype, resolve
+from RecurrentFF.training.build import build
 from RecurrentFF.training.files import write_atomically
 
 FORMAT = 1
 
 
-def build(settings: Settings | None = None, /, **arguments: Any) -> Network:
-    """A new network on the device of its settings.
+def save(network: Network, path: str | Path, **extra: Any) -> None:
+    """Write a network, with its settings, to a file that `load` reads; `extra` is stored beside it.
 
-    Args:
-        settings: the configuration, or leave it out and name single keys of it: `build(data_size=784, num_classes=10,
-            hidden_sizes=[200, 200], device="cpu", seed=1)`.
+    The file is written in one step: it is there whole, or as it was before.
 
     Raises:
-        SettingsError, DeviceError.
+        CheckpointError: it can't be written.
     """
-    settings = (settings or Settings()) if not arguments else Settings.from_arguments(**arguments)
-    device = resolve(settings.device)
-    return Network(settings, operand_dtype=operand_dtype(device)).to(device.device)
-
-
-def save(network: Network, path: str | Path, **extra: Any) -> None:
-    """Write a network, with its settings, to a file that `load` reads. `extra` is stored beside it. Atomic."""
     content = {
         "format": FORMAT,
         "settings": network.settings.to_toml(),
         "network": {name: tensor.cpu() for name, tensor in network.state_dict().items()},
         **extra,
     }
-    write_atomically(Path(path), lambda file: torch.save(content, file))
+    try:
+        write_atomically(Path(path), lambda file: torch.save(content, file))
+    except (OSError, RuntimeError) as error:  # torch's writer reports a missing folder or a full disk as RuntimeError
+        raise CheckpointError(f"{path}: can't be written ({_first_line(error)})") from None
 
 
 def load(path: str | Path, device: str = "auto") -> Network:
@@ -51,23 +45,25 @@ def load(path: str | Path, device: str = "auto") -> Network:
         CheckpointError: the file is no checkpoint. DeviceError: there is no such device.
     """
     content = read(path)
-    settings = Settings.from_dict(toml.loads(content["settings"]), str(path))
-    network = build(settings.override([f"device.device={device}"]))
-    load_weights(network, path)
+    network = build(settings(content, path), device=device)
+    load_weights(network, content, path)
     return network
 
 
-def load_weights(network: Network, path: str | Path) -> None:
-    """Give a network the weights of a checkpoint. Raises CheckpointError if they are of another architecture."""
-    weights = read(path)["network"]
-    own = network.state_dict()
-    for name in own.keys() | weights.keys():
-        expected, found = (tuple(t[name].shape) if name in t else None for t in (own, weights))
-        if expected != found:
-            raise CheckpointError(
-                f"{path}: weights of another architecture, {name} is {found or 'missing'} there and "
-                f"{expected or 'missing'} here; use the hidden_sizes, residual_connections and data set of that run"
-            )
+def settings(content: dict[str, Any], path: str | Path) -> Settings:
+    """The configuration of the network in a checkpoint's content; `path` names it in messages."""
+    return Settings.from_dict(toml.loads(content["settings"]), str(path))
+
+
+def load_weights(network: Network, content: dict[str, Any], path: str | Path) -> None:
+    """Give a network the weights in a checkpoint's content. Raises CheckpointError if they are of another architecture."""
+    weights, own = content["network"], network.state_dict()
+    shapes, found = ({name: tuple(tensor.shape) for name, tensor in state.items()} for state in (own, weights))
+    if shapes != found:
+        theirs = settings(content, path)
+        raise CheckpointError(
+            f"{path}: weights of another architecture, {_architecture(theirs)}; this network is {_architecture(network.settings)}"
+        )
     network.load_state_dict(weights)
 
 
@@ -78,8 +74,17 @@ def read(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().partition("\n")[0][:120]
-        raise CheckpointError(f"{path}: not a readable checkpoint ({reason})") from None
+        raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this version of RecurrentFF (format {FORMAT})")
     return content
+
+
+def _architecture(settings: Settings) -> str:
+    data, residuals = settings.data_config, settings.model.residual_connections
+    widths = "-".join(str(n) for n in (data.data_size, *settings.model.hidden_sizes, data.num_classes))
+    return widths + (f" with residual connections {[list(pair) for pair in residuals]}" if residuals else "")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:120]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from pathlib import Path
 from typing import NoReturn
 
 from tqdm import tqdm
@@ -12,7 +14,7 @@ from RecurrentFF.training.metrics import EpochMetrics, Totals
 
 
 class Console:
-    """Writes to standard output; the bar goes to standard error and only to a terminal.
+    """Writes to standard output; the bar goes to standard error and only to a terminal or notebook.
 
     Args:
         quiet: say nothing at all.
@@ -29,13 +31,18 @@ class Console:
 
     def say(self, text: str) -> None:
         """One line for the user."""
-        if not self.quiet:
+        if self.quiet:
+            return
+        try:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
+        except BrokenPipeError:  # nobody reads any more; the run goes on
+            self.quiet = True
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (for the rest of the process)
 
     def start(self, title: str, samples: int, done: int = 0) -> None:
         """Begin an epoch of `samples` training samples, of which `done` are behind us."""
-        if not self.quiet and sys.stderr.isatty():
+        if not self.quiet and (sys.stderr.isatty() or "ipykernel" in sys.modules):
             self._bar = tqdm(desc=title, total=samples, initial=done, unit=" samples", leave=False, dynamic_ncols=True)
 
     def advance(self, samples: int, totals: Totals) -> None:

@@ -5,12 +5,20 @@ from __future__ import annotations
 import torch
 
 from RecurrentFF.data.dataset import Dataset
+from RecurrentFF.errors import InputError
 from RecurrentFF.model.network import Network
 
 
 def accuracy(network: Network, dataset: Dataset) -> float:
-    """Share of the data set's samples whose predicted label is the true one, 0 to 1."""
-    correct = torch.zeros((), dtype=torch.long, device=network.device)
+    """Share of the data set's samples whose predicted label is the true one, 0 to 1.
+
+    Raises:
+        InputError: labels change over time; a prediction gives one label to a sequence.
+    """
+    correct, samples = torch.zeros((), dtype=torch.long, device=network.device), 0
     for inputs, labels in dataset.batches(network.settings.data_config.test_batch_size):
+        if labels.dim() != 1:
+            raise InputError(f"labels of shape {tuple(labels.shape)} to measure accuracy with: expected (batch,)")
         correct += (network.predict(inputs) == labels.to(network.device)).sum()
-    return correct.item() / len(dataset)
+        samples += len(labels)
+    return correct.item() / samples

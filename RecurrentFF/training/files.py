@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
+import secrets
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -14,12 +13,9 @@ from RecurrentFF.errors import CheckpointError, SettingsError
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
     """Call `write` on a temporary file beside `path`, then move it into place in one step."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
     try:
         write(temporary)
-        temporary.chmod(0o644)
         temporary.replace(path)
     finally:
         with contextlib.suppress(OSError):
@@ -50,24 +46,18 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path, name: str) -> RunFolder:
-        """A new folder `name-DATE-TIME` in `parent`, which no other run has. Raises SettingsError if none can be made."""
-        stem = f"{name}-{datetime.now():%Y-%m-%d-%H%M%S}"
+        """A new folder `name-DATE-TIME-XXXX` in `parent`, which no other run has. Raises SettingsError if it can't be made."""
+        path = parent / f"{name}-{datetime.now():%Y-%m-%d-%H%M%S}-{secrets.token_hex(2)}"
         try:
-            parent.mkdir(parents=True, exist_ok=True)
-            for attempt in range(1, 1000):
-                path = parent / (stem if attempt == 1 else f"{stem}-{attempt}")
-                with contextlib.suppress(FileExistsError):
-                    path.mkdir()
-                    return cls(path)
+            path.mkdir(parents=True)
         except OSError as error:
             raise SettingsError(f"--output-dir {parent}: no run folder can be made there ({error.strerror})") from None
-        raise SettingsError(f"--output-dir {parent}: too many runs named {stem}")
+        return cls(path)
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
         """The folder of an earlier run. Raises CheckpointError if it holds nothing to resume from."""
         folder = cls(path)
-        for needed in (folder.config, folder.last):
-            if not needed.is_file():
-                raise CheckpointError(f"{path}: not a run folder to resume, it has no {needed.name}")
+        if not folder.last.is_file():
+            raise CheckpointError(f"{path}: not a run folder to resume, it has no {folder.last.name}")
         return folder

@@ -105,11 +105,3 @@ def write_metrics(path: Path, history: list[EpochMetrics]) -> None:
     """All epochs so far as JSON lines, one for each."""
     lines = "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history)
     write_text(path, lines)
-
-
-def read_metrics(path: Path, epochs: int) -> list[EpochMetrics]:
-    """The first `epochs` epochs of a run's file; an empty list if it isn't there."""
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()[:epochs]
-    return [EpochMetrics(**json.loads(line)) for line in lines]

@@ -37,7 +37,7 @@ def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
 
     settings, progress, history = trainer.settings, trainer.progress, trainer.history
     assert trainer.splits.test is not None
-    checkpoint.load_weights(trainer.network, folder.best)
+    checkpoint.load_weights(trainer.network, checkpoint.read(folder.best), folder.best)
     summary = Summary(
         test_accuracy=accuracy(trainer.network, trainer.splits.test),
         validation_accuracy=progress.best_accuracy,
@@ -52,6 +52,8 @@ def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
     )
     text = json.dumps(asdict(summary), indent=2) + "\n"
     write_text(folder.summary, text)
+    if trainer.tracker is not None:
+        trainer.tracker.finish(asdict(summary))
     title = f"{settings.data_config.dataset}: test accuracy {100 * summary.test_accuracy:.2f} % ({folder.path.name})"
     plot_curves(history, title, folder.curves, progress.best_epoch, summary.test_accuracy)
     for line in _lines(summary, folder, len(trainer.splits.test)):

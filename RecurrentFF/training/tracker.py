@@ -6,10 +6,8 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 from RecurrentFF.settings import Settings
 from RecurrentFF.training.metrics import EpochMetrics
@@ -31,7 +29,9 @@ class Tracker:
         try:
             import wandb
 
-            mode = os.environ.get("WANDB_MODE") or ("online" if _logged_in() else "offline")
+            mode = os.environ.get("WANDB_MODE", "online")
+            if mode not in ("offline", "disabled") and not _logged_in(wandb):
+                mode = "offline"  # online, it would ask for a key
             self._run = wandb.init(
                 project="RecurrentFF",
                 id=folder.name,
@@ -74,11 +74,10 @@ class Tracker:
         self._say(f"wandb       off, training goes on without it ({type(error).__name__}: {str(error).partition(chr(10))[0]})")
 
 
-def _logged_in() -> bool:
-    """Whether there is a key where wandb looks for one: it would ask for it otherwise."""
+def _logged_in(wandb: Any) -> bool:
+    """Whether wandb has a key, without asking for one."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
-    with contextlib.suppress(OSError, NetrcParseError):
-        return netrc(os.environ.get("NETRC")).authenticators(host or "") is not None
+    with contextlib.suppress(Exception):  # releases that can't be asked without a prompt count as not logged in
+        return bool(wandb.login(prompt=False, verify=False))
     return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import Dataset, Splits
-from RecurrentFF.errors import CheckpointError
+from RecurrentFF.errors import CheckpointError, DivergenceError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.training import checkpoint
@@ -18,7 +19,7 @@ from RecurrentFF.training.console import Console
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.interruption import Interruption
-from RecurrentFF.training.metrics import EpochMetrics, Totals, epoch_metrics, read_metrics, write_metrics
+from RecurrentFF.training.metrics import EpochMetrics, Totals, epoch_metrics, write_metrics
 from RecurrentFF.training.profiling import profiler
 from RecurrentFF.training.schedule import learning_rate_factor
 from RecurrentFF.training.tracker import Tracker
@@ -57,8 +58,8 @@ class Trainer:
         self.splits = splits
         self.folder = folder
         self.console = console or Console()
-        generator = torch.Generator(device=network.device).manual_seed(self.settings.training.seed)
-        self.learner = Learner(network, generator)
+        self.learner = Learner(network, torch.Generator(device=network.device))
+        self.tracker: Tracker | None = None
         self.progress = Progress()
         self.history: list[EpochMetrics] = []
         self._totals = Totals()
@@ -66,32 +67,33 @@ class Trainer:
 
     def fit(self) -> bool:
         """Train the epochs that are left. Returns whether all are done; false, with all saved, after Ctrl-C."""
-        tracker = self._tracker()
+        if self.folder is not None and self.settings.model.should_log_metrics:
+            self.tracker = Tracker(self.settings, self.folder.path, self.console.say, resume=bool(self.history))
         trace = self.folder.profile if self.folder and not self.settings.model.skip_profiling else None
         with Interruption() as interruption, profiler(trace) as profiling:
             while self.progress.epoch < self.settings.model.epochs and not interruption.requested:
                 if self._train_epoch(interruption, profiling.step):
                     metrics = self._end_epoch()
-                    if tracker is not None:
-                        tracker.log(metrics)
-        if tracker is not None:
-            tracker.finish({"best_epoch": self.progress.best_epoch, "best_validation_accuracy": self.progress.best_accuracy})
+                    if self.tracker is not None:
+                        self.tracker.log(metrics)
         return self.progress.epoch >= self.settings.model.epochs
 
     def _train_epoch(self, interruption: Interruption, after_batch: Callable[[], None]) -> bool:
         """The running epoch's remaining batches. Returns whether all are done; false, with all saved, after Ctrl-C."""
         size, epochs = self.settings.data_config.train_batch_size, self.settings.model.epochs
-        train, start = self.splits.train, self.progress.batch
-        order = epoch_order(self.settings.training.seed, self.progress.epoch, len(train))
+        seed, train, start = self.settings.training.seed, self.splits.train, self.progress.batch
+        order = epoch_order(seed, self.progress.epoch, len(train))
         batches = train.batch_count(size)
         self.console.start(f"epoch {self.progress.epoch + 1}/{epochs}", len(train), self._totals.samples)
         clock = Stopwatch()
         for inputs, labels in train.batches(size, order[start * size :]):
             factor = learning_rate_factor(self.settings.model, self.progress.epoch, self.progress.batch, batches)
             self.learner.scale_learning_rates(factor)
-            self._totals.add(self.learner.train_batch(inputs, labels), len(labels))
+            self.learner.generator.manual_seed(batch_seed(seed, self.progress.epoch, self.progress.batch))
+            samples = labels.shape[-1]
+            self._totals.add(self.learner.train_batch(inputs, labels), samples)
             self.progress.batch += 1
-            self.console.advance(len(labels), self._totals)
+            self.console.advance(samples, self._totals)
             after_batch()
             if interruption.requested:
                 break
@@ -104,7 +106,7 @@ class Trainer:
         return not interruption.requested
 
     def _end_epoch(self) -> EpochMetrics:
-        """Evaluate, report and save."""
+        """Evaluate, report and save. Raises DivergenceError if the numbers are no longer finite."""
         self.console.evaluating()
         clock = Stopwatch()
         measured = {
@@ -121,6 +123,7 @@ class Trainer:
             learning_rate=self.learner.learning_rate,
             **measured,
         )
+        require_finite(metrics)
         best = metrics.validation_accuracy is None or metrics.validation_accuracy > self.progress.best_accuracy
         if best:
             self.progress.best_epoch = metrics.epoch
@@ -148,26 +151,22 @@ class Trainer:
                 learner=self.learner.state_dict(),
                 progress=asdict(self.progress),
                 totals=totals,
+                history=[asdict(metrics) for metrics in self.history],
             )
 
     def resume(self) -> None:
         """Go on where the folder's last checkpoint stands. Raises CheckpointError."""
         assert self.folder is not None
         saved = checkpoint.read(self.folder.last)
-        if not {"learner", "progress", "totals"} <= saved.keys():
+        if not {"learner", "progress", "totals", "history"} <= saved.keys():
             raise CheckpointError(f"{self.folder.last}: holds weights only, nothing to resume; start from it with --weights")
-        checkpoint.load_weights(self.network, self.folder.last)
+        checkpoint.load_weights(self.network, saved, self.folder.last)
         self.learner.load_state_dict(saved["learner"])
         self.progress = Progress(**saved["progress"])
-        self.history = read_metrics(self.folder.metrics, self.progress.epoch)
+        self.history = [EpochMetrics(**metrics) for metrics in saved["history"]]
         totals, device = saved["totals"], self.network.device
         self._totals = Totals([t.to(device) for t in totals["sums"]] if totals["sums"] else None, totals["samples"])
         self._weights_before = [weight.to(device) for weight in totals["weights_before"]]
-
-    def _tracker(self) -> Tracker | None:
-        if self.folder is None or not self.settings.model.should_log_metrics:
-            return None
-        return Tracker(self.settings, self.folder.path, self.console.say, resume=bool(self.history))
 
     def _accuracy(self, dataset: Dataset | None) -> float | None:
         return None if dataset is None else accuracy(self.network, dataset)
@@ -196,3 +195,24 @@ def epoch_order(seed: int, epoch: int, samples: int) -> Tensor:
     """The order of the samples in an epoch, a pure function of its arguments: (samples,) sample numbers."""
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     return torch.randperm(samples, generator=generator)
+
+
+def batch_seed(seed: int, epoch: int, batch: int) -> int:
+    """The seed of a batch's negative labels and dropout masks, a pure function of its arguments.
+
+    So nothing about the random generator needs saving, and a run may resume on a device of another kind.
+    """
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
+    offset = int(torch.randint(2**62, (), generator=generator))
+    return offset ^ batch
+
+
+def require_finite(metrics: EpochMetrics) -> None:
+    """Raise DivergenceError if a layer's numbers of an epoch are not finite."""
+    for name in ("layer_loss", "badness_pos", "badness_neg", "weight_norm"):
+        for layer, value in enumerate(getattr(metrics, name), start=1):
+            if not math.isfinite(value):
+                raise DivergenceError(
+                    f"epoch {metrics.epoch}: the training has diverged, {name} of layer {layer} is {value}; "
+                    "use a smaller learning rate (the checkpoints of the epochs before are kept)"
+                )

@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from RecurrentFF.benchmarks.cli import Benchmark, main
+from RecurrentFF.benchmarks.benchmark import Benchmark
+from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.settings import Settings
 
 if TYPE_CHECKING:
@@ -15,18 +16,19 @@ if TYPE_CHECKING:
     from RecurrentFF.data.dataset import Splits
 
 
-def load(settings: Settings, data_dir: Path | None, device: torch.device) -> Splits:
+def load(settings: Settings, device: torch.device) -> Splits:
     """Training, validation and test digits."""
     from RecurrentFF.data import mnist
     from RecurrentFF.data.dataset import split
 
-    train, test = mnist.load(data_dir, device)
+    data = settings.data_config
+    train, test = mnist.load(Path(data.data_dir) if data.data_dir is not None else None, device)
     return split(
         train,
         test,
-        validation_samples=settings.data_config.validation_samples,
-        train_samples=settings.data_config.train_samples,
-        test_samples=settings.data_config.test_samples,
+        validation_samples=data.validation_samples,
+        train_samples=data.train_samples,
+        test_samples=data.test_samples,
         probe_samples=settings.training.train_accuracy_samples,
     )
 

@@ -1,0 +1,42 @@
+"""What a benchmark consists of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from RecurrentFF.errors import SettingsError
+from RecurrentFF.settings import Settings
+
+if TYPE_CHECKING:  # torch takes seconds to import, which --help need not wait for
+    import torch
+
+    from RecurrentFF.data.dataset import Splits
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A data set to train on from the command line."""
+
+    name: str
+    """Of its module and its run folders."""
+    dataset: str
+    """As data_config.dataset names it."""
+    description: str
+    default_config: Path
+    """Used without --config-file."""
+    data_size: int
+    num_classes: int
+    load: Callable[[Settings, torch.device], Splits]
+    """The data, on the device. May raise DataError."""
+
+    def complete(self, settings: Settings) -> Settings:
+        """Fill in what the data set decides. Raises SettingsError where the configuration says otherwise."""
+        facts = {"dataset": self.dataset, "data_size": self.data_size, "num_classes": self.num_classes}
+        for key, fact in facts.items():
+            said = getattr(settings.data_config, key)
+            if said is not None and str(said).lower() != str(fact).lower():
+                raise SettingsError(f"data_config.{key} = {said!r}, but this benchmark's is {fact!r}; leave it out or set it so")
+        return settings.with_arguments(**facts)
