@@ -26,6 +26,7 @@ lint: $(VENV)/installed-dev ## check style and types
 
 smoke: $(VENV)/installed ## a few batches of each benchmark, to see that it runs
 	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist --config-file configs/smoke.toml $(ARGS)
+	$(BIN)/python -m RecurrentFF.benchmarks.moving_mnist.moving_mnist --config-file configs/smoke.toml $(ARGS)
 
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -170,6 +170,8 @@ class DataSettings(_Section):
     data_size: Annotated[int, Field(ge=1)] | None = None
     """Inputs per timestep, filled in by the benchmark."""
     num_classes: Annotated[int, Field(ge=2)] | None = None
+    fresh_velocities: Flag = True
+    """Moving MNIST: training digits move otherwise in every epoch, instead of always in the same way."""
     iterations: Annotated[int, Field(ge=1)] = 10
     """Timesteps with the label shown (in training; a prediction stops after its window)."""
     train_batch_size: Annotated[int, Field(ge=1)] = 500

@@ -13,6 +13,7 @@ import torch
 
 from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.benchmarks.mnist.mnist import MNIST
+from RecurrentFF.benchmarks.moving_mnist.moving_mnist import MOVING_MNIST
 
 TINY = [
     "--set=model.hidden_sizes=[16, 12]",
@@ -45,13 +46,22 @@ def same_weights(one: Path, other: Path) -> bool:
 def test_a_run_reports_and_leaves_everything_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(MNIST, [*TINY, f"--output-dir={tmp_path}"]) == 0
     folder = run_folder(tmp_path)
-    names = {"config.toml", "metrics.jsonl", "summary.json", "curves.png", "best.pt", "last.pt"}
+    names = {"config.toml", "metrics.jsonl", "summary.json", "samples.png", "curves.png", "best.pt", "last.pt"}
     assert {path.name for path in folder.iterdir()} == names
     output = capsys.readouterr()
     assert output.err == ""
     summary = json.loads((folder / "summary.json").read_text())
     assert f"{100 * summary['test_accuracy']:.2f} % right" in output.out
     assert str(folder) in output.out and "784-16-12-10" in output.out
+
+
+def test_moving_mnist_runs_and_is_the_same_again(tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        assert main(MOVING_MNIST, [*TINY, f"--output-dir={tmp_path / name}"]) == 0
+    first, second = run_folder(tmp_path / "first"), run_folder(tmp_path / "second")
+    assert first.name.startswith("moving_mnist-") and same_weights(first, second)
+    config = toml.load(first / "config.toml")["data_config"]
+    assert (config["dataset"], config["data_size"], config["fresh_velocities"]) == ("Moving MNIST", 4096, True)
 
 
 def test_the_written_configuration_is_complete_and_reproduces_the_run(tmp_path: Path) -> None:

@@ -34,8 +34,8 @@ class InterruptedDataset(TensorDataset):
     at = -1
     fetched = 0
 
-    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
-        for batch in super().batches(size, order):
+    def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
+        for batch in super().batches(size, order, epoch):
             if order is not None:
                 if self.fetched == self.at:
                     os.kill(os.getpid(), signal.SIGINT)

@@ -11,8 +11,12 @@ from RecurrentFF.settings import Settings
 from RecurrentFF.training import checkpoint
 from RecurrentFF.training.build import build
 from RecurrentFF.training.files import RunFolder, write_text
+from RecurrentFF.training.plots import plot_samples
 from RecurrentFF.training.summary import conclude
 from RecurrentFF.training.trainer import Trainer
+
+SAMPLES_SHOWN = 6
+"""In the picture of the data."""
 
 
 def start(benchmark: Benchmark, settings: Settings, parent: Path) -> bool:
@@ -48,6 +52,8 @@ def _train(trainer: Trainer) -> bool:
     write_text(folder.config, trainer.settings.to_toml())
     for line in _greeting(trainer, folder):
         say(line)
+    inputs, labels = next(iter(trainer.splits.train.batches(SAMPLES_SHOWN)))
+    plot_samples(inputs, labels, folder.samples)
     if not trainer.fit():
         if trainer.tracker is not None:
             trainer.tracker.finish({})

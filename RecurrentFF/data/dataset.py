@@ -24,8 +24,11 @@ class Dataset(Protocol):
     def batch_count(self, size: int) -> int:
         """How many batches of `size` samples there are."""
 
-    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
-        """Batches of `size` samples (the last may be smaller), in the given order of sample numbers, else as they stand."""
+    def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
+        """Batches of `size` samples (the last may be smaller), in the given order of sample numbers, else as they stand.
+
+        `epoch`, from 0, is for data that is made anew for every epoch.
+        """
 
 
 class TensorDataset:
@@ -58,7 +61,7 @@ class TensorDataset:
         """A part of the data set, as views."""
         return TensorDataset(self.inputs[samples], self.labels[samples])
 
-    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
+    def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
         """Batches of `size` samples, in the given order of sample numbers, else as they stand."""
         if order is None:
             yield from zip(torch.split(self.inputs, size), torch.split(self.labels, size), strict=True)
@@ -98,7 +101,7 @@ class LoaderDataset:
         """The loader's own number of batches."""
         return self._batch_count
 
-    def batches(self, size: int, order: Tensor | None = None) -> Iterator[Batch]:
+    def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
         """The loader's batches, whatever size and order are asked for."""
         for inputs, labels in self.loader:
             yield torch.as_tensor(inputs), torch.as_tensor(labels)
@@ -115,9 +118,16 @@ class Splits(NamedTuple):
     """A fixed part of the training set, whose accuracy is reported beside the others."""
 
 
+class Sliceable(Dataset, Protocol):
+    """A data set that can be cut."""
+
+    def __getitem__(self, samples: slice) -> Sliceable:
+        """A part of the data set."""
+
+
 def split(
-    train: TensorDataset,
-    test: TensorDataset,
+    train: Sliceable,
+    test: Sliceable,
     *,
     validation_samples: int,
     train_samples: int = 0,

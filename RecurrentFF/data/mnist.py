@@ -10,8 +10,10 @@ import hashlib
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from RecurrentFF.data.dataset import TensorDataset
 from RecurrentFF.errors import DataError
@@ -27,24 +29,52 @@ _MD5 = {
 }
 
 
+class Digits(NamedTuple):
+    """Images as they are in the files."""
+
+    images: Tensor
+    """(samples, 28, 28) uint8"""
+    labels: Tensor
+    """(samples,) class numbers"""
+
+
 def load(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[TensorDataset, TensorDataset]:
+    """The 60,000 training and 10,000 test digits as inputs of the network, in their original order.
+
+    Args:
+        data_dir, device: as for `read`.
+
+    Returns:
+        Training and test set; inputs (samples, 784) float32 of about unit mean square, row by row of the image.
+
+    Raises:
+        DataError: as for `read`.
+    """
+    from torchvision.transforms.v2 import functional as transforms  # imported late: torchvision takes a second
+
+    def as_inputs(digits: Digits) -> TensorDataset:
+        images = transforms.to_dtype(digits.images.unsqueeze(1), torch.float32, scale=True)
+        return TensorDataset(transforms.normalize(images, [_MEAN], [_STD], inplace=True).flatten(1), digits.labels)
+
+    train, test = read(data_dir, device)
+    return as_inputs(train), as_inputs(test)
+
+
+def read(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[Digits, Digits]:
     """The 60,000 training and 10,000 test digits, in their original order.
 
     Args:
         data_dir: an existing torchvision data folder (the one that holds MNIST/raw), used as it is; none for the package's own.
         device: where the tensors go; none for the CPU.
 
-    Returns:
-        Training and test set; inputs (samples, 784) float32 of about unit mean square, row by row of the image.
-
     Raises:
         DataError: `data_dir` holds no MNIST, or files of the package are damaged.
     """
     if data_dir is not None:
-        return _read(data_dir, device)
+        return _read_folder(data_dir, device)
     with TemporaryDirectory(prefix="recurrentff-mnist-") as folder:
         unpack(Path(folder))
-        return _read(Path(folder), device)
+        return _read_folder(Path(folder), device)
 
 
 def unpack(folder: Path) -> None:
@@ -62,19 +92,18 @@ def unpack(folder: Path) -> None:
         (raw / name).write_bytes(content)
 
 
-def _read(folder: Path, device: torch.device | None) -> tuple[TensorDataset, TensorDataset]:
-    from torchvision.datasets import MNIST  # imported late: it takes a second
-    from torchvision.transforms.v2 import functional as transforms
+def _read_folder(folder: Path, device: torch.device | None) -> tuple[Digits, Digits]:
+    from torchvision.datasets import MNIST
 
     splits = []
     for train in (True, False):
         try:
-            digits = MNIST(str(folder), train=train)
+            dataset = MNIST(str(folder), train=train)
         except (RuntimeError, OSError, ValueError) as error:
             reason = str(error).splitlines()[0]
-            raise DataError(f"{folder}: no readable torchvision MNIST in MNIST/raw ({reason}); leave out --data-dir to use "
-                            "the digits that come with this package") from None  # fmt: skip
-        images = transforms.to_dtype(digits.data.to(device).unsqueeze(1), torch.float32, scale=True)
-        inputs = transforms.normalize(images, [_MEAN], [_STD], inplace=True).flatten(1)
-        splits.append(TensorDataset(inputs, digits.targets.to(device)))
+            raise DataError(
+                f"{folder}: no readable torchvision MNIST in MNIST/raw ({reason}); leave out --data-dir to use the digits that "
+                "come with this package"
+            ) from None
+        splits.append(Digits(dataset.data.to(device), dataset.targets.to(device)))
     return splits[0], splits[1]

@@ -1,9 +1,13 @@
-"""The picture of a run: learning curves and per-layer badness."""
+"""The pictures of a run: what it is trained on, learning curves, and per-layer badness."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from RecurrentFF.training.files import write_atomically
 from RecurrentFF.training.metrics import EpochMetrics
@@ -49,3 +53,29 @@ def _plot_errors(axes: Axes, history: list[EpochMetrics], best_epoch: int, test_
     axes.yaxis.set_major_formatter("{x:g} %")
     axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "235" else "")
     axes.set_title("Error", loc="left")
+
+
+def plot_samples(inputs: Tensor, labels: Tensor, path: Path) -> None:
+    """Tile samples as what they look like: a row for each, a column for each of some timesteps, and save them as a PNG.
+
+    Args:
+        inputs: (samples, features) or (timesteps, samples, features), square images row by row.
+        labels: (samples,).
+    """
+    from matplotlib.figure import Figure
+
+    videos = inputs if inputs.dim() == 3 else inputs.unsqueeze(0)
+    timesteps, samples, features = videos.shape
+    side = math.isqrt(features)
+    shown = sorted({round(t) for t in torch.linspace(0, timesteps - 1, 10).tolist()})
+    figure = Figure(figsize=(1.1 * max(2, len(shown)), 1.15 * samples), layout="constrained")
+    grid = figure.subplots(samples, len(shown), squeeze=False)
+    for row, label in enumerate(labels.tolist()):
+        for column, t in enumerate(shown):
+            axes = grid[row, column]
+            axes.imshow(videos[t, row].view(side, side).cpu(), cmap="gray_r")
+            axes.set(xticks=[], yticks=[])
+            if row == 0 and timesteps > 1:
+                axes.set_title(f"t = {t}", fontsize="small")
+        grid[row, 0].set_ylabel(f"label {label}", fontsize="small")
+    write_atomically(path, lambda file: figure.savefig(file, dpi=90))

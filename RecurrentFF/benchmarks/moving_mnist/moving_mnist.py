@@ -1,0 +1,50 @@
+"""Moving MNIST: python -m RecurrentFF.benchmarks.moving_mnist.moving_mnist [--config-file FILE]."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from RecurrentFF.benchmarks.benchmark import Benchmark
+from RecurrentFF.benchmarks.cli import main
+from RecurrentFF.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+
+    from RecurrentFF.data.dataset import Splits
+
+
+def load(settings: Settings, device: torch.device) -> Splits:
+    """Training, validation and test videos. Only the training videos may move otherwise in every epoch."""
+    from RecurrentFF.data import mnist
+    from RecurrentFF.data.dataset import split
+    from RecurrentFF.data.moving_mnist import MovingDigits
+
+    data, seed = settings.data_config, settings.training.seed
+    train, test = mnist.read(Path(data.data_dir) if data.data_dir is not None else None, device)
+    videos = MovingDigits(train, settings.timesteps, seed=seed, split="train")
+    splits = split(
+        videos,
+        MovingDigits(test, settings.timesteps, seed=seed, split="test"),
+        validation_samples=data.validation_samples,
+        train_samples=data.train_samples,
+        test_samples=data.test_samples,
+        probe_samples=settings.training.train_accuracy_samples,
+    )
+    return splits._replace(train=videos[: len(splits.train)].with_fresh_velocities(data.fresh_velocities))
+
+
+MOVING_MNIST = Benchmark(
+    name="moving_mnist",
+    dataset="Moving MNIST",
+    description="Train a Recurrent Forward-Forward network on single-digit Moving MNIST.",
+    default_config=Path(__file__).with_name("default.toml"),
+    data_size=64 * 64,
+    num_classes=10,
+    load=load,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(MOVING_MNIST))
