@@ -64,7 +64,7 @@ def plot_samples(inputs: Tensor, labels: Tensor, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    videos = inputs if inputs.dim() == 3 else inputs.unsqueeze(0)
+    videos = (inputs if inputs.dim() == 3 else inputs.unsqueeze(0)).cpu()
     timesteps, samples, features = videos.shape
     side = math.isqrt(features)
     shown = sorted({round(t) for t in torch.linspace(0, timesteps - 1, 10).tolist()})
@@ -73,7 +73,7 @@ def plot_samples(inputs: Tensor, labels: Tensor, path: Path) -> None:
     for row, label in enumerate(labels.tolist()):
         for column, t in enumerate(shown):
             axes = grid[row, column]
-            axes.imshow(videos[t, row].view(side, side).cpu(), cmap="gray_r")
+            axes.imshow(videos[t, row].view(side, side).numpy(), cmap="gray_r")
             axes.set(xticks=[], yticks=[])
             if row == 0 and timesteps > 1:
                 axes.set_title(f"t = {t}", fontsize="small")
