@@ -32,11 +32,12 @@ def plot_curves(history: list[EpochMetrics], title: str, path: Path, best_epoch:
         badness.plot(epochs, [m.badness_neg[layer] for m in history], linestyle="--", **look)
     badness.plot([], [], color="black", label="true label")
     badness.plot([], [], color="black", linestyle="--", label="wrong label")
+    badness.set_ylim(0, 1.4 * badness.get_ylim()[1])  # room for the legend
     losses.set_title("Loss of each layer", loc="left")
     badness.set_title("Badness, mean(h²), of each layer", loc="left")
     for axes in (errors, losses, badness):
         axes.set_xlabel("epoch")
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper right", ncols=2 if axes is badness else 1)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
