@@ -100,7 +100,7 @@ def _read_folder(folder: Path, device: torch.device | None) -> tuple[Digits, Dig
         try:
             dataset = MNIST(str(folder), train=train)
         except (RuntimeError, OSError, ValueError) as error:
-            reason = str(error).splitlines()[0]
+            reason = "files are missing" if "not found" in str(error) else str(error).splitlines()[0]
             raise DataError(
                 f"{folder}: no readable torchvision MNIST in MNIST/raw ({reason}); leave out --data-dir to use the digits that "
                 "come with this package"
