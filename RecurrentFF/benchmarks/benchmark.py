@@ -13,7 +13,7 @@ from RecurrentFF.settings import Settings
 if TYPE_CHECKING:  # torch takes seconds to import, which --help need not wait for
     import torch
 
-    from RecurrentFF.data.dataset import Splits
+    from RecurrentFF.data.dataset import Sliceable, Splits
 
 
 @dataclass(frozen=True)
@@ -40,3 +40,17 @@ class Benchmark:
             if said is not None and str(said).lower() != str(fact).lower():
                 raise SettingsError(f"data_config.{key} = {said!r}, but this benchmark's is {fact!r}; leave it out or set it so")
         return settings.with_arguments(**facts)
+
+
+def cut(settings: Settings, train: Sliceable, test: Sliceable) -> Splits:
+    """Training, validation and test data of the sizes that the settings name. Raises DataError if there is too little."""
+    from RecurrentFF.data.dataset import split
+
+    return split(
+        train,
+        test,
+        validation_samples=settings.data_config.validation_samples,
+        train_samples=settings.data_config.train_samples,
+        test_samples=settings.data_config.test_samples,
+        probe_samples=settings.training.train_accuracy_samples,
+    )

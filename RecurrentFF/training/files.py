@@ -47,7 +47,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, parent: Path, name: str) -> RunFolder:
-        """A new folder `name-DATE-TIME-XXXX` in `parent`, which no other run has. Raises SettingsError if it can't be made."""
+        """A new folder `name-DATE-TIME-number` in `parent`, which no other run has. Raises SettingsError if it can't be made."""
         path = parent / f"{name}-{datetime.now():%Y-%m-%d-%H%M%S}-{secrets.token_hex(2)}"
         try:
             path.mkdir(parents=True)

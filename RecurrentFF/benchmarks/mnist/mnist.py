@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from RecurrentFF.benchmarks.benchmark import Benchmark
+from RecurrentFF.benchmarks.benchmark import Benchmark, cut
 from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.settings import Settings
 
@@ -19,18 +19,9 @@ if TYPE_CHECKING:
 def load(settings: Settings, device: torch.device) -> Splits:
     """Training, validation and test digits."""
     from RecurrentFF.data import mnist
-    from RecurrentFF.data.dataset import split
 
-    data = settings.data_config
-    train, test = mnist.load(Path(data.data_dir) if data.data_dir is not None else None, device)
-    return split(
-        train,
-        test,
-        validation_samples=data.validation_samples,
-        train_samples=data.train_samples,
-        test_samples=data.test_samples,
-        probe_samples=settings.training.train_accuracy_samples,
-    )
+    folder = settings.data_config.data_dir
+    return cut(settings, *mnist.load(Path(folder) if folder is not None else None, device))
 
 
 MNIST = Benchmark(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from RecurrentFF.benchmarks.benchmark import Benchmark
+from RecurrentFF.benchmarks.benchmark import Benchmark, cut
 from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.settings import Settings
 
@@ -19,21 +19,13 @@ if TYPE_CHECKING:
 def load(settings: Settings, device: torch.device) -> Splits:
     """Training, validation and test videos. Only the training videos may move otherwise in every epoch."""
     from RecurrentFF.data import mnist
-    from RecurrentFF.data.dataset import split
     from RecurrentFF.data.moving_mnist import MovingDigits
 
-    data, seed = settings.data_config, settings.training.seed
-    train, test = mnist.read(Path(data.data_dir) if data.data_dir is not None else None, device)
+    folder, seed = settings.data_config.data_dir, settings.training.seed
+    train, test = mnist.read(Path(folder) if folder is not None else None, device)
     videos = MovingDigits(train, settings.timesteps, seed=seed, split="train")
-    splits = split(
-        videos,
-        MovingDigits(test, settings.timesteps, seed=seed, split="test"),
-        validation_samples=data.validation_samples,
-        train_samples=data.train_samples,
-        test_samples=data.test_samples,
-        probe_samples=settings.training.train_accuracy_samples,
-    )
-    return splits._replace(train=videos[: len(splits.train)].with_fresh_velocities(data.fresh_velocities))
+    splits = cut(settings, videos, MovingDigits(test, settings.timesteps, seed=seed, split="test"))
+    return splits._replace(train=videos[: len(splits.train)].with_fresh_velocities(settings.data_config.fresh_velocities))
 
 
 MOVING_MNIST = Benchmark(
