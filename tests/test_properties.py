@@ -160,6 +160,15 @@ def test_labels_that_are_no_class_are_refused(labels: Tensor, message: str) -> N
         Learner(Network(small_settings()), torch.Generator()).train_batch(torch.zeros(6, DATA_SIZE), labels)
 
 
+def test_labels_given_for_every_timestep_are_told_by_their_shape_not_by_their_memory() -> None:
+    labels, trained = class_numbers(6), []
+    for given in (labels.expand(3, -1), labels.repeat(3, 1)):
+        network = Network(small_settings())
+        Learner(network, torch.Generator().manual_seed(0)).train_batch(torch.ones(6, DATA_SIZE), given)
+        trained.append(weights(network))
+    assert torch.equal(*trained)
+
+
 def test_integer_labels_of_any_kind_and_arrays_will_do() -> None:
     network = Network(small_settings())
     learner = Learner(network, torch.Generator())
