@@ -7,7 +7,7 @@ r"""One timestep of a hidden layer.
 
 where *below* and *above* are the normalised activities of the neighbours (the input and the label at the ends), all taken
 from the previous timestep, so that all layers move at once. The minus sign makes top-down activity a prediction that
-cancels what comes up. (Hinton 2022, arXiv:2212.13345, the recurrent network of section 5, with its objective inverted.)
+cancels what comes up. (Hinton 2022, arXiv:2212.13345, the recurrent network of section 3.4, with its objective inverted.)
 
 The three drives are one product: the columns of `weight` are [W_f | W_lat | −W_b], those of `state` [below | n(h) | above].
 """
