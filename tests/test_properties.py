@@ -189,6 +189,7 @@ def test_a_network_can_be_pickled_and_copied() -> None:
 
 
 BAD_BATCHES: dict[str, tuple[Any, Any]] = {
+    "pixels as bytes": (torch.zeros(6, DATA_SIZE, dtype=torch.uint8), class_numbers(6)),
     "too few features": (torch.zeros(6, DATA_SIZE - 1), class_numbers(6)),
     "too few timesteps": (torch.zeros(4, 6, DATA_SIZE), class_numbers(6)),
     "one dimension": (torch.zeros(DATA_SIZE), class_numbers(6)),

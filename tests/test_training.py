@@ -219,7 +219,19 @@ def test_fit_takes_what_a_user_may_have() -> None:
         assert metrics.samples_per_second * metrics.seconds == pytest.approx(20, rel=0.2)
 
 
-@pytest.mark.parametrize("data", [[], (torch.zeros(0, DATA_SIZE), torch.zeros(0).long()), iter([]), 3], ids=str)
+@pytest.mark.parametrize(
+    "data",
+    [
+        torch.zeros(5, DATA_SIZE),
+        ([[0.0]], [0]),
+        (torch.zeros(5, DATA_SIZE).byte(), torch.zeros(5).long()),
+        [],
+        (torch.zeros(0, DATA_SIZE), torch.zeros(0).long()),
+        iter([]),
+        3,
+    ],
+    ids=str,
+)
 def test_fit_refuses_what_is_no_data(data: Any) -> None:
     with pytest.raises(InputError):
         rff.fit(rff.build(small_settings()), data, quiet=True)

@@ -77,5 +77,6 @@ def _greeting(trainer: Trainer, folder: RunFolder) -> list[str]:
         f"run folder  {folder.path}",
     ]
     if progress.epoch or progress.batch:
-        lines.append(f"resumed     after {progress.epoch} epochs and {progress.batch} batches")
+        over = "; all are trained, --epochs N would go on" if progress.epoch == model.epochs else ""
+        lines.append(f"resumed     after {progress.epoch} epochs and {progress.batch} batches{over}")
     return [*lines, ""]

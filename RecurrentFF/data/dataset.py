@@ -41,7 +41,8 @@ class TensorDataset:
     def __init__(self, inputs: Tensor, labels: Tensor) -> None:
         if inputs.dim() != 2 or labels.dim() != 1 or len(inputs) != len(labels):
             raise InputError(
-                f"inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}: expected (samples, features) and (samples,)"
+                f"inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}: expected (samples, features) and (samples,); "
+                "images are flattened with inputs.flatten(1), sequences come from a loader"
             )
         if len(inputs) == 0:
             raise InputError("no samples; give at least one")
@@ -94,7 +95,7 @@ class LoaderDataset:
         """The samples as far as the loader tells without being gone through; its batches if it doesn't."""
         sampler = getattr(self.loader, "sampler", None)
         if isinstance(self.loader, list | tuple):
-            return sum(labels.shape[-1] for _, labels in self.loader)
+            return sum(labels.shape[-1] for _, labels in self.batches(0))
         return len(sampler) if isinstance(sampler, Sized) else self._batch_count
 
     def batch_count(self, size: int) -> int:
@@ -103,8 +104,10 @@ class LoaderDataset:
 
     def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
         """The loader's batches, whatever size and order are asked for."""
-        for inputs, labels in self.loader:
-            yield torch.as_tensor(inputs), torch.as_tensor(labels)
+        for batch in self.loader:
+            if not (isinstance(batch, tuple | list) and len(batch) == 2):
+                raise InputError(f"a batch of type {type(batch).__name__}: expected (inputs, labels)")
+            yield torch.as_tensor(batch[0]), torch.as_tensor(batch[1])
 
 
 class Splits(NamedTuple):

@@ -37,12 +37,14 @@ class Learner:
 
     Args:
         network: changed in place.
-        generator: source of the negative labels and dropout masks, on the network's device.
+        generator: source of the negative labels and dropout masks, on the network's device; if left out, a new one with the
+            settings' seed.
     """
 
-    def __init__(self, network: Network, generator: torch.Generator) -> None:
+    def __init__(self, network: Network, generator: torch.Generator | None = None) -> None:
         self.network = network
-        self.generator = generator
+        seed = network.settings.training.seed
+        self.generator = generator or torch.Generator(device=network.device).manual_seed(seed)
         self.settings = network.settings
         self.objective = make_objective(self.settings.model)
         self.optimisers = [layer_optimiser(self.settings.model, layer.parameters()) for layer in network.hidden_layers()]

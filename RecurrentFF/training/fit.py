@@ -64,6 +64,8 @@ def fit(
 
 def _dataset(data: Data, network: Network) -> Dataset:
     """The data set of whatever was given, on the network's device if it is all there."""
+    if isinstance(data, Tensor):
+        raise InputError("a tensor alone: expected (inputs, labels), or a loader of such pairs")
     if isinstance(data, TensorDataset):
         data = data.inputs, data.labels
     elif isinstance(tensors := getattr(data, "tensors", None), tuple):  # torch's own TensorDataset
@@ -71,6 +73,8 @@ def _dataset(data: Data, network: Network) -> Dataset:
     if not (isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data)):
         return LoaderDataset(data)
     inputs, labels = (torch.as_tensor(part) for part in data)
+    if not inputs.is_floating_point():
+        raise InputError(f"inputs of type {inputs.dtype}: expected floating point, scaled to about unit mean square")
     dataset = TensorDataset(inputs.to(network.device, network.dtype), labels.to(network.device))
     _require_fit(dataset.inputs, dataset.labels, network)
     return dataset

@@ -58,7 +58,7 @@ class Trainer:
         self.splits = splits
         self.folder = folder
         self.console = console or Console()
-        self.learner = Learner(network, torch.Generator(device=network.device))
+        self.learner = Learner(network)
         self.tracker: Tracker | None = None
         self.progress = Progress()
         self.history: list[EpochMetrics] = []
