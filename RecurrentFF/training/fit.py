@@ -64,8 +64,6 @@ def fit(
 
 def _dataset(data: Data, network: Network) -> Dataset:
     """The data set of whatever was given, on the network's device if it is all there."""
-    if isinstance(data, Tensor):
-        raise InputError("a tensor alone: expected (inputs, labels), or a loader of such pairs")
     if isinstance(data, TensorDataset):
         data = data.inputs, data.labels
     elif isinstance(tensors := getattr(data, "tensors", None), tuple):  # torch's own TensorDataset
