@@ -43,6 +43,11 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
+def rows(activity: list[Tensor]) -> list[Tensor]:
+    """Copies of (labels, batch, units) as the oracle has them: (labels · batch, units)."""
+    return [h.flatten(0, 1).clone() for h in activity]
+
+
 class RecordingNetwork(Network):
     """Notes the activity after every label-free timestep."""
 
@@ -52,7 +57,7 @@ class RecordingNetwork(Network):
         self, state: State, operands: list[Tensor], damping: float, generator: torch.Generator | None = None
     ) -> list[Tensor]:
         badness = super().timestep(state, operands, damping, generator)
-        self.trace.activity.append([h.clone() for h in state.activity])
+        self.trace.activity.append(rows(state.activity))
         return badness
 
 
@@ -65,7 +70,7 @@ class RecordingLearner(Learner):
         steps = super()._timestep(state)
         layers = list(self.network.hidden_layers())
         trace = self.trace
-        trace.activity.append([h.clone() for h in state.activity])
+        trace.activity.append(rows(state.activity))
         trace.weight_gradients.append([layer.weight.grad.clone() for layer in layers if layer.weight.grad is not None])
         trace.bias_gradients.append([layer.bias.grad.clone() for layer in layers if layer.bias.grad is not None])
         trace.weights.append([layer.weight.clone() for layer in layers])

@@ -73,19 +73,24 @@ def test_initial_weights(layer: int) -> None:
         assert backward.std().item() == pytest.approx(0.05 / math.sqrt(3), rel=0.02)
 
 
-def test_adjacent_blocks_are_one_product() -> None:
+def test_adjacent_blocks_are_one_product_and_the_input_stands_apart() -> None:
     topology = Topology((5, 2, 3, 4, 6))
-    assert topology.connections(2) == (Connection(slice(5, 14), slice(0, 9)),)
-    assert [c.state for c in topology.connections(2, merged=False)] == [slice(5, 7), slice(7, 10), slice(10, 14)]
+    assert topology.width == 15
+    assert topology.connections(1) == (Connection(None, slice(0, 5)), Connection(slice(0, 5), slice(5, 10)))
+    assert topology.connections(2) == (Connection(slice(0, 9), slice(0, 9)),)
+    assert [c.state for c in topology.connections(2, merged=False)] == [slice(0, 2), slice(2, 5), slice(5, 9)]
+    assert [c.weight for c in topology.connections(1, merged=False)] == [slice(0, 5), slice(5, 7), slice(7, 10)]
 
 
 def test_residual_blocks_merge_where_they_touch() -> None:
     touching = Topology((5, 2, 3, 4, 6), ((1, 3),))
-    assert touching.connections(3) == (Connection(slice(5, 20), slice(0, 15)),)
+    assert touching.connections(3) == (Connection(slice(0, 15), slice(0, 15)),)
     apart = Topology((5, 2, 3, 4, 6), ((0, 3), (4, 1)))
-    assert apart.connections(3) == (Connection(slice(0, 5), slice(0, 5)), Connection(slice(7, 20), slice(5, 18)))
-    assert apart.connections(1) == (Connection(slice(0, 10), slice(0, 10)), Connection(slice(14, 20), slice(10, 16)))
-    assert apart.connections(2) == (Connection(slice(5, 14), slice(0, 9)),)
+    assert apart.connections(3) == (Connection(None, slice(0, 5)), Connection(slice(2, 15), slice(5, 18)))
+    below, beside, above = apart.connections(1)
+    assert (below.state, beside.state, above.state) == (None, slice(0, 5), slice(9, 15))
+    assert (below.weight, beside.weight, above.weight) == (slice(0, 5), slice(5, 10), slice(10, 16))
+    assert apart.connections(2) == (Connection(slice(0, 9), slice(0, 9)),)
 
 
 def test_step_schedule() -> None:

@@ -74,7 +74,7 @@ def test_dropout_is_only_for_training() -> None:
 
 def test_dropout_scales_what_it_keeps() -> None:
     layer = next(float64_network(dropout=0.25).hidden_layers())
-    masks = layer.dropout_masks(20_000, torch.Generator().manual_seed(0))
+    masks = layer.dropout_masks(torch.Size([2, 10_000]), torch.Generator().manual_seed(0))
     assert masks is not None and len(masks) == 3
     for mask in masks:
         assert set(mask.flatten().tolist()) == {0.0, 1 / 0.75}

@@ -9,7 +9,11 @@ where *below* and *above* are the normalised activities of the neighbours (the i
 from the previous timestep, so that all layers move at once. The minus sign makes top-down activity a prediction that
 cancels what comes up. (Hinton 2022, arXiv:2212.13345, the recurrent network of section 3.4, with its objective inverted.)
 
-The three drives are one product: the columns of `weight` are [W_f | W_lat | −W_b], those of `state` [below | n(h) | above].
+The columns of a layer's `weight` are [W_f | W_lat | −W_b]. What it reads lies side by side in the state, [below | n(h) | above],
+so that its three drives are one product; those of the first layer are two, for the input is the same under every label.
+
+Activities are (labels, batch, units): the same batch of inputs under one or several labels at once. Before the label is shown
+there is one (the uniform one), in training there are two (the true one and a wrong one), in a prediction all classes.
 """
 
 from collections.abc import Sequence
@@ -22,58 +26,57 @@ from RecurrentFF.model.activations import Activation
 
 
 class Connection(NamedTuple):
-    """A run of columns of the state that a layer reads, and the columns of its weight that meet them."""
+    """Something that a layer reads, and the columns of its weight that meet it."""
 
-    state: slice
+    state: slice | None
+    """A run of columns of the state; None is the input."""
     weight: slice
 
 
-def drive(
-    state: Tensor, weight: Tensor, bias: Tensor, connections: Sequence[Connection], masks: Sequence[Tensor] | None = None
-) -> Tensor:
+def drive(sources: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor, masks: Sequence[Tensor] | None = None) -> Tensor:
     """z, in the type of `bias`.
 
     Args:
-        state: (rows, width), what the network looked like at the previous timestep.
-        weight: (units, columns), in the type of `state`.
+        sources: what the layer reads, as it was at the previous timestep: each (labels, batch, columns), or (batch, columns)
+            for the input.
+        weights: for each source (units, columns), in its type.
         bias: (units,).
-        connections: which columns meet; their drives are summed.
-        masks: dropout, one (rows, units) factor for each connection's drive; None for none.
+        masks: dropout, for each source a (labels, batch, units) factor of its drive; None for none.
 
     Returns:
-        (rows, units).
+        (labels, batch, units).
     """
     z = bias
-    for index, (read, columns) in enumerate(connections):
-        product = state[:, read] @ weight[:, columns].T
+    for index, (source, weight) in enumerate(zip(sources, weights, strict=True)):
+        product = source @ weight.T
         z = z + (product if masks is None else masks[index] * product)
     return z
 
 
 def respond(z: Tensor, h: Tensor, damping: float, activation: Activation) -> Tensor:
-    """h' = (1 − d)·h + d·activation(z), all (rows, units)."""
+    """h' = (1 − d)·h + d·activation(z), all (labels, batch, units)."""
     return torch.lerp(h, activation.apply(z), damping)
 
 
 def badness(h: Tensor) -> Tensor:
-    """mean(h²) over the units: (rows, units) to (rows,). Low for what the network takes to be real."""
-    return h.square().mean(1)
+    """mean(h²) over the units: (labels, batch, units) to (labels, batch). Low for what the network takes to be real."""
+    return h.square().mean(-1)
 
 
 def normalise(h: Tensor, badness: Tensor, epsilon: float) -> Tensor:
     """n(h) = h / sqrt(badness + ε): the pattern of activity without its length, so that badness can't be passed on."""
-    return h * torch.rsqrt(badness + epsilon).unsqueeze(1)
+    return h * torch.rsqrt(badness + epsilon).unsqueeze(-1)
 
 
 class Response(NamedTuple):
-    """What one timestep made of a layer; all but `badness` are (rows, units)."""
+    """What one timestep made of a layer; all but `badness` are (labels, batch, units)."""
 
     z: Tensor
     """The drive."""
     h: Tensor
     """The activity, h'."""
     badness: Tensor
-    """(rows,)"""
+    """(labels, batch)"""
     normalised: Tensor
     """n(h')"""
     masks: Sequence[Tensor] | None

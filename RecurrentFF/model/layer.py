@@ -41,13 +41,13 @@ class RecurrentLayer(nn.Module):
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(self.units, dtype=dtype), requires_grad=False)
 
-    def dropout_masks(self, rows: int, generator: torch.Generator | None) -> list[Tensor] | None:
-        """For each drive a (rows, units) factor of 0 or 1/(1 − dropout); None without dropout or generator (no training)."""
+    def dropout_masks(self, rows: torch.Size, generator: torch.Generator | None) -> list[Tensor] | None:
+        """For each drive a (*rows, units) factor of 0 or 1/(1 − dropout); None without dropout or generator (no training)."""
         if generator is None or self.dropout == 0:
             return None
         keep = 1 - self.dropout
         return [
-            torch.empty(rows, self.units, dtype=self.bias.dtype, device=self.bias.device)
+            torch.empty(*rows, self.units, dtype=self.bias.dtype, device=self.bias.device)
             .bernoulli_(keep, generator=generator)
             .div_(keep)
             for _ in self.separate
@@ -56,16 +56,19 @@ class RecurrentLayer(nn.Module):
     def timestep(
         self, state: State, operand: Tensor, damping: float, generator: torch.Generator | None = None
     ) -> dynamics.Response:
-        """Respond to `state.now`, and write the new activity into the state.
+        """Respond to what the state holds, and write the new activity into it.
 
         Args:
             state: of all layers.
-            operand: the layer's weight in the type of `state.now`.
+            operand: the layer's weight in the type of the state.
             damping: d.
             generator: of the dropout masks; none, no dropout.
         """
-        masks = self.dropout_masks(len(state.now), generator)
-        z = dynamics.drive(state.now, operand, self.bias, self._connections(masks), masks)
+        masks = self.dropout_masks(state.now.shape[:-1], generator)
+        connections = self._connections(masks)
+        sources = [state.read(connection) for connection in connections]
+        weights = [operand[:, connection.weight] for connection in connections]
+        z = dynamics.drive(sources, weights, self.bias, masks)
         h = dynamics.respond(z, state.activity[self.number - 1], damping, self.activation)
         badness = dynamics.badness(h)
         normalised = dynamics.normalise(h, badness, self.epsilon)
@@ -73,13 +76,13 @@ class RecurrentLayer(nn.Module):
         return dynamics.Response(z, h, badness, normalised, masks)
 
     def gradients(self, state: State, response: dynamics.Response, slope: Tensor, damping: float) -> tuple[Tensor, Tensor]:
-        """∂loss/∂weight and ∂loss/∂bias of a timestep, from the objective's slope ∂loss/∂badness (rows,).
+        """∂loss/∂weight and ∂loss/∂bias of a timestep, from the objective's slope ∂loss/∂badness (labels, batch).
 
-        `state.now` must still be what the layer responded to.
+        The state must still hold what the layer responded to.
         """
-        connections = self._connections(response.masks)
+        sources = [state.read(connection) for connection in self._connections(response.masks)]
         grad_z = learning.drive_gradient(slope, response.h, response.z, damping, self.activation)
-        return learning.weight_gradient(grad_z, state.now, connections, response.masks), grad_z.sum(0)
+        return learning.weight_gradient(grad_z, sources, response.masks), grad_z.sum((0, 1))
 
     def _connections(self, masks: Sequence[Tensor] | None) -> tuple[dynamics.Connection, ...]:
         """Dropout masks tell the drives apart; without them, adjacent blocks are one product."""

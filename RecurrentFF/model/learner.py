@@ -71,8 +71,8 @@ class Learner:
             raise InputError(f"{inputs.shape[1]} inputs but {labels.shape[1]} labels in a batch; give one label to each input")
         state = network.settle(inputs, self.generator)
         negatives, classifier_loss = self._negative_labels(state, labels, held)
-        state = state.repeat(2)  # positive rows, then negative rows, of the same inputs
-        clamps = F.one_hot(torch.cat([labels, negatives], 1), network.num_classes)
+        state = state.under_labels(2)  # the true label and the wrong one, of the same inputs
+        clamps = F.one_hot(torch.stack([labels, negatives], 1), network.num_classes)
         steps = []
         for x, y in zip(inputs[prelabel:], clamps, strict=True):
             state.clamp(x, y)
@@ -94,9 +94,9 @@ class Learner:
         damping, steps = self.settings.model.damping_factor, []
         for layer, optimiser in zip(self.network.hidden_layers(), self.optimisers, strict=True):
             response = layer.timestep(state, self.network.operand(layer), damping, self.generator)
-            pos, neg = response.badness.chunk(2)
+            pos, neg = response.badness.unbind()
             objective = self.objective(pos, neg)
-            slope = torch.cat([objective.slope_pos, objective.slope_neg])
+            slope = torch.stack([objective.slope_pos, objective.slope_neg])
             _update(layer, optimiser, *layer.gradients(state, response, slope, damping))
             steps.append(_LayerStep(objective.loss, pos, neg))
         state.advance()
@@ -126,7 +126,7 @@ class Learner:
         classifier_loss = torch.zeros((), device=network.device)
         logits = torch.zeros(network.num_classes, device=network.device)
         if self.settings.model.should_replace_neg_data:
-            pattern = state.hidden_pattern
+            pattern = state.hidden_pattern[0]
             logits = F.linear(pattern, network.classifier_weight.to(pattern.dtype)) + network.classifier_bias
             gradient = classifier_gradient(logits, pattern, labels[0])
             network.classifier_weight.grad = gradient.weight.to(network.dtype)

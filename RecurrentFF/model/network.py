@@ -112,7 +112,7 @@ class Network(nn.Module):
     def timestep(
         self, state: State, operands: list[Tensor], damping: float, generator: torch.Generator | None = None
     ) -> list[Tensor]:
-        """Move all layers one timestep on, without learning. Returns each layer's badness (rows,)."""
+        """Move all layers one timestep on, without learning. Returns each layer's badness (labels, batch)."""
         badness = [
             layer.timestep(state, operand, damping, generator).badness
             for layer, operand in zip(self.hidden_layers(), operands, strict=True)
@@ -138,17 +138,16 @@ class Network(nn.Module):
         prelabel, damping = self.settings.model.prelabel_timesteps, self.settings.model.damping_factor
         first, last = self.settings.prediction_window
         batch, classes = inputs.shape[1], self.num_classes
-        # What happens before the label is the same for all labels. From there on, rows [c·batch, (c+1)·batch) have label c.
-        state = self.settle(inputs).repeat(classes)
-        labels = torch.eye(classes, device=self.device).repeat_interleave(batch, dim=0)
-        total = torch.zeros(classes * batch, dtype=self.dtype, device=self.device)
+        state = self.settle(inputs).under_labels(classes)  # what happens before the label is the same for all labels
+        labels = torch.eye(classes, device=self.device).unsqueeze(1)
+        total = torch.zeros(classes, batch, dtype=self.dtype, device=self.device)
         operands = self.operands()
         for t in range(last + 1):  # nothing after the window matters
             state.clamp(inputs[prelabel + t], labels)
             badness = self.timestep(state, operands, damping)
             if t >= first:
                 total += torch.stack(badness).mean(0)
-        return (total / (last + 1 - first)).view(classes, batch).T
+        return (total / (last + 1 - first)).T
 
     def predict(self, inputs: Tensor) -> Tensor:
         """The label of lowest badness for every input: (batch,) class numbers. Arguments as for `badness`."""

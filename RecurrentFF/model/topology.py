@@ -1,15 +1,18 @@
-"""Who reads whom: the network as a row of blocks [x | n(h_1) | … | n(h_L) | y], numbered 0..L+1.
+"""Who reads whom: the network as blocks x, n(h_1), …, n(h_L), y, numbered 0..L+1.
 
-A hidden layer reads its neighbours and itself, three adjacent blocks, and whatever residual connections lead to it. Adjacent
-blocks are one run of columns, hence one matrix product.
+A hidden layer reads its neighbours and itself, and whatever residual connections lead to it. Blocks 1..L+1 stand side by side in
+the state, so adjacent ones are one run of columns, hence one matrix product. The input stands apart: it is the same under all
+labels, and so is its drive.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
 
 from RecurrentFF.model.dynamics import Connection
+
+INPUT = 0
+"""Number of the input's block."""
 
 
 @dataclass(frozen=True)
@@ -36,35 +39,30 @@ class Topology:
 
     @cached_property
     def _edges(self) -> tuple[int, ...]:
-        return tuple(accumulate(self.widths, initial=0))
+        return tuple(accumulate(self.widths[1:], initial=0))
 
     @property
     def width(self) -> int:
-        """Columns of the whole row."""
+        """Columns of the state: all hidden layers' and the label's."""
         return self._edges[-1]
 
     def columns(self, first: int, last: int | None = None) -> slice:
-        """Columns of block `first`, or of blocks `first` to `last`."""
-        return slice(self._edges[first], self._edges[(first if last is None else last) + 1])
+        """Columns of block `first` (1..L+1), or of blocks `first` to `last`, in the state."""
+        return slice(self._edges[first - 1], self._edges[first if last is None else last])
 
     def sources(self, layer: int) -> tuple[int, ...]:
         """The blocks that a hidden layer reads, bottom to top."""
         return tuple(sorted({layer - 1, layer, layer + 1} | {s for s, target in self.residuals if target == layer}))
 
     def connections(self, layer: int, *, merged: bool = True) -> tuple[Connection, ...]:
-        """The columns of the state that a layer reads, with those of its weight: one run for adjacent blocks, or one for
-        each block where `merged` is false (dropout tells the drives apart)."""
+        """What a layer reads, with the columns of its weight: the input, then a run of the state's columns for adjacent
+        blocks, or one for each block where `merged` is false (dropout tells the drives apart)."""
         runs: list[list[int]] = []
         for source in self.sources(layer):
-            if merged and runs and source == runs[-1][-1] + 1:
+            if merged and runs and runs[-1][-1] != INPUT and source == runs[-1][-1] + 1:
                 runs[-1].append(source)
             else:
                 runs.append([source])
-        reads = [self.columns(run[0], run[-1]) for run in runs]
-        return tuple(Connection(read, columns) for read, columns in zip(reads, _side_by_side(reads), strict=True))
-
-
-def _side_by_side(runs: Sequence[slice]) -> list[slice]:
-    """The same runs without the gaps between them."""
-    edges = list(accumulate((run.stop - run.start for run in runs), initial=0))
-    return [slice(start, stop) for start, stop in pairwise(edges)]
+        reads = [None if run == [INPUT] else self.columns(run[0], run[-1]) for run in runs]
+        edges = accumulate((sum(self.widths[source] for source in run) for run in runs), initial=0)
+        return tuple(Connection(read, slice(*edge)) for read, edge in zip(reads, pairwise(edges), strict=True))
