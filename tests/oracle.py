@@ -58,8 +58,8 @@ class Oracle:
         self.optimisers = {layer: self._optimiser("ff", self._parameters(layer)) for layer in range(1, self.label)}
         self.classifier_optimiser = self._optimiser("classifier", self.classifier)
 
-    def train_batch(self, inputs: Tensor, labels: Tensor, held: bool) -> Trace:
-        """inputs (timesteps, batch, data_size), labels (iterations, batch), all rows the same where `held`."""
+    def train_batch(self, inputs: Tensor, labels: Tensor, held: bool, mask: Tensor) -> Trace:
+        """inputs (timesteps, batch, data_size), labels (iterations, batch), all rows the same where `held`, mask (timesteps, batch)."""
         model, trace = self.settings.model, Trace()
         h = self.rest(inputs.shape[1])
         uniform = torch.full((inputs.shape[1], self.widths[-1]), 1 / self.widths[-1], dtype=torch.float64)
@@ -72,17 +72,17 @@ class Oracle:
         for t in range(self.settings.data_config.iterations):
             x = torch.cat([inputs[model.prelabel_timesteps + t]] * 2)
             y = F.one_hot(torch.cat([labels[t], negatives[t]]), self.widths[-1]).double()
-            rows = self._learn(x, y, rows, trace)
+            rows = self._learn(x, y, rows, mask[model.prelabel_timesteps + t], trace)
         return trace
 
-    def _learn(self, x: Tensor, y: Tensor, h: dict[int, Tensor], trace: Trace) -> dict[int, Tensor]:
+    def _learn(self, x: Tensor, y: Tensor, h: dict[int, Tensor], real: Tensor, trace: Trace) -> dict[int, Tensor]:
         after = self.timestep(x, y, h, self.settings.model.damping_factor, self._masks(len(x)))
         gradients: list[list[Tensor]] = []
         losses = []
         for layer, optimiser in self.optimisers.items():
             badness = (after[layer] ** 2).mean(1)
             batch = len(badness) // 2
-            loss = self.loss(badness[:batch], badness[batch:])
+            loss = sum((self.loss(badness[i], badness[batch + i]) for i in range(batch) if real[i]), 0 * badness.sum()) / batch
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             grads = [p.grad for p in self._parameters(layer)]
@@ -101,11 +101,11 @@ class Oracle:
         return after
 
     def loss(self, pos: Tensor, neg: Tensor) -> Tensor:
+        """Of one input."""
         model = self.settings.model
         if model.objective == "pairwise":
-            return (torch.log1p(torch.exp(model.pairwise_alpha * (pos - neg))) / model.pairwise_alpha).mean()
-        rows = torch.cat([pos - model.loss_threshold, model.loss_threshold - neg])
-        return torch.log1p(torch.exp(rows)).mean()
+            return torch.log1p(torch.exp(model.pairwise_alpha * (pos - neg))) / model.pairwise_alpha
+        return (torch.log1p(torch.exp(pos - model.loss_threshold)) + torch.log1p(torch.exp(model.loss_threshold - neg))) / 2
 
     def timestep(
         self, x: Tensor, y: Tensor, h: dict[int, Tensor], damping: float, masks: dict[tuple[int, int], Tensor] | None = None
@@ -125,9 +125,9 @@ class Oracle:
             after[layer] = (1 - damping) * h[layer] + damping * a
         return after
 
-    def badness(self, inputs: Tensor) -> Tensor:
-        """(batch, classes): every label by itself, from rest, through all timesteps."""
-        model, (first, last) = self.settings.model, self.settings.prediction_window
+    def badness(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        """(batch, classes): every label by itself, from rest, through all timesteps; mask (timesteps, batch)."""
+        model = self.settings.model
         batch, classes = inputs.shape[1], self.widths[-1]
         columns = []
         with torch.no_grad():
@@ -142,8 +142,15 @@ class Oracle:
                     h = self.timestep(x, y, h, model.damping_factor if shown else 1.0)
                     if shown:
                         per_timestep.append(torch.stack([(h[layer] ** 2).mean(1) for layer in h]).mean(0))
-                columns.append(torch.stack(per_timestep[first : last + 1]).mean(0))
+                columns.append(torch.stack([self._average(per_timestep, mask, sample) for sample in range(batch)]))
         return torch.stack(columns, 1)
+
+    def _average(self, per_timestep: list[Tensor], mask: Tensor, sample: int) -> Tensor:
+        """Of a sample's badness, over the timesteps of the window that are real, or over all if none is."""
+        first, last = self.settings.prediction_window
+        window = range(first, last + 1)
+        real = [t for t in window if mask[self.settings.model.prelabel_timesteps + t, sample]]
+        return torch.stack([per_timestep[t][sample] for t in real or window]).mean()
 
     def rest(self, rows: int) -> dict[int, Tensor]:
         return {layer: torch.zeros(rows, self.widths[layer], dtype=torch.float64) for layer in range(1, self.label)}

@@ -66,8 +66,8 @@ class RecordingLearner(Learner):
 
     trace: Trace
 
-    def _timestep(self, state: State) -> list[_LayerStep]:
-        steps = super()._timestep(state)
+    def _timestep(self, state: State, share: Tensor) -> list[_LayerStep]:
+        steps = super()._timestep(state, share)
         layers = list(self.network.hidden_layers())
         trace = self.trace
         trace.activity.append(rows(state.activity))
@@ -85,20 +85,27 @@ def assert_same(found: list[list[Tensor]], expected: list[list[Tensor]]) -> None
             torch.testing.assert_close(f, e, rtol=1e-10, atol=1e-10)
 
 
-def assert_metrics(found: BatchMetrics, expected: Trace, window: tuple[int, int]) -> None:
+def assert_metrics(found: BatchMetrics, expected: Trace, oracle: Oracle, mask: Tensor) -> None:
     badness = torch.stack([torch.stack(row) for row in expected.badness])  # (iterations, layers, rows)
     pos, neg = badness.chunk(2, dim=2)
-    torch.testing.assert_close(found.badness_pos, pos.mean(2))
-    torch.testing.assert_close(found.badness_neg, neg.mean(2))
+    for t, real in enumerate(mask[oracle.settings.model.prelabel_timesteps :]):
+        for metric, values in ((found.badness_pos, pos), (found.badness_neg, neg)):
+            torch.testing.assert_close(metric[t], values[t][:, real].sum(1) / max(1, int(real.sum())))
     torch.testing.assert_close(found.loss, torch.stack([torch.stack(row) for row in expected.losses]))
-    shown = slice(window[0], window[1] + 1)
-    right = pos[shown].mean((0, 1)) < neg[shown].mean((0, 1))
-    assert found.pairs_right.item() == pytest.approx(right.double().mean().item())
+    gaps = list((pos - neg).mean(1))
+    right = [float(oracle._average(gaps, mask, sample)) < 0 for sample in range(mask.shape[1])]
+    assert found.pairs_right.item() == pytest.approx(sum(right) / len(right))
 
 
+def ends(timesteps: int, batch: int) -> Tensor:
+    """A mask of sequences that are over sooner or later: the first is empty, the last goes on to the end."""
+    return torch.arange(timesteps).unsqueeze(1) < torch.linspace(0, timesteps, batch).round()
+
+
+@pytest.mark.parametrize("masked", [False, True], ids=["all_count", "masked"])
 @pytest.mark.parametrize("labels_change", [False, True], ids=["one_label", "changing_labels"])
 @pytest.mark.parametrize("case", CASES)
-def test_training_agrees_with_autograd(case: str, labels_change: bool) -> None:
+def test_training_agrees_with_autograd(case: str, labels_change: bool, masked: bool) -> None:
     network = float64_network(**CASES[case])
     network.__class__ = RecordingNetwork
     assert isinstance(network, RecordingNetwork)
@@ -109,29 +116,33 @@ def test_training_agrees_with_autograd(case: str, labels_change: bool) -> None:
         found = learner.trace = network.trace = Trace()
         inputs = video(network.settings.timesteps, seed=batch)
         labels = class_numbers(iterations if labels_change else 1, inputs.shape[1], seed=batch, classes=network.num_classes)
-        metrics = learner.train_batch(inputs, labels if labels_change else labels[0])
-        expected = oracle.train_batch(inputs, labels.expand(iterations, -1), held=not labels_change)
+        mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)
+        metrics = learner.train_batch(inputs, labels if labels_change else labels[0], mask if masked else None)
+        expected = oracle.train_batch(inputs, labels.expand(iterations, -1), not labels_change, mask)
         assert_same(found.activity, expected.activity)
         assert_same(found.losses, expected.losses)
         assert_same(found.weight_gradients, expected.weight_gradients)
         assert_same(found.bias_gradients, expected.bias_gradients)
         assert_same(found.weights, expected.weights)
-        assert_metrics(metrics, expected, network.settings.prediction_window)
+        assert_metrics(metrics, expected, oracle, mask)
     for layer in network.hidden_layers():
         torch.testing.assert_close(layer.bias.data, oracle.bias[layer.number].detach(), rtol=1e-10, atol=1e-10)
     for mine, theirs in zip([network.classifier_weight, network.classifier_bias], oracle.classifier, strict=True):
         torch.testing.assert_close(mine.data, theirs.detach(), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("masked", [False, True], ids=["all_count", "masked"])
 @pytest.mark.parametrize("window", [None, [0, 0], [1, 2], [0, 2]], ids=str)
 @pytest.mark.parametrize("case", ["three_layers", "one_layer", "residual_apart", "no_prelabel", "pairwise_gelu", "dropout"])
-def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int] | None) -> None:
+def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int] | None, masked: bool) -> None:
     network = float64_network(**CASES[case], prediction_window=window, test_batch_size=4)
     oracle = Oracle(network, torch.Generator())
     inputs = video(network.settings.timesteps, batch=10)
-    expected = oracle.badness(inputs)
-    torch.testing.assert_close(network.badness(inputs), expected, rtol=1e-10, atol=1e-10)
-    assert network.predict(inputs).tolist() == expected.argmin(1).tolist()
+    mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)
+    expected = oracle.badness(inputs, mask)
+    found = network.badness(inputs, mask if masked else None)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    assert network.predict(inputs, mask).tolist() == expected.argmin(1).tolist()
 
 
 def test_a_static_input_is_a_video_in_which_nothing_moves() -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.errors import InputError
+from RecurrentFF.model.counting import label_timesteps, window_weights
 from RecurrentFF.model.layer import RecurrentLayer
 from RecurrentFF.model.negatives import classifier_gradient, sample_wrong_labels
 from RecurrentFF.model.network import Network
@@ -23,9 +24,9 @@ class BatchMetrics(NamedTuple):
     loss: Tensor
     """(iterations, layers)"""
     badness_pos: Tensor
-    """(iterations, layers) mean over the positive rows"""
+    """(iterations, layers) mean over the positive rows that count"""
     badness_neg: Tensor
-    """(iterations, layers) mean over the negative rows"""
+    """(iterations, layers) mean over the negative rows that count"""
     pairs_right: Tensor
     """() share of inputs whose badness, averaged as for a prediction, was lower under the true label than under the wrong one"""
     classifier_loss: Tensor
@@ -54,12 +55,14 @@ class Learner:
         self._base_rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
 
     @torch.no_grad()
-    def train_batch(self, inputs: Tensor, labels: Tensor) -> BatchMetrics:
+    def train_batch(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> BatchMetrics:
         """One batch, one update of every layer at every timestep with the label.
 
         Args:
             inputs: (batch, data_size) or (timesteps, batch, data_size); see `Network.sequence`.
             labels: class numbers, (batch,), or (iterations, batch) where they change over time.
+            mask: (timesteps, batch), true where a sequence is not over. Where it is, the layers go on but learn nothing, and
+                neither loss nor badness counts. None where all count.
 
         Raises:
             InputError: shapes, types or class numbers don't fit each other or the network.
@@ -69,15 +72,16 @@ class Learner:
         labels = self._per_timestep(labels)
         if labels.shape[1] != inputs.shape[1]:
             raise InputError(f"{inputs.shape[1]} inputs but {labels.shape[1]} labels in a batch; give one label to each input")
+        counts = label_timesteps(mask, inputs.shape[1], self.settings, network.classifier_bias)
         state = network.settle(inputs, self.generator)
         negatives, classifier_loss = self._negative_labels(state, labels, held)
         state = state.under_labels(2)  # the true label and the wrong one, of the same inputs
         clamps = F.one_hot(torch.stack([labels, negatives], 1), network.num_classes)
         steps = []
-        for x, y in zip(inputs[prelabel:], clamps, strict=True):
+        for x, y, count in zip(inputs[prelabel:], clamps, counts, strict=True):
             state.clamp(x, y)
-            steps.append(self._timestep(state))
-        return self._metrics(steps, classifier_loss)
+            steps.append(self._timestep(state, share=count / len(count)))
+        return self._metrics(steps, counts, classifier_loss)
 
     def scale_learning_rates(self, factor: float) -> None:
         """Set every layer's learning rate to `factor` times its configured one."""
@@ -89,16 +93,16 @@ class Learner:
         """Of the layers, as it stands."""
         return float(self.optimisers[0].param_groups[0]["lr"])
 
-    def _timestep(self, state: State) -> list[_LayerStep]:
-        """All layers one timestep on, each learning from what it just did."""
+    def _timestep(self, state: State, share: Tensor) -> list[_LayerStep]:
+        """All layers one timestep on, each learning from what it just did. `share` (batch,) is each input's in the mean loss."""
         damping, steps = self.settings.model.damping_factor, []
         for layer, optimiser in zip(self.network.hidden_layers(), self.optimisers, strict=True):
             response = layer.timestep(state, self.network.operand(layer), damping, self.generator)
             pos, neg = response.badness.unbind()
             objective = self.objective(pos, neg)
-            slope = torch.stack([objective.slope_pos, objective.slope_neg])
+            slope = share * torch.stack([objective.slope_pos, objective.slope_neg])
             _update(layer, optimiser, *layer.gradients(state, response, slope, damping))
-            steps.append(_LayerStep(objective.loss, pos, neg))
+            steps.append(_LayerStep((share * objective.loss).sum(), pos, neg))
         state.advance()
         return steps
 
@@ -136,17 +140,18 @@ class Learner:
         drawn = sample_wrong_labels(logits, labels[0] if held else labels, self.generator)
         return drawn.expand_as(labels), classifier_loss
 
-    def _metrics(self, steps: list[list[_LayerStep]], classifier_loss: Tensor) -> BatchMetrics:
+    def _metrics(self, steps: list[list[_LayerStep]], counts: Tensor, classifier_loss: Tensor) -> BatchMetrics:
         def grid(values: list[list[Tensor]]) -> Tensor:
             return torch.stack([torch.stack(row) for row in values])
 
-        first, last = self.settings.prediction_window
+        first, last = window = self.settings.prediction_window
         pos = grid([[step.badness_pos for step in row] for row in steps])  # (iterations, layers, batch)
         neg = grid([[step.badness_neg for step in row] for row in steps])
-        window = slice(first, last + 1)
-        right = pos[window].mean((0, 1)) < neg[window].mean((0, 1))
+        gap = (pos - neg).mean(1)[first : last + 1]
+        right = (window_weights(counts, window) * gap).sum(0) < 0
+        share = (counts / counts.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
         loss = grid([[step.loss for step in row] for row in steps])
-        return BatchMetrics(loss, pos.mean(2), neg.mean(2), right.float().mean(), classifier_loss)
+        return BatchMetrics(loss, (share * pos).sum(2), (share * neg).sum(2), right.float().mean(), classifier_loss)
 
     def state_dict(self) -> dict[str, Any]:
         """The optimisers: with the network's own state and the generator's seed, all that the next batch depends on."""

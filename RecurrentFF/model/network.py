@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from RecurrentFF.errors import InputError, SettingsError
+from RecurrentFF.model.counting import label_timesteps, window_weights
 from RecurrentFF.model.layer import RecurrentLayer
 from RecurrentFF.model.state import State
 from RecurrentFF.model.topology import Topology
@@ -121,20 +122,25 @@ class Network(nn.Module):
         return badness
 
     @torch.no_grad()
-    def badness(self, inputs: Tensor) -> Tensor:
+    def badness(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Badness of every input under every label, averaged over the layers and the timesteps of the prediction window.
 
         Args:
             inputs: (batch, data_size) or (timesteps, batch, data_size); see `sequence`. Worked on in pieces of
                 `data_config.test_batch_size` samples.
+            mask: (timesteps, batch), true where a sequence is not over: the other timesteps don't count in the average, unless
+                the whole window lies after the sequence's end. None where all count.
 
         Returns:
             (batch, num_classes), on the network's device.
         """
-        pieces = torch.split(self.sequence(inputs), self.settings.data_config.test_batch_size, dim=1)
-        return torch.cat([self._badness(piece) for piece in pieces])
+        inputs, size = self.sequence(inputs), self.settings.data_config.test_batch_size
+        counts = label_timesteps(mask, inputs.shape[1], self.settings, self.classifier_bias)
+        weights = window_weights(counts, self.settings.prediction_window)
+        pieces = zip(torch.split(inputs, size, dim=1), torch.split(weights, size, dim=1), strict=True)
+        return torch.cat([self._badness(piece, weight) for piece, weight in pieces])
 
-    def _badness(self, inputs: Tensor) -> Tensor:
+    def _badness(self, inputs: Tensor, weights: Tensor) -> Tensor:
         prelabel, damping = self.settings.model.prelabel_timesteps, self.settings.model.damping_factor
         first, last = self.settings.prediction_window
         batch, classes = inputs.shape[1], self.num_classes
@@ -146,13 +152,13 @@ class Network(nn.Module):
             state.clamp(inputs[prelabel + t], labels)
             badness = self.timestep(state, operands, damping)
             if t >= first:
-                total += torch.stack(badness).mean(0)
-        return (total / (last + 1 - first)).T
+                total += weights[t - first] * torch.stack(badness).mean(0)
+        return total.T
 
-    def predict(self, inputs: Tensor) -> Tensor:
+    def predict(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """The label of lowest badness for every input: (batch,) class numbers. Arguments as for `badness`."""
-        return self.badness(inputs).argmin(1)
+        return self.badness(inputs, mask).argmin(1)
 
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """`predict`."""
-        return self.predict(inputs)
+        return self.predict(inputs, mask)

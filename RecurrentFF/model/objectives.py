@@ -1,11 +1,11 @@
 r"""What a layer wants: real data ("positive" rows) of low badness, wrong data ("negative" rows) of high badness.
 
-    threshold:  mean over the 2·batch rows of softplus(badness_pos − θ) and softplus(θ − badness_neg)
-    pairwise:   mean over the batch of softplus(α·(badness_pos − badness_neg)) / α
+    threshold:  (softplus(badness_pos − θ) + softplus(θ − badness_neg)) / 2
+    pairwise:   softplus(α·(badness_pos − badness_neg)) / α
 
-The threshold objective is Hinton's (arXiv:2212.13345, section 2) with its sign inverted. The pairwise one contrasts the same
-input under two labels, which is what a prediction ranks (SymBa, arXiv:2303.08418). To try another objective, write a function
-of this form and name it in `make_objective`.
+for each input of a batch; the loss is the mean over the batch. The threshold objective is Hinton's (arXiv:2212.13345, section 2)
+with its sign inverted. The pairwise one contrasts the same input under two labels, which is what a prediction ranks (SymBa,
+arXiv:2303.08418). To try another objective, write a function of this form and name it in `make_objective`.
 """
 
 from collections.abc import Callable
@@ -19,33 +19,30 @@ from RecurrentFF.settings import ModelSettings
 
 
 class Objective(NamedTuple):
-    """A layer's loss at one timestep, and its slope: how the loss changes with each row's badness."""
+    """A layer's loss at one timestep, and its slope: how it changes with the input's two badnesses. All (batch,)."""
 
     loss: Tensor
-    """() mean over the batch."""
     slope_pos: Tensor
-    """(batch,) ∂loss/∂badness_pos"""
+    """∂loss/∂badness_pos"""
     slope_neg: Tensor
-    """(batch,) ∂loss/∂badness_neg"""
+    """∂loss/∂badness_neg"""
 
 
 ObjectiveFunction = Callable[[Tensor, Tensor], Objective]
-"""From (badness_pos, badness_neg), both (batch,) and row by row of the same input, to an Objective."""
+"""From (badness_pos, badness_neg), both (batch,) and of the same inputs, to an Objective."""
 
 
 def threshold(badness_pos: Tensor, badness_neg: Tensor, theta: float) -> Objective:
     """Positive rows below θ, negative rows above."""
-    rows = 2 * len(badness_pos)
     excess, lack = badness_pos - theta, theta - badness_neg
-    loss = (F.softplus(excess).sum() + F.softplus(lack).sum()) / rows
-    return Objective(loss, torch.sigmoid(excess) / rows, -torch.sigmoid(lack) / rows)
+    return Objective((F.softplus(excess) + F.softplus(lack)) / 2, torch.sigmoid(excess) / 2, -torch.sigmoid(lack) / 2)
 
 
 def pairwise(badness_pos: Tensor, badness_neg: Tensor, alpha: float) -> Objective:
     """The positive row below the negative row of the same input."""
     gap = alpha * (badness_pos - badness_neg)
-    slope = torch.sigmoid(gap) / len(gap)
-    return Objective(F.softplus(gap).mean() / alpha, slope, -slope)
+    slope = torch.sigmoid(gap)
+    return Objective(F.softplus(gap) / alpha, slope, -slope)
 
 
 def make_objective(settings: ModelSettings) -> ObjectiveFunction:
