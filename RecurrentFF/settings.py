@@ -172,6 +172,12 @@ class DataSettings(_Section):
     num_classes: Annotated[int, Field(ge=2)] | None = None
     fresh_velocities: Flag = True
     """Moving MNIST: training digits move otherwise in every epoch, instead of always in the same way."""
+    moves_per_timestep: Annotated[int, Field(ge=1)] = 4
+    """Seq MNIST: new pen moves at every timestep."""
+    delay_line: Annotated[int, Field(ge=1)] = 32
+    """Seq MNIST: the newest moves, those of earlier timesteps among them, that the input shows at a timestep."""
+    repeat_strokes: Flag = False
+    """Seq MNIST: digits whose strokes are over begin again, instead of timesteps that don't count."""
     iterations: Annotated[int, Field(ge=1)] = 10
     """Timesteps with the label shown (in training; a prediction stops after its window)."""
     train_batch_size: Annotated[int, Field(ge=1)] = 500
@@ -183,6 +189,15 @@ class DataSettings(_Section):
     """Samples cut from the end of the training set to decide which epoch is best."""
     test_samples: Annotated[int, Field(ge=0)] = 0
     """Test samples used; 0 means all."""
+
+    @model_validator(mode="after")
+    def _the_delay_line_takes_in_what_is_new(self) -> DataSettings:
+        if self.delay_line < self.moves_per_timestep:
+            raise ValueError(
+                f"data_config.delay_line = {self.delay_line}: must be at least data_config.moves_per_timestep = "
+                f"{self.moves_per_timestep}, or moves would never be shown"
+            )
+        return self
 
 
 class TrainingSettings(_Section):

@@ -59,7 +59,7 @@ class Oracle:
         self.classifier_optimiser = self._optimiser("classifier", self.classifier)
 
     def train_batch(self, inputs: Tensor, labels: Tensor, held: bool, mask: Tensor) -> Trace:
-        """inputs (timesteps, batch, data_size), labels (iterations, batch), all rows the same where `held`, mask (timesteps, batch)."""
+        """inputs (timesteps, batch, data_size), labels (iterations, batch), equal rows if `held`, mask (timesteps, batch)."""
         model, trace = self.settings.model, Trace()
         h = self.rest(inputs.shape[1])
         uniform = torch.full((inputs.shape[1], self.widths[-1]), 1 / self.widths[-1], dtype=torch.float64)

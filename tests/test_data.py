@@ -85,16 +85,16 @@ def test_more_samples_than_there_are_is_refused(counts: tuple[int, int, int]) ->
 def test_batches_follow_the_order_and_end_with_the_rest() -> None:
     order = torch.tensor([4, 2, 0, 1, 3])
     batches = list(numbered(5).batches(2, order))
-    assert [inputs.flatten().tolist() for inputs, _ in batches] == [[4, 2], [0, 1], [3]]
-    assert [labels.tolist() for _, labels in batches] == [[1, 2], [0, 1], [0]]
+    assert [batch.inputs.flatten().tolist() for batch in batches] == [[4, 2], [0, 1], [3]]
+    assert [batch.labels.tolist() for batch in batches] == [[1, 2], [0, 1], [0]]
     assert list(numbered(5).batches(2, order[:0])) == []
     assert numbered(5).batch_count(2) == 3
 
 
 def test_batches_as_they_stand_are_views() -> None:
     data = numbered(5)
-    first, _ = next(data.batches(2))
-    assert first.data_ptr() == data.inputs.data_ptr()
+    first = next(data.batches(2))
+    assert first.inputs.data_ptr() == data.inputs.data_ptr()
 
 
 def test_data_that_does_not_fit_is_refused() -> None:

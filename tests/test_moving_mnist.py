@@ -105,10 +105,10 @@ def videos(samples: int = 10, fresh: bool = False) -> MovingDigits:
 def test_batches_follow_the_order_and_a_part_moves_as_in_the_whole() -> None:
     whole = next(videos().batches(10))[0]
     order = torch.tensor([4, 2, 9])
-    inputs, labels = next(videos().batches(3, order))
+    inputs, labels, _ = next(videos().batches(3, order))
     assert torch.equal(inputs, whole[:, order]) and labels.tolist() == [1, 2, 0]
     assert torch.equal(next(videos()[3:7].batches(10))[0], whole[:, 3:7])
-    assert [len(labels) for _, labels in videos().batches(4)] == [4, 4, 2] and videos().batch_count(4) == 3
+    assert [len(batch.labels) for batch in videos().batches(4)] == [4, 4, 2] and videos().batch_count(4) == 3
     assert list(videos().batches(4, order[:0])) == []
 
 
@@ -123,6 +123,6 @@ def test_inputs_have_unit_mean_square() -> None:
     from RecurrentFF.data import mnist
 
     train, _ = mnist.read()
-    inputs, _ = next(MovingDigits(train, 10, seed=0, split="train").batches(500))
+    inputs, _, _ = next(MovingDigits(train, 10, seed=0, split="train").batches(500))
     assert inputs.shape == (10, 500, 4096)
     assert inputs.square().mean().item() == pytest.approx(1, abs=0.06)

@@ -21,10 +21,11 @@ from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.training import checkpoint, devices, tracker
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.evaluation import accuracy
-from RecurrentFF.training.files import RunFolder, write_atomically
+from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.metrics import Totals
 from RecurrentFF.training.summary import conclude
 from RecurrentFF.training.trainer import Trainer
+from RecurrentFF.writing import write_atomically
 from tests.helpers import DATA_SIZE, clusters, small_settings
 
 

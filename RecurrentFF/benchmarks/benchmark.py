@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from RecurrentFF.settings import Settings
 
 if TYPE_CHECKING:  # torch takes seconds to import, which --help need not wait for
     import torch
+    from torch import Tensor
 
-    from RecurrentFF.data.dataset import Sliceable, Splits
+    from RecurrentFF.data.dataset import Dataset, Sliceable, Splits
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,17 @@ class Benchmark:
     description: str
     default_config: Path
     """Used without --config-file."""
-    data_size: int
+    data_size: Callable[[Settings], int]
+    """Inputs per timestep."""
     num_classes: int
     load: Callable[[Settings, torch.device], Splits]
     """The data, on the device. May raise DataError."""
+    show: Callable[[Dataset, int], Tensor]
+    """The first so many samples as what they look like: (timesteps, samples, height, width), on any scale."""
 
     def complete(self, settings: Settings) -> Settings:
         """Fill in what the data set decides. Raises SettingsError where the configuration says otherwise."""
-        facts = {"dataset": self.dataset, "data_size": self.data_size, "num_classes": self.num_classes}
+        facts = {"dataset": self.dataset, "data_size": self.data_size(settings), "num_classes": self.num_classes}
         for key, fact in facts.items():
             said = getattr(settings.data_config, key)
             if said is not None and str(said).lower() != str(fact).lower():
@@ -54,3 +59,11 @@ def cut(settings: Settings, train: Sliceable, test: Sliceable) -> Splits:
         test_samples=settings.data_config.test_samples,
         probe_samples=settings.training.train_accuracy_samples,
     )
+
+
+def images(dataset: Dataset, samples: int) -> Tensor:
+    """`Benchmark.show` where the inputs are square images, row by row."""
+    inputs = next(iter(dataset.batches(samples))).inputs
+    videos = inputs if inputs.dim() == 3 else inputs.unsqueeze(0)
+    side = math.isqrt(videos.shape[2])
+    return videos.reshape(*videos.shape[:2], side, side)

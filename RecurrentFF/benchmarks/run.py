@@ -10,10 +10,11 @@ from RecurrentFF.errors import SettingsError
 from RecurrentFF.settings import Settings
 from RecurrentFF.training import checkpoint
 from RecurrentFF.training.build import build
-from RecurrentFF.training.files import RunFolder, write_text
+from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.plots import plot_samples
 from RecurrentFF.training.summary import conclude
 from RecurrentFF.training.trainer import Trainer
+from RecurrentFF.writing import write_text
 
 SAMPLES_SHOWN = 6
 """In the picture of the data."""
@@ -25,7 +26,7 @@ def start(benchmark: Benchmark, settings: Settings, parent: Path) -> bool:
     splits = benchmark.load(network.settings, network.device)
     if settings.model.should_load_weights and settings.training.weights is not None:
         checkpoint.load_weights(network, checkpoint.read(settings.training.weights), settings.training.weights)
-    return _train(Trainer(network, splits, RunFolder.create(parent, benchmark.name)))
+    return _train(benchmark, Trainer(network, splits, RunFolder.create(parent, benchmark.name)))
 
 
 def resume(benchmark: Benchmark, path: Path, change: Callable[[Settings], Settings]) -> bool:
@@ -43,17 +44,18 @@ def resume(benchmark: Benchmark, path: Path, change: Callable[[Settings], Settin
     trainer.resume()
     if trainer.progress.epoch > settings.model.epochs:
         raise SettingsError(f"--epochs {settings.model.epochs}: the run has trained {trainer.progress.epoch} already")
-    return _train(trainer)
+    return _train(benchmark, trainer)
 
 
-def _train(trainer: Trainer) -> bool:
+def _train(benchmark: Benchmark, trainer: Trainer) -> bool:
     folder, say = trainer.folder, trainer.console.say
     assert folder is not None
     write_text(folder.config, trainer.settings.to_toml())
     for line in _greeting(trainer, folder):
         say(line)
-    inputs, labels = next(iter(trainer.splits.train.batches(SAMPLES_SHOWN)))
-    plot_samples(inputs, labels, folder.samples)
+    train = trainer.splits.train
+    labels = next(iter(train.batches(SAMPLES_SHOWN))).labels
+    plot_samples(benchmark.show(train, len(labels)), labels, folder.samples)
     if not trainer.fit():
         if trainer.tracker is not None:
             trainer.tracker.finish({})

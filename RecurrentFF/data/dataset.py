@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sized
-from typing import NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Sequence, Sized
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from RecurrentFF.errors import DataError, InputError
 
-Batch = tuple[Tensor, Tensor]
-"""inputs, (batch, features) or (timesteps, batch, features), and labels, (batch,) class numbers."""
+
+class Batch(NamedTuple):
+    """Some samples, as the network takes them."""
+
+    inputs: Tensor
+    """(batch, features) or (timesteps, batch, features)"""
+    labels: Tensor
+    """(batch,) class numbers"""
+    mask: Tensor | None = None
+    """(timesteps, batch), true where a sequence is not over; None where all timesteps count"""
 
 
 class Dataset(Protocol):
@@ -65,21 +73,22 @@ class TensorDataset:
     def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
         """Batches of `size` samples, in the given order of sample numbers, else as they stand."""
         if order is None:
-            yield from zip(torch.split(self.inputs, size), torch.split(self.labels, size), strict=True)
+            yield from map(Batch, torch.split(self.inputs, size), torch.split(self.labels, size))
             return
         if len(order):  # an empty tensor would split into one empty batch
             for index in torch.split(order.to(self.labels.device), size):
-                yield self.inputs[index], self.labels[index]
+                yield Batch(self.inputs[index], self.labels[index])
 
 
 class LoaderDataset:
-    """A torch DataLoader, or any sized iterable of (inputs, labels) batches. It sets the batch size and the order itself.
+    """A torch DataLoader, or any sized iterable of (inputs, labels) or (inputs, labels, mask) batches, as `Batch` has them. It
+    sets the batch size and the order itself.
 
     Raises:
         InputError: it has no length, or is empty.
     """
 
-    def __init__(self, loader: Iterable[Batch]) -> None:
+    def __init__(self, loader: Iterable[Sequence[Any]]) -> None:
         try:
             self._batch_count = len(loader)  # type: ignore[arg-type]
         except TypeError:
@@ -95,7 +104,7 @@ class LoaderDataset:
         """The samples as far as the loader tells without being gone through; its batches if it doesn't."""
         sampler = getattr(self.loader, "sampler", None)
         if isinstance(self.loader, list | tuple):
-            return sum(labels.shape[-1] for _, labels in self.batches(0))
+            return sum(batch.labels.shape[-1] for batch in self.batches(0))
         return len(sampler) if isinstance(sampler, Sized) else self._batch_count
 
     def batch_count(self, size: int) -> int:
@@ -105,9 +114,9 @@ class LoaderDataset:
     def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
         """The loader's batches, whatever size and order are asked for."""
         for batch in self.loader:
-            if not (isinstance(batch, tuple | list) and len(batch) == 2):
-                raise InputError(f"a batch of type {type(batch).__name__}: expected (inputs, labels)")
-            yield torch.as_tensor(batch[0]), torch.as_tensor(batch[1])
+            if not (isinstance(batch, tuple | list) and len(batch) in (2, 3)):
+                raise InputError(f"a batch of type {type(batch).__name__}: expected (inputs, labels) or (inputs, labels, mask)")
+            yield Batch(*(torch.as_tensor(part) for part in batch))
 
 
 class Splits(NamedTuple):

@@ -144,4 +144,4 @@ class MovingDigits:
             for index in torch.split(order.to(self.digits.labels.device), size):
                 velocity = velocities(self.seed, self.split, index + self.first, epoch if self.fresh else 0)
                 images = self.digits.images[index].float() / (255 * _RMS)
-                yield render(images, trajectories(velocity, self.timesteps)), self.digits.labels[index]
+                yield Batch(render(images, trajectories(velocity, self.timesteps)), self.digits.labels[index])

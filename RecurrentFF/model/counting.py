@@ -24,7 +24,7 @@ def label_timesteps(mask: Tensor | None, batch: int, settings: Settings, like: T
     mask = torch.as_tensor(mask)
     if mask.shape != (settings.timesteps, batch):
         raise InputError(
-            f"mask of shape {tuple(mask.shape)}: expected ({settings.timesteps}, {batch}), true where an input counts at a timestep"
+            f"mask of shape {tuple(mask.shape)}: expected ({settings.timesteps}, {batch}), true where an input counts"
         )
     return mask[settings.model.prelabel_timesteps :].bool().to(like)
 

@@ -13,7 +13,7 @@ from RecurrentFF.errors import CheckpointError
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
 from RecurrentFF.training.build import build
-from RecurrentFF.training.files import write_atomically
+from RecurrentFF.writing import write_atomically
 
 FORMAT = 1
 

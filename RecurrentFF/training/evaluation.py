@@ -16,9 +16,9 @@ def accuracy(network: Network, dataset: Dataset) -> float:
         InputError: labels change over time; a prediction gives one label to a sequence.
     """
     correct, samples = torch.zeros((), dtype=torch.long, device=network.device), 0
-    for inputs, labels in dataset.batches(network.settings.data_config.test_batch_size):
+    for inputs, labels, mask in dataset.batches(network.settings.data_config.test_batch_size):
         if labels.dim() != 1:
             raise InputError(f"labels of shape {tuple(labels.shape)} to measure accuracy with: expected (batch,)")
-        correct += (network.predict(inputs) == labels.to(network.device)).sum()
+        correct += (network.predict(inputs, mask) == labels.to(network.device)).sum()
         samples += len(labels)
     return correct.item() / samples

@@ -1,34 +1,12 @@
-"""A run's folder, and writing files so that none is ever left half-written under its final name."""
+"""A run's folder."""
 
 from __future__ import annotations
 
-import contextlib
 import secrets
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 from RecurrentFF.errors import CheckpointError, SettingsError
-
-
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Call `write` on a temporary file beside `path`, then move it into place in one step."""
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
-    try:
-        write(temporary)
-        temporary.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file in one step."""
-
-    def write(file: Path) -> None:
-        file.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
 
 
 class RunFolder:

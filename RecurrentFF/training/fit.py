@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from RecurrentFF.data.dataset import Batch, Dataset, LoaderDataset, Splits, TensorDataset
+from RecurrentFF.data.dataset import Dataset, LoaderDataset, Splits, TensorDataset
 from RecurrentFF.errors import InputError, SettingsError
 from RecurrentFF.model.network import Network
 from RecurrentFF.training.console import Console
@@ -17,8 +17,9 @@ from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.metrics import EpochMetrics
 from RecurrentFF.training.trainer import Trainer
 
-Data = tuple[Any, Any] | TensorDataset | Iterable[Batch]
-"""A pair (inputs, labels) of tensors or arrays, a TensorDataset, or a DataLoader (or list) of such pairs as batches."""
+Data = tuple[Any, Any] | TensorDataset | Iterable[Sequence[Any]]
+"""A pair (inputs, labels) of tensors or arrays, a TensorDataset, or a DataLoader (or list) of such pairs as batches, with or
+without a mask."""
 
 
 def fit(
@@ -35,7 +36,8 @@ def fit(
         network: trained in place.
         data: (inputs, labels), of shapes (samples, data_size) and (samples,), cut into batches of `train_batch_size` in a new
             order every epoch; or a loader of (inputs, labels) batches, whose inputs may also be (timesteps, batch, data_size)
-            and whose labels, in training, (iterations, batch).
+            and whose labels, in training, (iterations, batch). A third part is the mask (timesteps, batch) of sequences that
+            are over before the last timestep: see `Learner.train_batch`.
         validation: the same kind of data, whose accuracy is reported after every epoch.
         output_dir: where a run folder with metrics and checkpoints is made; none, nothing is written.
         quiet: print nothing.

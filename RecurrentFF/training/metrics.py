@@ -11,7 +11,7 @@ from torch import Tensor
 
 from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.model.network import Network
-from RecurrentFF.training.files import write_text
+from RecurrentFF.writing import write_text
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from RecurrentFF.training.files import write_atomically
 from RecurrentFF.training.metrics import EpochMetrics
+from RecurrentFF.writing import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,25 +55,23 @@ def _plot_errors(axes: Axes, history: list[EpochMetrics], best_epoch: int, test_
     axes.set_title("Error", loc="left")
 
 
-def plot_samples(inputs: Tensor, labels: Tensor, path: Path) -> None:
+def plot_samples(videos: Tensor, labels: Tensor, path: Path) -> None:
     """Tile samples as what they look like: a row for each, a column for each of some timesteps, and save them as a PNG.
 
     Args:
-        inputs: (samples, features) or (timesteps, samples, features), square images row by row.
+        videos: (timesteps, samples, height, width), the higher the darker.
         labels: (samples,).
     """
     from matplotlib.figure import Figure
 
-    videos = (inputs if inputs.dim() == 3 else inputs.unsqueeze(0)).cpu()
-    timesteps, samples, features = videos.shape
-    side = math.isqrt(features)
+    timesteps, samples = videos.shape[:2]
     shown = sorted({round(t) for t in torch.linspace(0, timesteps - 1, 10).tolist()})
     figure = Figure(figsize=(1.1 * max(2, len(shown)), 1.15 * samples), layout="constrained")
     grid = figure.subplots(samples, len(shown), squeeze=False)
     for row, label in enumerate(labels.tolist()):
         for column, t in enumerate(shown):
             axes = grid[row, column]
-            axes.imshow(videos[t, row].view(side, side).numpy(), cmap="gray_r")
+            axes.imshow(videos[t, row].cpu().numpy(), cmap="gray_r")
             axes.set(xticks=[], yticks=[])
             if row == 0 and timesteps > 1:
                 axes.set_title(f"t = {t}", fontsize="small")

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 
 from RecurrentFF.training import checkpoint
 from RecurrentFF.training.evaluation import accuracy
-from RecurrentFF.training.files import RunFolder, write_text
+from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.plots import plot_curves
 from RecurrentFF.training.trainer import Trainer
+from RecurrentFF.writing import write_text
 
 
 @dataclass(frozen=True)

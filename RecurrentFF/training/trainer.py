@@ -86,12 +86,12 @@ class Trainer:
         batches = train.batch_count(size)
         self.console.start(f"epoch {self.progress.epoch + 1}/{epochs}", len(train), self._totals.samples)
         clock = Stopwatch()
-        for inputs, labels in train.batches(size, order[start * size :], self.progress.epoch):
+        for batch in train.batches(size, order[start * size :], self.progress.epoch):
             factor = learning_rate_factor(self.settings.model, self.progress.epoch, self.progress.batch, batches)
             self.learner.scale_learning_rates(factor)
             self.learner.generator.manual_seed(batch_seed(seed, self.progress.epoch, self.progress.batch))
-            samples = labels.shape[-1]
-            self._totals.add(self.learner.train_batch(inputs, labels), samples)
+            samples = batch.labels.shape[-1]
+            self._totals.add(self.learner.train_batch(*batch), samples)
             self.progress.batch += 1
             self.console.advance(samples, self._totals)
             after_batch()

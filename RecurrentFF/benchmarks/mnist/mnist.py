@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from RecurrentFF.benchmarks.benchmark import Benchmark, cut
+from RecurrentFF.benchmarks.benchmark import Benchmark, cut, images
 from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.settings import Settings
 
@@ -29,9 +29,10 @@ MNIST = Benchmark(
     dataset="MNIST",
     description="Train a Recurrent Forward-Forward network on MNIST.",
     default_config=Path(__file__).with_name("default.toml"),
-    data_size=28 * 28,
+    data_size=lambda settings: 28 * 28,
     num_classes=10,
     load=load,
+    show=images,
 )
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from RecurrentFF.benchmarks.benchmark import Benchmark, cut
+from RecurrentFF.benchmarks.benchmark import Benchmark, cut, images
 from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.settings import Settings
 
@@ -33,9 +33,10 @@ MOVING_MNIST = Benchmark(
     dataset="Moving MNIST",
     description="Train a Recurrent Forward-Forward network on single-digit Moving MNIST.",
     default_config=Path(__file__).with_name("default.toml"),
-    data_size=64 * 64,
+    data_size=lambda settings: 64 * 64,
     num_classes=10,
     load=load,
+    show=images,
 )
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""A handwritten digit as the moves of a pen that draws it."""

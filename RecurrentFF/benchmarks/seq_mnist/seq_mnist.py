@@ -1,0 +1,66 @@
+"""Seq MNIST: python -m RecurrentFF.benchmarks.seq_mnist.seq_mnist [--config-file FILE]."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from RecurrentFF.benchmarks.benchmark import Benchmark, cut
+from RecurrentFF.benchmarks.cli import main
+from RecurrentFF.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from RecurrentFF.data.dataset import Dataset, Splits
+    from RecurrentFF.data.seq_mnist import PenStrokes
+    from RecurrentFF.data.stroke_files import Sequences
+
+
+def load(settings: Settings, device: torch.device) -> Splits:
+    """Training, validation and test strokes: traced from the package's digits, or read from the original data set's files."""
+    from RecurrentFF.data import mnist, stroke_files
+
+    train, test = mnist.read(device=device)
+    if settings.data_config.data_dir is None:
+        return cut(settings, *(_dataset(settings, stroke_files.traced(digits)) for digits in (train, test)))
+    folder = Path(settings.data_config.data_dir)
+    return cut(
+        settings,
+        _dataset(settings, stroke_files.read_folder(folder, "train", train.labels)),
+        _dataset(settings, stroke_files.read_folder(folder, "test", test.labels)),
+    )
+
+
+def _dataset(settings: Settings, sequences: Sequences) -> PenStrokes:
+    from RecurrentFF.data.seq_mnist import PenStrokes
+
+    data = settings.data_config
+    return PenStrokes(
+        sequences, settings.timesteps, step=data.moves_per_timestep, window=data.delay_line, repeat=data.repeat_strokes
+    )
+
+
+def show(dataset: Dataset, samples: int) -> Tensor:
+    """What the pen has drawn by each timestep, darkest where it is."""
+    from RecurrentFF.data.seq_mnist import PenStrokes, drawings
+
+    assert isinstance(dataset, PenStrokes)
+    return drawings(dataset[:samples])
+
+
+SEQ_MNIST = Benchmark(
+    name="seq_mnist",
+    dataset="Seq MNIST",
+    description="Train a Recurrent Forward-Forward network on the pen strokes of MNIST's digits.",
+    default_config=Path(__file__).with_name("default.toml"),
+    data_size=lambda settings: 4 * settings.data_config.delay_line,
+    num_classes=10,
+    load=load,
+    show=show,
+)
+
+if __name__ == "__main__":
+    sys.exit(main(SEQ_MNIST))
