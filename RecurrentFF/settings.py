@@ -177,7 +177,7 @@ class DataSettings(_Section):
     delay_line: Annotated[int, Field(ge=1)] = 32
     """Seq MNIST: the newest moves, those of earlier timesteps among them, that the input shows at a timestep."""
     repeat_strokes: Flag = False
-    """Seq MNIST: digits whose strokes are over begin again, instead of timesteps that don't count."""
+    """Seq MNIST: a digit that is drawn begins again, instead of timesteps that show nothing and don't count."""
     iterations: Annotated[int, Field(ge=1)] = 10
     """Timesteps with the label shown (in training; a prediction stops after its window)."""
     train_batch_size: Annotated[int, Field(ge=1)] = 500

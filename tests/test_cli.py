@@ -11,9 +11,16 @@ import pytest
 import toml
 import torch
 
+import RecurrentFF as rff
+from RecurrentFF.benchmarks.baselines import GRU, make_baseline
 from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.benchmarks.mnist.mnist import MNIST
 from RecurrentFF.benchmarks.moving_mnist.moving_mnist import MOVING_MNIST
+from RecurrentFF.benchmarks.seq_mnist.seq_mnist import SEQ_MNIST
+from RecurrentFF.data import mnist
+from RecurrentFF.data.dataset import Batch
+from RecurrentFF.data.mnist import Digits
+from RecurrentFF.settings import Settings
 
 TINY = [
     "--set=model.hidden_sizes=[16, 12]",
@@ -62,6 +69,73 @@ def test_moving_mnist_runs_and_is_the_same_again(tmp_path: Path) -> None:
     assert first.name.startswith("moving_mnist-") and same_weights(first, second)
     config = toml.load(first / "config.toml")["data_config"]
     assert (config["dataset"], config["data_size"], config["fresh_velocities"]) == ("Moving MNIST", 4096, True)
+
+
+@pytest.fixture
+def small_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Few digits, and a cache folder of the test's own."""
+    train, test = mnist.read()
+    few = Digits(train.images[:1500], train.labels[:1500]), Digits(test.images[:300], test.labels[:300])
+    monkeypatch.setattr(mnist, "read", lambda data_dir=None, device=None: few)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_seq_mnist_runs_and_is_the_same_again_from_the_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("first", "second"):
+        assert main(SEQ_MNIST, [*TINY, f"--output-dir={tmp_path / name}"]) == 0
+        if name == "first":
+            parts = sorted((tmp_path / "cache").rglob("*.npz"))
+            written = [part.stat().st_mtime_ns for part in parts]
+    assert len(parts) == 2 and written == [part.stat().st_mtime_ns for part in parts]
+    first, second = run_folder(tmp_path / "first"), run_folder(tmp_path / "second")
+    assert first.name.startswith("seq_mnist-") and same_weights(first, second)
+    config = toml.load(first / "config.toml")["data_config"]
+    assert (config["dataset"], config["data_size"], config["moves_per_timestep"]) == ("Seq MNIST", 128, 4)
+    assert "1,000 train, 200 validation, 200 test samples" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("small_mnist")
+def test_limiting_the_samples_traces_fewer_digits_and_gives_the_same_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    def batches(**arguments: int) -> list[Batch]:
+        settings = SEQ_MNIST.complete(Settings.from_arguments(validation_samples=200, train_accuracy_samples=0, **arguments))
+        splits = SEQ_MNIST.load(settings, torch.device("cpu"))
+        return [next(iter(part.batches(2000))) for part in (splits.train, splits.validation, splits.test) if part is not None]
+
+    whole, cut = batches(), batches(train_samples=700, test_samples=100)
+    assert [len(batch.labels) for batch in whole + cut] == [1300, 200, 300, 700, 200, 100]
+    for one, other in zip(whole, cut, strict=True):
+        assert torch.equal(one.inputs[:, : len(other.labels)], other.inputs)
+        assert torch.equal(one.labels[: len(other.labels)], other.labels)
+
+
+@pytest.mark.usefixtures("small_mnist")
+@pytest.mark.parametrize("baseline", ["logistic", "gru"])
+def test_baselines_learn_from_the_same_data(baseline: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("first", "second"):
+        arguments = [f"--baseline={baseline}", "--epochs=6", f"--output-dir={tmp_path / name}", "--set=model.hidden_sizes=[60]"]
+        assert main(SEQ_MNIST, [*TINY[1:], *arguments]) == 0
+    folder = run_folder(tmp_path / "first")
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["test_accuracy"] > (0.6 if baseline == "logistic" else 0.25)
+    assert summary["best_epoch"] >= 2 and summary["epochs"] == 6
+    again = json.loads((run_folder(tmp_path / "second") / "summary.json").read_text())
+    assert summary | {"seconds": 0} == again | {"seconds": 0}
+    output = capsys.readouterr().out
+    assert f"{100 * summary['test_accuracy']:.2f} % right" in output and f"{summary['weights']:,} weights" in output
+
+
+def test_a_gru_has_the_network_s_size_and_stops_where_the_sequence_does() -> None:
+    network = rff.build(data_size=12, num_classes=4, hidden_sizes=[30, 20], device="cpu")
+    gru = make_baseline("gru", network)
+    assert isinstance(gru, GRU)
+    larger = GRU(12, gru.recurrent.hidden_size + 1, 4)
+    size, limit, above = (sum(p.numel() for p in model.parameters()) for model in (gru, network, larger))
+    assert size <= limit < above
+    inputs, mask = torch.randn(5, 2, 12), torch.tensor([[1, 1], [1, 1], [1, 0], [1, 0], [1, 0]]).bool()
+    changed = inputs.clone()
+    changed[2:, 1] = 9
+    assert torch.equal(gru(inputs, mask), gru(changed, mask)) and not torch.equal(gru(inputs, None), gru(changed, None))
 
 
 def test_the_written_configuration_is_complete_and_reproduces_the_run(tmp_path: Path) -> None:
@@ -149,6 +223,9 @@ MISTAKES = {
     "weights not named": (["--set=model.should_load_weights=true"], "--weights FILE"),
     "no weights there": (["--weights=absent.pt"], "absent.pt: no such checkpoint"),
     "nothing to resume": (["--resume=."], "not a run folder to resume"),
+    "unknown baseline": (["--baseline=svm"], "invalid choice: 'svm' (choose from"),
+    "resume a baseline": (["--resume=.", "--baseline=gru"], "--resume keeps the configuration"),
+    "short delay line": (["--set=data_config.delay_line=2"], "data_config.delay_line = 2: must be at least"),
     "resume with settings": (["--resume=.", "--set=model.epochs=3"], "--resume keeps the configuration"),
 }
 

@@ -36,13 +36,21 @@ def _start(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
     if settings.model.should_load_weights and settings.training.weights is None:
         raise SettingsError("model.should_load_weights is on: name the checkpoint to start from with --weights FILE")
 
-    from RecurrentFF.benchmarks import run  # imported late, with torch
+    parent = arguments.output_dir or Path("runs")
+    if arguments.baseline is not None:
+        from RecurrentFF.benchmarks import baselines  # imported late, with torch
 
-    return run.start(benchmark, settings, arguments.output_dir or Path("runs"))
+        baselines.run(benchmark, settings, arguments.baseline, parent)
+        return True
+
+    from RecurrentFF.benchmarks import run
+
+    return run.start(benchmark, settings, parent)
 
 
 def _resume(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
-    if any((arguments.config_file, arguments.overrides, arguments.weights, arguments.seed, arguments.output_dir)):
+    kept = ("config_file", "overrides", "weights", "seed", "output_dir", "baseline")
+    if any(getattr(arguments, flag) for flag in kept):
         raise SettingsError("--resume keeps the configuration of its run; only --device, --epochs and --data-dir go with it")
 
     from RecurrentFF.benchmarks import run
@@ -97,6 +105,11 @@ def argument_parser(benchmark: Benchmark) -> argparse.ArgumentParser:
     add("--seed", metavar="N", help="of weights, sample order, negative labels and dropout")
     add("--output-dir", type=Path, metavar="DIR", help="where the run's folder is made (default: runs)")
     add("--data-dir", type=Path, metavar="DIR", help="an existing data folder instead of the built-in data")
+    add(
+        "--baseline",
+        choices=["logistic", "gru"],
+        help="train what to compare with on the same data, by backpropagation: logistic regression, or a GRU of equal size",
+    )
     add("--weights", type=Path, metavar="FILE", help="start from the weights of this checkpoint")
     add("--resume", type=Path, metavar="RUN_DIR", help="go on with an interrupted run, in its folder, as it was configured")
     return parser

@@ -2,7 +2,7 @@
 
 A timestep shows `step` new moves, and with them those before, `window` moves in all: a delay line, oldest first. Moves before the
 first and after the last are zeros. Sequences longer than `timesteps · step` moves are cut there. Shorter ones either end, and
-the timesteps without a new move don't count (the mask), or begin again until the last timestep (`repeat`).
+timesteps that show none of their moves don't count (the mask), or begin again until the last timestep (`repeat`).
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ class PenStrokes:
         return padded.unfold(1, self.window, self.step).permute(1, 0, 3, 2).flatten(2)
 
     def _mask(self, index: Tensor) -> Tensor | None:
-        """True where a timestep shows a new move: (timesteps, samples)."""
+        """True where a timestep shows a move: (timesteps, samples)."""
         if self.repeat:
             return None
-        first_move = torch.arange(self.timesteps, device=index.device).unsqueeze(1) * self.step
-        return first_move < self.sequences.lengths[index]
+        oldest = (torch.arange(1, self.timesteps + 1, device=index.device).unsqueeze(1) * self.step - self.window).clamp(min=0)
+        return oldest < self.sequences.lengths[index]
 
 
 def drawings(strokes: PenStrokes) -> Tensor:

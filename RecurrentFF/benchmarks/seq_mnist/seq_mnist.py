@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from RecurrentFF.data.dataset import Dataset, Splits
+    from RecurrentFF.data.mnist import Digits
     from RecurrentFF.data.seq_mnist import PenStrokes
     from RecurrentFF.data.stroke_files import Sequences
 
@@ -23,15 +24,25 @@ def load(settings: Settings, device: torch.device) -> Splits:
     """Training, validation and test strokes: traced from the package's digits, or read from the original data set's files."""
     from RecurrentFF.data import mnist, stroke_files
 
-    train, test = mnist.read(device=device)
-    if settings.data_config.data_dir is None:
-        return cut(settings, *(_dataset(settings, stroke_files.traced(digits)) for digits in (train, test)))
-    folder = Path(settings.data_config.data_dir)
-    return cut(
-        settings,
-        _dataset(settings, stroke_files.read_folder(folder, "train", train.labels)),
-        _dataset(settings, stroke_files.read_folder(folder, "test", test.labels)),
-    )
+    data = settings.data_config
+    digits = mnist.read(device=device)
+    if data.data_dir is not None:
+        folder, names = Path(data.data_dir), ("train", "test")
+        read = [stroke_files.read_folder(folder, name, split.labels) for name, split in zip(names, digits, strict=True)]
+    else:
+        train = _ends(digits[0], data.train_samples, data.validation_samples)
+        read = [stroke_files.traced(split) for split in (train, _ends(digits[1], data.test_samples, 0))]
+    return cut(settings, *(_dataset(settings, sequences) for sequences in read))
+
+
+def _ends(digits: Digits, first: int, last: int) -> Digits:
+    """The first and last so many digits, if the first are limited: no others need be traced."""
+    import torch
+
+    samples = len(digits.labels)
+    if first == 0 or first + last >= samples:
+        return digits
+    return type(digits)(*(torch.cat([part[:first], part[samples - last :]]) for part in digits))
 
 
 def _dataset(settings: Settings, sequences: Sequences) -> PenStrokes:

@@ -1,0 +1,142 @@
+"""What to compare with: logistic regression and a GRU, trained by backpropagation on the same samples in the same order.
+
+Adam with a rate of 1e-3 and cosine decay; epochs, batch size, timesteps and seed are the configuration's. As for the network, the
+validation samples say which epoch is best, and the test set is read once, at the end.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from RecurrentFF.benchmarks.benchmark import Benchmark
+from RecurrentFF.data.dataset import Batch, Dataset, Splits
+from RecurrentFF.model.network import Network
+from RecurrentFF.settings import Settings
+from RecurrentFF.training.build import build
+from RecurrentFF.training.console import Console
+from RecurrentFF.training.files import RunFolder
+from RecurrentFF.training.trainer import Stopwatch, epoch_order
+from RecurrentFF.writing import write_text
+
+LEARNING_RATE = 1e-3
+
+
+class LogisticRegression(nn.Module):
+    """One linear layer on the flattened sequence."""
+
+    def __init__(self, timesteps: int, data_size: int, classes: int) -> None:
+        super().__init__()
+        self.output = nn.Linear(timesteps * data_size, classes)
+
+    def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
+        """Logits (batch, classes) of inputs (timesteps, batch, data_size)."""
+        logits: Tensor = self.output(inputs.transpose(0, 1).flatten(1))
+        return logits
+
+
+class GRU(nn.Module):
+    """A gated recurrent unit, and a linear layer on its activity at each sequence's last timestep that counts."""
+
+    def __init__(self, data_size: int, units: int, classes: int) -> None:
+        super().__init__()
+        self.recurrent = nn.GRU(data_size, units)
+        self.output = nn.Linear(units, classes)
+
+    def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
+        """Logits (batch, classes) of inputs (timesteps, batch, data_size) and their mask (timesteps, batch)."""
+        activity, _ = self.recurrent(inputs)
+        last = torch.full((inputs.shape[1],), len(inputs) - 1, device=inputs.device)
+        if mask is not None:
+            last = mask.long().sum(0).clamp(min=1) - 1
+        logits: Tensor = self.output(activity[last, torch.arange(len(last), device=last.device)])
+        return logits
+
+
+def make_baseline(name: str, network: Network) -> nn.Module:
+    """The baseline `name` for the data of `network`; a GRU has as many units as fit into the network's number of weights."""
+    data_size, classes = network.topology.widths[0], network.num_classes
+    torch.manual_seed(network.settings.training.seed)
+    if name == "logistic":
+        return LogisticRegression(network.settings.timesteps, data_size, classes).to(network.device)
+    weights = sum(parameter.numel() for parameter in network.parameters())
+    # 3·u·(data_size + u + 2) + classes·(u + 1) weights, solved for u
+    linear = 3 * (data_size + 2) + classes
+    units = int((math.sqrt(linear**2 + 12 * (weights - classes)) - linear) / 6)
+    return GRU(data_size, max(1, units), classes).to(network.device)
+
+
+def run(benchmark: Benchmark, settings: Settings, name: str, parent: Path) -> None:
+    """Train a baseline on the benchmark's data, test it once, and leave summary and configuration in a folder below `parent`."""
+    network, console = build(settings), Console()
+    settings = network.settings
+    splits = benchmark.load(settings, network.device)
+    folder = RunFolder.create(parent, f"{benchmark.name}-{name}")
+    write_text(folder.config, settings.to_toml())
+    model = make_baseline(name, network)
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    against = sum(parameter.numel() for parameter in network.parameters())
+    console.say(f"baseline    {name}, by backpropagation: {_describe(model)}, {weights:,} weights (the network has {against:,})")
+    console.say(f"data        {settings.data_config.dataset}: {len(splits.train):,} training samples; run folder {folder.path}")
+    clock = Stopwatch()
+    best_epoch, validation = _train(model, network, splits, console)
+    assert splits.test is not None
+    test = _accuracy(model, network, splits.test)
+    seconds = round(clock.seconds, 1)
+    summary = {"baseline": name, "weights": weights, "test_accuracy": test, "validation_accuracy": validation,
+               "best_epoch": best_epoch, "epochs": settings.model.epochs, "seconds": seconds,
+               "seed": settings.training.seed, "torch": torch.__version__}  # fmt: skip
+    write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
+    console.say(f"test        {100 * test:.2f} % right, {100 - 100 * test:.2f} % wrong of {len(splits.test):,}")
+    console.say(f"weights     of epoch {best_epoch}, the best on validation ({100 * validation:.2f} %)")
+    console.say(f"time        {int(seconds) // 60} min {int(seconds) % 60} s")
+
+
+def _describe(model: nn.Module) -> str:
+    return f"{model.recurrent.hidden_size} units" if isinstance(model, GRU) else "one linear layer on the flattened sequence"
+
+
+def _train(model: nn.Module, network: Network, splits: Splits, console: Console) -> tuple[int, float]:
+    """Train; leave the weights of the best epoch in the model. Returns that epoch, from 1, and its validation accuracy."""
+    settings, size = network.settings, network.settings.data_config.train_batch_size
+    optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    steps = settings.model.epochs * splits.train.batch_count(size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    best_epoch, best, best_weights = 0, -1.0, model.state_dict()
+    assert splits.validation is not None
+    for epoch in range(settings.model.epochs):
+        order, losses = epoch_order(settings.training.seed, epoch, len(splits.train)), []
+        for batch in splits.train.batches(size, order, epoch):
+            loss = F.cross_entropy(_logits(model, network, batch), batch.labels)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            schedule.step()
+            losses.append(loss.detach())
+        accuracy = _accuracy(model, network, splits.validation)
+        if accuracy > best:
+            best_epoch, best, best_weights = epoch + 1, accuracy, copy.deepcopy(model.state_dict())
+        mean = torch.stack(losses).mean().item()
+        console.say(f"epoch {epoch + 1:>3}/{settings.model.epochs}  loss {mean:.4f}  validation {100 * accuracy:.2f} %")
+    model.load_state_dict(best_weights)
+    return best_epoch, best
+
+
+def _logits(model: nn.Module, network: Network, batch: Batch) -> Tensor:
+    logits: Tensor = model(network.sequence(batch.inputs), batch.mask)
+    return logits
+
+
+@torch.no_grad()
+def _accuracy(model: nn.Module, network: Network, dataset: Dataset) -> float:
+    right = [
+        (_logits(model, network, batch).argmax(1) == batch.labels).sum()
+        for batch in dataset.batches(network.settings.data_config.test_batch_size)
+    ]
+    return torch.stack(right).sum().item() / len(dataset)
