@@ -5,13 +5,19 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help mnist tutorial test lint smoke clean
+.PHONY: help mnist moving_mnist seq_mnist tutorial test lint smoke clean
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 mnist: $(VENV)/installed ## train on MNIST with the default recipe; ARGS="--epochs 3 --seed 1" adds flags
 	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist $(ARGS)
+
+moving_mnist: $(VENV)/installed ## train on a digit that moves and bounces off walls
+	$(BIN)/python -m RecurrentFF.benchmarks.moving_mnist.moving_mnist $(ARGS)
+
+seq_mnist: $(VENV)/installed ## train on the pen strokes of digits; ARGS="--baseline gru" is what to compare with
+	$(BIN)/python -m RecurrentFF.benchmarks.seq_mnist.seq_mnist $(ARGS)
 
 tutorial: $(VENV)/installed ## train the tutorial network, with the threshold objective
 	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist --config-file configs/tutorial.toml $(ARGS)
@@ -27,6 +33,7 @@ lint: $(VENV)/installed-dev ## check style and types
 smoke: $(VENV)/installed ## a few batches of each benchmark, to see that it runs
 	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist --config-file configs/smoke.toml $(ARGS)
 	$(BIN)/python -m RecurrentFF.benchmarks.moving_mnist.moving_mnist --config-file configs/smoke.toml $(ARGS)
+	$(BIN)/python -m RecurrentFF.benchmarks.seq_mnist.seq_mnist --config-file configs/smoke.toml $(ARGS)
 
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis

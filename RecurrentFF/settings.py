@@ -81,6 +81,9 @@ class DeviceSettings(_Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the matrix products' operands; weights, activity and optimiser state stay float32.
     "auto" takes bfloat16 where the hardware multiplies it fast."""
+    compile: Literal["auto"] | Flag = "auto"
+    """Whether a layer's timestep is compiled (torch.compile): faster, after some seconds of compiling.
+    "auto" compiles for a training that is long enough, on a device and with a compiler that can."""
 
 
 class ModelSettings(_Section):

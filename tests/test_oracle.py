@@ -53,10 +53,8 @@ class RecordingNetwork(Network):
 
     trace: Trace
 
-    def timestep(
-        self, state: State, operands: list[Tensor], damping: float, generator: torch.Generator | None = None
-    ) -> list[Tensor]:
-        badness = super().timestep(state, operands, damping, generator)
+    def timestep(self, state: State, *arguments: Any, **more: Any) -> list[Tensor]:
+        badness = super().timestep(state, *arguments, **more)
         self.trace.activity.append(rows(state.activity))
         return badness
 

@@ -22,7 +22,8 @@ from RecurrentFF.settings import Settings
 from RecurrentFF.training.build import build
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.files import RunFolder
-from RecurrentFF.training.trainer import Stopwatch, epoch_order
+from RecurrentFF.training.timing import Stopwatch
+from RecurrentFF.training.trainer import epoch_order
 from RecurrentFF.writing import write_text
 
 LEARNING_RATE = 1e-3

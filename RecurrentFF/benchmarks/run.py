@@ -8,8 +8,9 @@ from pathlib import Path
 from RecurrentFF.benchmarks.benchmark import Benchmark
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.settings import Settings
-from RecurrentFF.training import checkpoint
+from RecurrentFF.training import checkpoint, compiling
 from RecurrentFF.training.build import build
+from RecurrentFF.training.console import Console
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.plots import plot_samples
 from RecurrentFF.training.summary import conclude
@@ -26,7 +27,9 @@ def start(benchmark: Benchmark, settings: Settings, parent: Path) -> bool:
     splits = benchmark.load(network.settings, network.device)
     if settings.model.should_load_weights and settings.training.weights is not None:
         checkpoint.load_weights(network, checkpoint.read(settings.training.weights), settings.training.weights)
-    return _train(benchmark, Trainer(network, splits, RunFolder.create(parent, benchmark.name)))
+    console = Console()
+    compiling.prepare(network, splits.train, console.say)
+    return _train(benchmark, Trainer(network, splits, RunFolder.create(parent, benchmark.name), console))
 
 
 def resume(benchmark: Benchmark, path: Path, change: Callable[[Settings], Settings]) -> bool:
@@ -40,7 +43,9 @@ def resume(benchmark: Benchmark, path: Path, change: Callable[[Settings], Settin
             f"start another run from it with --weights {folder.last}"
         )
     network = build(settings)
-    trainer = Trainer(network, benchmark.load(network.settings, network.device), folder)
+    splits, console = benchmark.load(network.settings, network.device), Console()
+    compiling.prepare(network, splits.train, console.say)
+    trainer = Trainer(network, splits, folder, console)
     trainer.resume()
     if trainer.progress.epoch > settings.model.epochs:
         raise SettingsError(f"--epochs {settings.model.epochs}: the run has trained {trainer.progress.epoch} already")

@@ -66,18 +66,3 @@ def badness(h: Tensor) -> Tensor:
 def normalise(h: Tensor, badness: Tensor, epsilon: float) -> Tensor:
     """n(h) = h / sqrt(badness + ε): the pattern of activity without its length, so that badness can't be passed on."""
     return h * torch.rsqrt(badness + epsilon).unsqueeze(-1)
-
-
-class Response(NamedTuple):
-    """What one timestep made of a layer; all but `badness` are (labels, batch, units)."""
-
-    z: Tensor
-    """The drive."""
-    h: Tensor
-    """The activity, h'."""
-    badness: Tensor
-    """(labels, batch)"""
-    normalised: Tensor
-    """n(h')"""
-    masks: Sequence[Tensor] | None
-    """Of dropout, one for each drive; None without."""

@@ -1,14 +1,16 @@
-"""A hidden layer: its weights, and the equations of `dynamics` and `learning` applied to them."""
+"""A hidden layer: its weights, and the functions of `step` applied to them and to the state."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from RecurrentFF.model import dynamics, learning
+from RecurrentFF.model import dynamics
 from RecurrentFF.model.activations import ACTIVATIONS
 from RecurrentFF.model.initialisation import initial_weight
+from RecurrentFF.model.objectives import ObjectiveFunction
 from RecurrentFF.model.state import State
+from RecurrentFF.model.step import EAGER, Constants, Learned, Steps
 from RecurrentFF.model.topology import Topology
 from RecurrentFF.settings import ModelSettings
 
@@ -19,6 +21,7 @@ class RecurrentLayer(nn.Module):
     Attributes:
         weight: (units, columns), [W_f | W_lat | −W_b] and any residual blocks, in the order of the state's columns.
         bias: (units,).
+        steps: the functions of a timestep, as they are or compiled.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class RecurrentLayer(nn.Module):
         self.dropout = settings.dropout
         self.epsilon = settings.epsilon
         self.activation = ACTIVATIONS[settings.ff_activation]
+        self.steps: Steps = EAGER
         self.merged = topology.connections(number)
         self.separate = topology.connections(number, merged=False)
         weight = initial_weight(topology, number, dtype, generator)
@@ -54,8 +58,14 @@ class RecurrentLayer(nn.Module):
         ]
 
     def timestep(
-        self, state: State, operand: Tensor, damping: float, generator: torch.Generator | None = None
-    ) -> dynamics.Response:
+        self,
+        state: State,
+        operand: Tensor,
+        damping: float,
+        generator: torch.Generator | None = None,
+        held: Tensor | None = None,
+        labels: int | None = None,
+    ) -> Tensor:
         """Respond to what the state holds, and write the new activity into it.
 
         Args:
@@ -63,26 +73,69 @@ class RecurrentLayer(nn.Module):
             operand: the layer's weight in the type of the state.
             damping: d.
             generator: of the dropout masks; none, no dropout.
+            held: (batch, units) from `held_drive`, where the input stays the same.
+            labels: how many of the state's labels to look at, where the layer can't tell them apart yet; all if left out.
+
+        Returns:
+            Badness, (labels, batch).
+        """
+        masks = self.dropout_masks(state.now.shape[:-1], generator)
+        connections = [c for c in self._connections(masks) if held is None or c.state is not None]
+        # A layer that looks at one label of several is left to eager code: a few cases, not worth a graph of their own.
+        steps = self.steps if labels is None else EAGER
+        response = steps.respond(
+            [state.read(connection, labels) for connection in connections],
+            [operand[:, connection.weight] for connection in connections],
+            self.bias.detach() if held is None else held,
+            state.activity[self.number - 1][:labels],
+            state.following(self.number),
+            self.constants(damping),
+            masks,
+        )
+        state.activity[self.number - 1] = response.h if labels is None else response.h.repeat(len(state.now) // labels, 1, 1)
+        return response.badness
+
+    def learn(
+        self,
+        state: State,
+        operand: Tensor,
+        damping: float,
+        objective: ObjectiveFunction,
+        share: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Learned:
+        """`timestep` under the true and a wrong label, with what the layer learns from it.
+
+        Args:
+            objective: what the layer wants.
+            share: (batch,) of each input in the mean loss.
         """
         masks = self.dropout_masks(state.now.shape[:-1], generator)
         connections = self._connections(masks)
-        sources = [state.read(connection) for connection in connections]
-        weights = [operand[:, connection.weight] for connection in connections]
-        z = dynamics.drive(sources, weights, self.bias, masks)
-        h = dynamics.respond(z, state.activity[self.number - 1], damping, self.activation)
-        badness = dynamics.badness(h)
-        normalised = dynamics.normalise(h, badness, self.epsilon)
-        state.write(self.number, h, normalised)
-        return dynamics.Response(z, h, badness, normalised, masks)
+        learned = self.steps.learn(
+            [state.read(connection) for connection in connections],
+            [operand[:, connection.weight] for connection in connections],
+            self.bias.detach(),
+            state.activity[self.number - 1],
+            state.following(self.number),
+            self.constants(damping),
+            objective,
+            share,
+            masks,
+        )
+        state.activity[self.number - 1] = learned.h
+        return learned
 
-    def gradients(self, state: State, response: dynamics.Response, slope: Tensor, damping: float) -> tuple[Tensor, Tensor]:
-        """∂loss/∂weight and ∂loss/∂bias of a timestep, from the objective's slope ∂loss/∂badness (labels, batch).
+    def held_drive(self, x: Tensor, operand: Tensor) -> Tensor | None:
+        """The input's drive and the bias, (batch, units), while input and weights stay; None where it doesn't lead."""
+        for connection in self.merged:
+            if connection.state is None:
+                return dynamics.drive([x.to(operand.dtype)], [operand[:, connection.weight]], self.bias)
+        return None
 
-        The state must still hold what the layer responded to.
-        """
-        sources = [state.read(connection) for connection in self._connections(response.masks)]
-        grad_z = learning.drive_gradient(slope, response.h, response.z, damping, self.activation)
-        return learning.weight_gradient(grad_z, sources, response.masks), grad_z.sum((0, 1))
+    def constants(self, damping: float) -> Constants:
+        """The layer's constants with this damping."""
+        return Constants(damping, self.epsilon, self.activation)
 
     def _connections(self, masks: Sequence[Tensor] | None) -> tuple[dynamics.Connection, ...]:
         """Dropout masks tell the drives apart; without them, adjacent blocks are one product."""

@@ -97,12 +97,10 @@ class Learner:
         """All layers one timestep on, each learning from what it just did. `share` (batch,) is each input's in the mean loss."""
         damping, steps = self.settings.model.damping_factor, []
         for layer, optimiser in zip(self.network.hidden_layers(), self.optimisers, strict=True):
-            response = layer.timestep(state, self.network.operand(layer), damping, self.generator)
-            pos, neg = response.badness.unbind()
-            objective = self.objective(pos, neg)
-            slope = share * torch.stack([objective.slope_pos, objective.slope_neg])
-            _update(layer, optimiser, *layer.gradients(state, response, slope, damping))
-            steps.append(_LayerStep((share * objective.loss).sum(), pos, neg))
+            operand = self.network.operand(layer)
+            learned = layer.learn(state, operand, damping, self.objective, share, self.generator)
+            _update(layer, optimiser, learned.grad_weight, learned.grad_bias)
+            steps.append(_LayerStep(learned.loss, *learned.badness))
         state.advance()
         return steps
 

@@ -11,6 +11,7 @@ from RecurrentFF.errors import InputError, SettingsError
 from RecurrentFF.model.counting import label_timesteps, window_weights
 from RecurrentFF.model.layer import RecurrentLayer
 from RecurrentFF.model.state import State
+from RecurrentFF.model.step import Steps
 from RecurrentFF.model.topology import Topology
 from RecurrentFF.settings import Settings
 
@@ -61,6 +62,11 @@ class Network(nn.Module):
         """Where the weights are."""
         return self.classifier_bias.device
 
+    def use_steps(self, steps: Steps) -> None:
+        """Run all layers' timesteps by these functions: `step.EAGER` (the default) or `step.compiled()`."""
+        for layer in self.hidden_layers():
+            layer.steps = steps
+
     def sequence(self, inputs: Tensor) -> Tensor:
         """The inputs as (timesteps, batch, data_size) on the network's device; a static input is a view, not a copy.
 
@@ -105,21 +111,43 @@ class Network(nn.Module):
         state = State.zeros(self.topology, inputs.shape[1], self.dtype, self.operand_dtype, self.device)
         uniform = torch.full((self.num_classes,), 1 / self.num_classes, dtype=self.dtype, device=self.device)
         operands = self.operands()
+        held = self._held_drives(inputs, operands) if generator is None or self.settings.model.dropout == 0 else None
         for x in inputs[: self.settings.model.prelabel_timesteps]:
             state.clamp(x, uniform)
-            self.timestep(state, operands, damping=1.0, generator=generator)
+            self.timestep(state, operands, damping=1.0, generator=generator, held=held)
         return state
 
     def timestep(
-        self, state: State, operands: list[Tensor], damping: float, generator: torch.Generator | None = None
+        self,
+        state: State,
+        operands: list[Tensor],
+        damping: float,
+        generator: torch.Generator | None = None,
+        held: list[Tensor | None] | None = None,
+        reached: set[int] | None = None,
     ) -> list[Tensor]:
-        """Move all layers one timestep on, without learning. Returns each layer's badness (labels, batch)."""
-        badness = [
-            layer.timestep(state, operand, damping, generator).badness
-            for layer, operand in zip(self.hidden_layers(), operands, strict=True)
-        ]
+        """Move all layers one timestep on, without learning.
+
+        Args:
+            held: each layer's drive of an input that stays the same.
+            reached: the layers whose activity may differ between the state's labels; all if left out.
+
+        Returns:
+            Each layer's badness, (labels, batch), or (1, batch) where it is the same under all labels.
+        """
+        badness = []
+        for layer, operand in zip(self.hidden_layers(), operands, strict=True):
+            drive = None if held is None else held[layer.number - 1]
+            labels = None if reached is None or layer.number in reached else 1
+            badness.append(layer.timestep(state, operand, damping, generator, drive, labels))
         state.advance()
         return badness
+
+    def _held_drives(self, inputs: Tensor, operands: list[Tensor]) -> list[Tensor | None] | None:
+        """Each layer's drive of a static input, which is computed once; None for one that changes."""
+        if inputs.stride(0) != 0:
+            return None
+        return [layer.held_drive(inputs[0], operand) for layer, operand in zip(self.hidden_layers(), operands, strict=True)]
 
     @torch.no_grad()
     def badness(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -148,11 +176,13 @@ class Network(nn.Module):
         labels = torch.eye(classes, device=self.device).unsqueeze(1)
         total = torch.zeros(classes, batch, dtype=self.dtype, device=self.device)
         operands = self.operands()
+        held = self._held_drives(inputs, operands)
         for t in range(last + 1):  # nothing after the window matters
             state.clamp(inputs[prelabel + t], labels)
-            badness = self.timestep(state, operands, damping)
+            reached = self.topology.reached(self.topology.label, t + 1)  # the others are alike under all labels
+            badness = self.timestep(state, operands, damping, held=held, reached=reached)
             if t >= first:
-                total += weights[t - first] * torch.stack(badness).mean(0)
+                total += weights[t - first] * sum(badness) / len(badness)
         return total.T
 
     def predict(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:

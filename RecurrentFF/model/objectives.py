@@ -9,6 +9,7 @@ arXiv:2303.08418). To try another objective, write a function of this form and n
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -48,5 +49,5 @@ def pairwise(badness_pos: Tensor, badness_neg: Tensor, alpha: float) -> Objectiv
 def make_objective(settings: ModelSettings) -> ObjectiveFunction:
     """The objective that the settings name, with its parameter."""
     if settings.objective == "pairwise":
-        return lambda pos, neg: pairwise(pos, neg, settings.pairwise_alpha)
-    return lambda pos, neg: threshold(pos, neg, settings.loss_threshold)
+        return partial(pairwise, alpha=settings.pairwise_alpha)
+    return partial(threshold, theta=settings.loss_threshold)

@@ -43,17 +43,17 @@ class State:
         self.input = x.to(self.now.dtype)
         self.now[..., self.topology.columns(self.topology.label)] = y
 
-    def read(self, connection: Connection) -> Tensor:
-        """What comes in through a connection: (labels, batch, columns), or the input (batch, data_size)."""
+    def read(self, connection: Connection, labels: int | None = None) -> Tensor:
+        """What comes in through a connection, under the first `labels` labels or all: (labels, batch, columns), or the input
+        (batch, data_size)."""
         if connection.state is None:
             assert self.input is not None, "no input is clamped"
             return self.input
-        return self.now[..., connection.state]
+        return self.now[:labels, :, connection.state]
 
-    def write(self, layer: int, h: Tensor, normalised: Tensor) -> None:
-        """Set the activity that hidden layer `layer` (1..L) has after this timestep."""
-        self.activity[layer - 1] = h
-        self._following[..., self.topology.columns(layer)] = normalised
+    def following(self, layer: int) -> Tensor:
+        """Where hidden layer `layer` (1..L) writes its normalised activity after this timestep: (labels, batch, n_l)."""
+        return self._following[..., self.topology.columns(layer)]
 
     def advance(self) -> None:
         """End the timestep: what was written is what the layers read next. Input and label are to be clamped anew."""

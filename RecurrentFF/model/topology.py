@@ -54,6 +54,13 @@ class Topology:
         """The blocks that a hidden layer reads, bottom to top."""
         return tuple(sorted({layer - 1, layer, layer + 1} | {s for s, target in self.residuals if target == layer}))
 
+    def reached(self, source: int, timesteps: int) -> set[int]:
+        """The hidden layers that what is clamped to block `source` has reached after so many timesteps."""
+        reached = {source}
+        for _ in range(timesteps):
+            reached |= {layer for layer in self.hidden if reached & set(self.sources(layer))}
+        return reached - {source}
+
     def connections(self, layer: int, *, merged: bool = True) -> tuple[Connection, ...]:
         """What a layer reads, with the columns of its weight: the input, then a run of the state's columns for adjacent
         blocks, or one for each block where `merged` is false (dropout tells the drives apart)."""

@@ -41,12 +41,12 @@ def multiplies_bfloat16_fast(device: torch.device) -> bool:
 
 
 def resolve(settings: DeviceSettings) -> DeviceSettings:
-    """The same settings with every "auto" replaced by what it means on this machine. Raises DeviceError."""
+    """The same settings with device and precision "auto" replaced by what they mean on this machine. Raises DeviceError."""
     device = resolve_device(settings.device)
     precision = settings.precision
     if precision == "auto":
         precision = "bfloat16" if multiplies_bfloat16_fast(device) else "float32"
-    return DeviceSettings(device=str(device), precision=precision)
+    return settings.model_copy(update={"device": str(device), "precision": precision})
 
 
 def operand_dtype(settings: DeviceSettings) -> torch.dtype:

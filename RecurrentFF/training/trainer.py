@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -22,6 +21,7 @@ from RecurrentFF.training.interruption import Interruption
 from RecurrentFF.training.metrics import EpochMetrics, Totals, epoch_metrics, write_metrics
 from RecurrentFF.training.profiling import profiler
 from RecurrentFF.training.schedule import learning_rate_factor
+from RecurrentFF.training.timing import Stopwatch
 from RecurrentFF.training.tracker import Tracker
 
 
@@ -177,18 +177,6 @@ class Trainer:
     def _synchronise(self) -> None:
         """Wait for the device, so that times are true."""
         self.network.classifier_bias[0].item()
-
-
-class Stopwatch:
-    """Seconds since it was made."""
-
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Since then."""
-        return time.perf_counter() - self._start
 
 
 def epoch_order(seed: int, epoch: int, samples: int) -> Tensor:

@@ -1,0 +1,116 @@
+"""One timestep of one layer as a pure function: the equations of `dynamics`, `objectives` and `learning` in their order.
+
+These two functions are all that runs in the inner loop; `compiled` makes of each sequence of element-wise operations in them
+one pass over memory. The matrix products stay those of the library.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from RecurrentFF.model import dynamics, learning
+from RecurrentFF.model.activations import Activation
+from RecurrentFF.model.objectives import ObjectiveFunction
+
+
+class Constants(NamedTuple):
+    """What does not change from batch to batch."""
+
+    damping: float
+    """d"""
+    epsilon: float
+    """ε"""
+    activation: Activation
+
+
+class Response(NamedTuple):
+    """What a timestep made of a layer."""
+
+    z: Tensor
+    """The drive, (labels, batch, units)."""
+    h: Tensor
+    """The activity h', (labels, batch, units)."""
+    badness: Tensor
+    """(labels, batch)"""
+
+
+def respond(
+    sources: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    bias: Tensor,
+    h: Tensor,
+    following: Tensor,
+    constants: Constants,
+    masks: Sequence[Tensor] | None = None,
+) -> Response:
+    """From what a layer reads to what it does; n(h') is written into `following`.
+
+    Args:
+        sources, weights, bias, masks: as for `dynamics.drive`.
+        h: (labels, batch, units) the activity so far.
+        following: (labels, batch, units) the layer's block of the state after this timestep.
+    """
+    z = dynamics.drive(sources, weights, bias, masks)
+    h = dynamics.respond(z, h, constants.damping, constants.activation)
+    badness = dynamics.badness(h)
+    following.copy_(dynamics.normalise(h, badness, constants.epsilon))
+    return Response(z, h, badness)
+
+
+class Learned(NamedTuple):
+    """What a timestep made of a layer, and how its weights should change."""
+
+    h: Tensor
+    """The activity h', (2, batch, units)."""
+    badness: Tensor
+    """(2, batch): under the true label, under the wrong one"""
+    loss: Tensor
+    """()"""
+    grad_weight: Tensor
+    """∂loss/∂weight, (units, columns) in the type of the sources"""
+    grad_bias: Tensor
+    """∂loss/∂bias, (units,)"""
+
+
+def learn(
+    sources: Sequence[Tensor],
+    weights: Sequence[Tensor],
+    bias: Tensor,
+    h: Tensor,
+    following: Tensor,
+    constants: Constants,
+    objective: ObjectiveFunction,
+    share: Tensor,
+    masks: Sequence[Tensor] | None = None,
+) -> Learned:
+    """`respond` under the true and a wrong label, and learn from it.
+
+    Args:
+        objective: what the layer wants.
+        share: (batch,) of each input in the mean loss.
+    """
+    z, h, badness = respond(sources, weights, bias, h, following, constants, masks)
+    loss, *slopes = objective(*badness.unbind())
+    slope = share * torch.stack(slopes)
+    grad_z = learning.drive_gradient(slope, h, z, constants.damping, constants.activation)
+    grad_weight = learning.weight_gradient(grad_z, sources, masks)
+    return Learned(h, badness, (share * loss).sum(), grad_weight, grad_z.sum((0, 1)))
+
+
+class Steps(NamedTuple):
+    """The two functions, as they are or compiled."""
+
+    respond: Callable[..., Response]
+    learn: Callable[..., Learned]
+
+
+EAGER = Steps(respond, learn)
+
+
+@cache
+def compiled() -> Steps:
+    """Both compiled, once for all layers of all networks; the first calls take the seconds that the compiler needs."""
+    return Steps(torch.compile(respond, dynamic=True), torch.compile(learn, dynamic=True))
