@@ -1,0 +1,302 @@
+"""How fast: python -m RecurrentFF.benchmarks.speed compares the network with plain autograd code, in turns, in one run.
+
+Samples per second are medians over the rounds. "of peak" is the share of the matrix products' highest rate on this machine, in
+that precision, counting the multiplications and additions that can't be avoided. Memory is what a process of its own needs beyond
+the start of torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import platform
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from RecurrentFF.benchmarks.plain import PlainNetwork
+from RecurrentFF.data.dataset import TensorDataset
+from RecurrentFF.errors import DeviceError
+from RecurrentFF.model.learner import Learner
+from RecurrentFF.model.network import Network
+from RecurrentFF.training import compiling, devices
+from RecurrentFF.training.build import build
+from RecurrentFF.writing import write_text
+
+LAYERS, BATCH, DATA_SIZE, CLASSES = 3, 500, 784, 10
+PRELABEL, ITERATIONS = 10, 15
+VARIANTS = ("plain float32", "float32", "bfloat16", "float32 compiled", "bfloat16 compiled")
+
+
+@dataclass
+class Row:
+    """One line of the table: a network of `units` units in each layer, run in one way."""
+
+    units: int
+    variant: str
+    train: list[float] = field(default_factory=list)
+    """Seconds for a batch, each round's."""
+    predict: list[float] = field(default_factory=list)
+    memory: float | None = None
+    """MiB, of a process that trains and predicts"""
+    compile_seconds: float = 0.0
+
+
+def new_network(units: int, variant: str, device: str, **arguments: Any) -> Network:
+    """A network with random inputs' sizes, in the precision of the variant."""
+    shape = {"hidden_sizes": [units] * LAYERS, "prelabel_timesteps": PRELABEL, "iterations": ITERATIONS} | arguments
+    precision = "bfloat16" if "bfloat16" in variant else "float32"
+    return build(data_size=DATA_SIZE, num_classes=CLASSES, precision=precision, device=device, objective="pairwise",
+                 compile="compiled" in variant, **shape)  # fmt: skip
+
+
+def predicted_at_once(units: int) -> int:
+    """Samples in a measured prediction: fewer where plain code would take minutes."""
+    return BATCH if units <= 1000 else 100
+
+
+def runners(network: Network, variant: str, batch: int = BATCH) -> tuple[Callable[[], object], Callable[[], object]]:
+    """What trains on a batch, and what predicts, both waiting for the device."""
+    device = network.device
+    inputs = torch.randn(batch, DATA_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
+    labels = torch.arange(batch, device=device) % CLASSES
+    few = inputs[: predicted_at_once(network.topology.widths[1])]
+    if variant.startswith("plain"):
+        plain = PlainNetwork(network)
+        train, predict = partial(plain.train_batch, inputs, labels, (labels + 1) % CLASSES), partial(plain.predict, few)
+        return _waiting(train, device), _waiting(predict, device)
+    learner = Learner(network)
+    return _waiting(partial(learner.train_batch, inputs, labels), device), _waiting(partial(network.predict, few), device)
+
+
+def _waiting(work: Callable[[], object], device: torch.device) -> Callable[[], None]:
+    """The same, until the device is done."""
+
+    def done() -> None:
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return done
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """That it takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def measure(units: int, variants: list[str], rounds: int, device: str, say: Callable[[str], None]) -> list[Row]:
+    """The variants in turns, round by round, after a first round that doesn't count."""
+    rows, work = [], []
+    for variant in variants:
+        row, network = Row(units, variant), new_network(units, variant, device)
+        start = time.perf_counter()
+        compiling.prepare(network, TensorDataset(torch.zeros(8, DATA_SIZE), torch.zeros(8).long()), lambda text: None)
+        row.compile_seconds = time.perf_counter() - start
+        rows.append(row)
+        work.append(runners(network, variant))
+    for number in range(rounds + 1):
+        for row, (train, predict) in zip(rows, work, strict=True):
+            for times, task in ((row.train, train), (row.predict, predict)):
+                took = seconds(task)
+                if number > 0:
+                    times.append(took)
+    for row in rows:
+        row.memory = memory(units, row.variant, device)
+        say(f"3×{units} {row.variant}: {BATCH / statistics.median(row.train):,.0f} samples/s in training")
+    return rows
+
+
+def memory(units: int, variant: str, device: str) -> float:
+    """MiB that training and predicting take at most, on the GPU, or in a new process beyond what it has after importing torch."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_memory, (units, variant.replace(" compiled", ""), device))
+
+
+def _memory(units: int, variant: str, device: str) -> float:
+    torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
+    before = _resident()
+    for task in runners(new_network(units, variant, device), variant):
+        task()
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return _resident() - before
+
+
+def _resident() -> float:
+    """MiB that this process has had in memory at most."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def peak_rate(device: str, precision: str) -> float:
+    """The highest rate of matrix products here, of several shapes, in operations a second."""
+    dtype, best = getattr(torch, precision), 0.0
+    for rows, columns, units in ((1000, 1500, 500), (1000, 6000, 2000), (2048, 2048, 2048), (4096, 4096, 4096)):
+        a, b = (torch.randn(*shape, device=device).to(dtype) for shape in ((rows, columns), (columns, units)))
+        work = _waiting(partial(_repeat, a, b, repeats := max(1, int(2e10 / (rows * columns * units)))), a.device)
+        work()
+        best = max(best, 2 * rows * columns * units * repeats / min(seconds(work) for _ in range(3)))
+    return best
+
+
+def _repeat(a: Tensor, b: Tensor, times: int) -> None:
+    for _ in range(times):
+        a @ b
+
+
+def operations(network: Network, batch: int, predicted: int) -> tuple[float, float]:
+    """Multiplications and additions that a training batch and a prediction can't do without, with a static input."""
+    model, topology = network.settings.model, network.topology
+    last = network.settings.prediction_window[1]
+    train = predict = 0.0
+    for layer in topology.hidden:
+        units = topology.widths[layer]
+        inputs = topology.widths[0] if 0 in topology.sources(layer) else 0
+        others = sum(topology.widths[source] for source in topology.sources(layer)) - inputs
+        settling = 2 * units * (inputs + model.prelabel_timesteps * others)  # a held input drives but once
+        train += batch * settling + network.settings.data_config.iterations * 2 * 2 * batch * units * (inputs + 2 * others)
+        for t in range(last + 1):
+            labels = topology.widths[-1] if layer in topology.reached(topology.label, t + 1) else 1
+            predict += 2 * predicted * labels * units * others
+        predict += predicted * settling
+    return train, predict
+
+
+def table(rows: list[Row], peaks: dict[str, float], device: str) -> list[dict[str, Any]]:
+    """The rows with rates, ratios to the plain one of the same size, and shares of the peak."""
+    lines = []
+    for row in rows:
+        plain = next(other for other in rows if other.units == row.units and other.variant == VARIANTS[0])
+        predicted = predicted_at_once(row.units)
+        train, predict = operations(new_network(row.units, row.variant, device), BATCH, predicted)
+        peak = peaks["bfloat16" if "bfloat16" in row.variant else "float32"]
+        seconds_train, seconds_predict = statistics.median(row.train), statistics.median(row.predict)
+        lines.append(
+            {
+                "network": f"{LAYERS}×{row.units}",
+                "variant": row.variant,
+                "train_samples_per_second": BATCH / seconds_train,
+                "train_ratio": statistics.median(plain.train) / seconds_train,
+                "train_share_of_peak": train / seconds_train / peak,
+                "predict_samples_per_second": predicted / seconds_predict,
+                "predict_ratio": statistics.median(plain.predict) / seconds_predict,
+                "predict_share_of_peak": predict / seconds_predict / peak,
+                "memory_mib": row.memory,
+                "compile_seconds": row.compile_seconds,
+            }
+        )
+    return lines
+
+
+def markdown(lines: list[dict[str, Any]]) -> str:
+    """The table for people."""
+    text = [
+        "| network | | training, samples/s | × plain | of peak | prediction, samples/s | × plain | of peak | memory, MiB |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    return "\n".join(text + [_line(**line) for line in lines])
+
+
+def _line(network: str, variant: str, memory_mib: float, **values: float) -> str:
+    cells = [network, variant]
+    for task in ("train", "predict"):
+        rate, ratio, share = (values[f"{task}_{name}"] for name in ("samples_per_second", "ratio", "share_of_peak"))
+        cells += [f"{rate:,.0f}", f"{ratio:.1f}", f"{100 * share:.0f} %"]
+    return f"| {' | '.join(cells)} | {memory_mib:,.0f} |"
+
+
+SCALES: dict[str, tuple[int, ...]] = {
+    "width": (125, 250, 500, 1000, 2000),
+    "depth": (1, 2, 3, 5, 8),
+    "batch": (50, 125, 250, 500, 1000),
+    "label timesteps": (2, 4, 8, 15, 30),
+}
+
+
+def scaling(device: str, precision: str, path: Path) -> dict[str, list[float]]:
+    """Training samples per second as one of width, depth, batch and timesteps grows from a 3×500 network, drawn into `path`."""
+    from matplotlib.figure import Figure
+
+    rates: dict[str, list[float]] = {}
+    figure = Figure(figsize=(13, 3.4), layout="constrained")
+    figure.suptitle(
+        f"Training samples per second, 3×500, batch {BATCH}, {PRELABEL} + {ITERATIONS} timesteps, {precision}, and one changed"
+    )
+    for axes, (name, values) in zip(figure.subplots(1, len(SCALES)), SCALES.items(), strict=True):
+        rates[name] = [_rate(name, value, device, precision) for value in values]
+        axes.loglog(values, rates[name], marker=".")
+        axes.set_xticks(values, [str(value) for value in values])
+        axes.minorticks_off()
+        axes.set_xlabel(name)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    return rates
+
+
+def _rate(name: str, value: int, device: str, precision: str) -> float:
+    batch = value if name == "batch" else BATCH
+    sizes = [value] * LAYERS if name == "width" else [500] * (value if name == "depth" else LAYERS)
+    iterations = value if name == "label timesteps" else ITERATIONS
+    train, _ = runners(new_network(500, precision, device, hidden_sizes=sizes, iterations=iterations), precision, batch)
+    train()
+    return batch / statistics.median(seconds(train) for _ in range(3))
+
+
+def machine(device: str) -> str:
+    """What was measured on."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m RecurrentFF.benchmarks.speed", description="Measure against plain autograd.")
+    parser.add_argument("--units", type=int, nargs="+", default=[200, 500, 2000], help="of each layer (default: 200 500 2000)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each; their medians are shown (default: 5)")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS[1:], default=VARIANTS[1:], help="beside the plain one")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
+    parser.add_argument("--scaling", type=Path, metavar="PNG", help="measure and draw how cost grows, too")
+    arguments = parser.parse_args()
+    try:
+        device = str(devices.resolve_device(arguments.device))
+    except DeviceError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    peaks = {precision: peak_rate(device, precision) for precision in ("float32", "bfloat16")}
+    print(f"{machine(device)}; torch {torch.__version__}; batch {BATCH}, {PRELABEL} + {ITERATIONS} timesteps")
+    print("matrix products: " + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in peaks.items()), flush=True)
+    rows: list[Row] = []
+    for units in arguments.units:
+        rows += measure(units, [VARIANTS[0], *arguments.variants], arguments.rounds, device, lambda text: print(text, flush=True))
+    lines = table(rows, peaks, device)
+    print("\n" + markdown(lines))
+    result: dict[str, Any] = {"machine": machine(device), "torch": torch.__version__, "peaks": peaks, "table": lines}
+    result["measurements"] = [asdict(row) for row in rows]
+    if arguments.scaling is not None:
+        result["scaling"] = {"values": SCALES, "samples_per_second": scaling(device, "bfloat16", arguments.scaling)}
+    if arguments.json is not None:
+        write_text(arguments.json, json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

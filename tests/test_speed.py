@@ -1,0 +1,56 @@
+"""What speed is measured against does the same computation, and the benchmark's report holds together."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from RecurrentFF.benchmarks import speed
+from RecurrentFF.benchmarks.plain import PlainNetwork
+from RecurrentFF.model.learner import Learner
+from tests.helpers import float64_network
+
+
+@pytest.mark.parametrize("objective", ["threshold", "pairwise"])
+def test_the_plain_network_learns_and_predicts_the_same(objective: str) -> None:
+    network = float64_network(num_classes=2, objective=objective, iterations=4)  # of two classes, the wrong label is the other
+    plain = PlainNetwork(network)
+    learner = Learner(network)
+    inputs, labels = torch.randn(8, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2
+    for _ in range(3):
+        learner.train_batch(inputs, labels)
+        plain.train_batch(inputs, labels, 1 - labels)
+    for layer, plain_layer in zip(network.hidden_layers(), plain.layers, strict=True):
+        stacked = [plain_layer.forward_weight, plain_layer.lateral_weight, -plain_layer.backward_weight]
+        torch.testing.assert_close(layer.weight, torch.cat(stacked, 1), rtol=1e-8, atol=1e-8, check_stride=False)
+        torch.testing.assert_close(layer.bias.data, plain_layer.bias.data, rtol=1e-8, atol=1e-8)
+    assert network.predict(inputs).tolist() == plain.predict(inputs).tolist()
+
+
+def test_operations_are_those_of_the_equations() -> None:
+    network = float64_network(hidden_sizes=[9, 5], prelabel_timesteps=2, iterations=4, prediction_window=[1, 1])
+    train, predict = speed.operations(network, batch=6, predicted=3)
+    first, second = 9 * (9 + 5), 5 * (9 + 5 + 5)  # weights that meet what changes: lateral and backward, and all of the second
+    settling = 2 * (9 * 7 + 2 * first + 2 * second)
+    assert train == 6 * settling + 4 * 2 * 6 * 2 * (9 * 7 + 2 * first + 2 * second)
+    assert predict == 3 * settling + 2 * 3 * ((1 + 5) * first + (5 + 5) * second)  # the first layer is reached one timestep later
+
+
+def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in (("BATCH", 20), ("DATA_SIZE", 30), ("PRELABEL", 1), ("ITERATIONS", 2)):
+        monkeypatch.setattr(speed, name, value)
+    monkeypatch.setattr(speed, "memory", lambda units, variant, device: 12.0)
+    monkeypatch.setattr(speed, "peak_rate", lambda device, precision: 1e12)
+    monkeypatch.setattr(speed, "SCALES", {"width": (4, 8), "depth": (1, 2), "batch": (5, 10), "label timesteps": (2, 3)})
+    monkeypatch.setattr(speed, "new_network", lambda *a, real=speed.new_network, **k: real(*a, **({"hidden_sizes": [8] * 3} | k)))
+    files = [f"--json={tmp_path / 'speed.json'}", f"--scaling={tmp_path / 'speed.png'}"]
+    monkeypatch.setattr(sys, "argv", ["speed", "--units=8", "--rounds=2", "--variants", "float32", *files])
+    assert speed.main() == 0
+    report = json.loads((tmp_path / "speed.json").read_text())
+    plain, ours = report["table"]
+    assert (plain["variant"], plain["train_ratio"], ours["variant"]) == ("plain float32", 1, "float32")
+    assert ours["train_ratio"] == pytest.approx(ours["train_samples_per_second"] / plain["train_samples_per_second"])
+    assert len(report["measurements"][1]["predict"]) == 2 and (tmp_path / "speed.png").stat().st_size > 0
+    assert "| 3×8 | float32 |" in capsys.readouterr().out
