@@ -53,7 +53,7 @@ def same_weights(one: Path, other: Path) -> bool:
 def test_a_run_reports_and_leaves_everything_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(MNIST, [*TINY, f"--output-dir={tmp_path}"]) == 0
     folder = run_folder(tmp_path)
-    names = {"config.toml", "metrics.jsonl", "summary.json", "samples.png", "curves.png", "best.pt", "last.pt"}
+    names = {"config.toml", "metrics.jsonl", "summary.json", "samples.png", "curves.png", "timesteps.png", "best.pt", "last.pt"}
     assert {path.name for path in folder.iterdir()} == names
     output = capsys.readouterr()
     assert output.err == ""

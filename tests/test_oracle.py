@@ -143,6 +143,18 @@ def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int
     assert network.predict(inputs, mask).tolist() == expected.argmin(1).tolist()
 
 
+@pytest.mark.parametrize("static", [False, True], ids=["video", "static"])
+def test_badness_over_time_is_what_a_prediction_averages(static: bool) -> None:
+    network = float64_network(iterations=4, prediction_window=[0, 2])
+    inputs = video(6)[0] if static else video(6)
+    over_time = network.badness_over_time(inputs)
+    assert over_time.shape == (4, 3, 6, network.num_classes)
+    torch.testing.assert_close(over_time[:3].mean((0, 1)), network.badness(inputs), rtol=1e-10, atol=1e-10)
+    spread = over_time.amax(3) - over_time.amin(3)
+    assert (spread[0, :2] == 0).all() and (spread[1, 0] == 0).all()  # the label comes down one layer a timestep
+    assert (spread[0, 2] > 0).all() and (spread[1, 1] > 0).all() and (spread[2, 0] > 0).all()
+
+
 def test_a_static_input_is_a_video_in_which_nothing_moves() -> None:
     network = float64_network()
     image = video(1)[0]

@@ -169,21 +169,40 @@ class Network(nn.Module):
         return torch.cat([self._badness(piece, weight) for piece, weight in pieces])
 
     def _badness(self, inputs: Tensor, weights: Tensor) -> Tensor:
-        prelabel, damping = self.settings.model.prelabel_timesteps, self.settings.model.damping_factor
         first, last = self.settings.prediction_window
-        batch, classes = inputs.shape[1], self.num_classes
-        state = self.settle(inputs).under_labels(classes)  # what happens before the label is the same for all labels
-        labels = torch.eye(classes, device=self.device).unsqueeze(1)
-        total = torch.zeros(classes, batch, dtype=self.dtype, device=self.device)
-        operands = self.operands()
-        held = self._held_drives(inputs, operands)
-        for t in range(last + 1):  # nothing after the window matters
-            state.clamp(inputs[prelabel + t], labels)
-            reached = self.topology.reached(self.topology.label, t + 1)  # the others are alike under all labels
-            badness = self.timestep(state, operands, damping, held=held, reached=reached)
+        total = torch.zeros(self.num_classes, inputs.shape[1], dtype=self.dtype, device=self.device)
+        for t, badness in enumerate(self._under_all_labels(inputs, last + 1)):  # nothing after the window matters
             if t >= first:
                 total += weights[t - first] * sum(badness) / len(badness)
         return total.T
+
+    @torch.no_grad()
+    def badness_over_time(self, inputs: Tensor) -> Tensor:
+        """Badness of every input under every label, layer by layer and timestep by timestep: what a prediction averages.
+
+        Args:
+            inputs: (batch, data_size) or (timesteps, batch, data_size); see `sequence`. All are worked on at once.
+
+        Returns:
+            (iterations, layers, batch, num_classes), on the network's device.
+        """
+        inputs = self.sequence(inputs)
+        shape = (self.num_classes, inputs.shape[1])
+        timesteps = self._under_all_labels(inputs, self.settings.data_config.iterations)
+        rows = [torch.stack([layer.expand(shape) for layer in badness]) for badness in timesteps]
+        return torch.stack(rows).transpose(2, 3)
+
+    def _under_all_labels(self, inputs: Tensor, timesteps: int) -> Iterator[list[Tensor]]:
+        """Every layer's badness under all labels, (classes, batch) or (1, batch) where it is the same, after each timestep."""
+        prelabel, damping = self.settings.model.prelabel_timesteps, self.settings.model.damping_factor
+        state = self.settle(inputs).under_labels(self.num_classes)  # what happens before the label is the same for all labels
+        labels = torch.eye(self.num_classes, device=self.device).unsqueeze(1)
+        operands = self.operands()
+        held = self._held_drives(inputs, operands)
+        for t in range(timesteps):
+            state.clamp(inputs[prelabel + t], labels)
+            reached = self.topology.reached(self.topology.label, t + 1)  # the others are alike under all labels
+            yield self.timestep(state, operands, damping, held=held, reached=reached)
 
     def predict(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """The label of lowest badness for every input: (batch,) class numbers. Arguments as for `badness`."""

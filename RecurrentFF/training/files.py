@@ -18,6 +18,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.summary = path / "summary.json"
         self.curves = path / "curves.png"
+        self.timesteps = path / "timesteps.png"
         self.samples = path / "samples.png"
         self.profile = path / "profile.json"
         self.best = path / "best.pt"

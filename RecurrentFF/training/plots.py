@@ -55,6 +55,43 @@ def _plot_errors(axes: Axes, history: list[EpochMetrics], best_epoch: int, test_
     axes.set_title("Error", loc="left")
 
 
+def plot_timesteps(badness: Tensor, labels: Tensor, window: tuple[int, int], path: Path) -> None:
+    """Draw what each layer's badness says at each timestep with the label, and save it as a PNG: the accuracy of taking the label
+    of its lowest badness, and its mean under the true and the wrong labels.
+
+    Args:
+        badness: (iterations, layers, samples, classes), from `Network.badness_over_time`.
+        labels: (samples,) the true ones.
+        window: of the prediction.
+    """
+    from matplotlib.figure import Figure
+
+    _, layers, _, classes = badness.shape
+    true = torch.nn.functional.one_hot(labels, classes).bool()
+    right = 100 * (badness.argmin(3) == labels).float().mean(2).cpu()
+    together = 100 * (badness.mean(1).argmin(2) == labels).float().mean(1).cpu()
+    means = [badness[:, :, mask].mean(2).cpu() for mask in (true, ~true)]
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    accuracy, level = figure.subplots(1, 2)
+    for layer in range(layers):
+        look = {"color": f"C{layer}", "marker": "."}
+        accuracy.plot(right[:, layer], label=f"layer {layer + 1}", **look)
+        level.plot(means[0][:, layer], label=f"layer {layer + 1}", **look)
+        level.plot(means[1][:, layer], linestyle="--", **look)
+    accuracy.plot(together, color="black", marker=".", label="their mean")
+    level.plot([], [], color="black", label="true label")
+    level.plot([], [], color="black", linestyle="--", label="wrong labels")
+    accuracy.set_title("Accuracy of each layer's badness alone, %", loc="left")
+    level.set_title("Badness, mean(h²), of each layer", loc="left")
+    for axes in (accuracy, level):
+        axes.axvspan(window[0] - 0.4, window[1] + 0.4, color="0.93", zorder=0, label="prediction window")
+        axes.set_xlabel("timestep with the label")
+        axes.legend(frameon=False, ncols=2)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.spines[["top", "right"]].set_visible(False)
+    write_atomically(path, lambda file: figure.savefig(file, dpi=110))
+
+
 def plot_samples(videos: Tensor, labels: Tensor, path: Path) -> None:
     """Tile samples as what they look like: a row for each, a column for each of some timesteps, and save them as a PNG.
 

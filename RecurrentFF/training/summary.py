@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from RecurrentFF.training import checkpoint
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
-from RecurrentFF.training.plots import plot_curves
+from RecurrentFF.training.plots import plot_curves, plot_timesteps
 from RecurrentFF.training.trainer import Trainer
 from RecurrentFF.writing import write_text
 
@@ -57,6 +57,10 @@ def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
         trainer.tracker.finish(asdict(summary))
     title = f"{settings.data_config.dataset}: test accuracy {100 * summary.test_accuracy:.2f} % ({folder.path.name})"
     plot_curves(history, title, folder.curves, progress.best_epoch, summary.test_accuracy)
+    if trainer.splits.validation is not None:
+        few = next(iter(trainer.splits.validation.batches(min(500, settings.data_config.test_batch_size))))
+        badness = trainer.network.badness_over_time(few.inputs)
+        plot_timesteps(badness, few.labels.to(badness.device), settings.prediction_window, folder.timesteps)
     for line in _lines(summary, folder, len(trainer.splits.test)):
         trainer.console.say(line)
     return summary
