@@ -8,9 +8,9 @@ from pathlib import Path
 from RecurrentFF.benchmarks.benchmark import Benchmark
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.settings import Settings
-from RecurrentFF.training import checkpoint, compiling
+from RecurrentFF.training import checkpoint
+from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build
-from RecurrentFF.training.console import Console
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.plots import plot_samples
 from RecurrentFF.training.summary import conclude
@@ -23,17 +23,17 @@ SAMPLES_SHOWN = 6
 
 def start(benchmark: Benchmark, settings: Settings, parent: Path) -> bool:
     """A new run, in a new folder below `parent`. Returns whether it came to its end, or was interrupted."""
+    keep_freed_memory()
     network = build(settings)
     splits = benchmark.load(network.settings, network.device)
     if settings.model.should_load_weights and settings.training.weights is not None:
         checkpoint.load_weights(network, checkpoint.read(settings.training.weights), settings.training.weights)
-    console = Console()
-    compiling.prepare(network, splits.train, console.say)
-    return _train(benchmark, Trainer(network, splits, RunFolder.create(parent, benchmark.name), console))
+    return _train(benchmark, Trainer(network, splits, RunFolder.create(parent, benchmark.name)))
 
 
 def resume(benchmark: Benchmark, path: Path, change: Callable[[Settings], Settings]) -> bool:
     """Go on with the run in folder `path`, with its settings but for what `change` does to them. Returns as `start`."""
+    keep_freed_memory()
     folder = RunFolder.existing(path)
     before = checkpoint.settings(checkpoint.read(folder.last), folder.last)
     settings = benchmark.complete(change(before))
@@ -43,9 +43,7 @@ def resume(benchmark: Benchmark, path: Path, change: Callable[[Settings], Settin
             f"start another run from it with --weights {folder.last}"
         )
     network = build(settings)
-    splits, console = benchmark.load(network.settings, network.device), Console()
-    compiling.prepare(network, splits.train, console.say)
-    trainer = Trainer(network, splits, folder, console)
+    trainer = Trainer(network, benchmark.load(network.settings, network.device), folder)
     trainer.resume()
     if trainer.progress.epoch > settings.model.epochs:
         raise SettingsError(f"--epochs {settings.model.epochs}: the run has trained {trainer.progress.epoch} already")
@@ -58,6 +56,8 @@ def _train(benchmark: Benchmark, trainer: Trainer) -> bool:
     write_text(folder.config, trainer.settings.to_toml())
     for line in _greeting(trainer, folder):
         say(line)
+    trainer.compile()
+    say("")
     train = trainer.splits.train
     labels = next(iter(train.batches(SAMPLES_SHOWN))).labels
     plot_samples(benchmark.show(train, len(labels)), labels, folder.samples)
@@ -86,4 +86,4 @@ def _greeting(trainer: Trainer, folder: RunFolder) -> list[str]:
     if progress.epoch or progress.batch:
         over = "; all are trained, --epochs N would go on" if progress.epoch == model.epochs else ""
         lines.append(f"resumed     after {progress.epoch} epochs and {progress.batch} batches{over}")
-    return [*lines, ""]
+    return lines
