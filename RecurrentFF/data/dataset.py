@@ -116,7 +116,7 @@ class LoaderDataset:
         for batch in self.loader:
             if not (isinstance(batch, tuple | list) and len(batch) in (2, 3)):
                 raise InputError(f"a batch of type {type(batch).__name__}: expected (inputs, labels) or (inputs, labels, mask)")
-            yield Batch(*(torch.as_tensor(part) for part in batch))
+            yield Batch(*(torch.as_tensor(part) for part in batch if part is not None))
 
 
 class Splits(NamedTuple):

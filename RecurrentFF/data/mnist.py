@@ -21,6 +21,9 @@ from RecurrentFF.errors import DataError
 # Of all training pixels, scaled to 0..1. With them taken out, a feature has a mean square of about one.
 _MEAN, _STD = 0.1307, 0.3081
 
+BACKGROUND = -_MEAN / _STD
+"""Value of an empty pixel in the inputs of the network."""
+
 _MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",

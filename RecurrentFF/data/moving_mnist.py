@@ -8,7 +8,6 @@ every machine and device and in any order, at no cost in disk. After N. Srivasta
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator
 
 import torch
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 
 from RecurrentFF.data.dataset import Batch
 from RecurrentFF.data.mnist import Digits
+from RecurrentFF.data.randomness import random_bits
 
 CANVAS = 64
 """Height and width of a frame, in pixels."""
@@ -41,23 +41,10 @@ def velocities(seed: int, split: str, samples: Tensor, epoch: int = 0) -> Tensor
     Returns:
         (n, 2) integers, down and right, each uniform in −SPEED..SPEED.
     """
-    key = _mix(_mix(_mix(torch.tensor(seed)) ^ zlib.crc32(split.encode())) ^ epoch)
-    bits = _mix(samples.long() ^ key.to(samples.device))
+    bits = random_bits(seed, split, samples, epoch)
     thirty_one = 2**31 - 1
     halves = torch.stack([bits & thirty_one, (bits >> 32) & thirty_one], 1)
     return (halves * (2 * SPEED + 1) >> 31) - SPEED
-
-
-def _mix(x: Tensor) -> Tensor:
-    """A bijection of 64-bit integers that looks random (splitmix64's finaliser; integer products wrap around)."""
-
-    def shifted(value: Tensor, bits: int) -> Tensor:
-        return torch.bitwise_and(value >> bits, 2 ** (64 - bits) - 1)  # without the sign's bits
-
-    x = x + (0x9E3779B97F4A7C15 - 2**64)
-    x = (x ^ shifted(x, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
-    x = (x ^ shifted(x, 27)) * (0x94D049BB133111EB - 2**64)
-    return x ^ shifted(x, 31)
 
 
 def trajectories(velocity: Tensor, timesteps: int) -> Tensor:

@@ -17,11 +17,18 @@ if TYPE_CHECKING:
 
 
 def load(settings: Settings, device: torch.device) -> Splits:
-    """Training, validation and test digits."""
+    """Training, validation and test digits. Only the training digits are distorted."""
     from RecurrentFF.data import mnist
+    from RecurrentFF.data.distortion import DistortedImages, Distortion
 
-    folder = settings.data_config.data_dir
-    return cut(settings, *mnist.load(Path(folder) if folder is not None else None, device))
+    data = settings.data_config
+    train, test = mnist.load(Path(data.data_dir) if data.data_dir is not None else None, device)
+    splits = cut(settings, train, test)
+    how = Distortion(data.shift, data.rotation, data.scaling, data.bending, data.cutout)
+    if not any(how):
+        return splits
+    images = train[: len(splits.train)]
+    return splits._replace(train=DistortedImages(images, how, seed=settings.training.seed, background=mnist.BACKGROUND))
 
 
 MNIST = Benchmark(
