@@ -62,9 +62,11 @@ class Rmsprop(_Section):
 
 
 class Adam(_Section):
-    """torch.optim.Adam, its betas 0.9 and 0.999."""
+    """torch.optim.AdamW, its betas 0.9 and 0.999: Adam, with a weight decay that the gradients' size does not matter to."""
 
     learning_rate: LearningRate = 1e-3
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Share by which weights and biases shrink in a step, times the learning rate."""
 
 
 class Adadelta(_Section):
@@ -111,13 +113,18 @@ class ModelSettings(_Section):
     """First and last label timestep (from 0, both counted) whose badness is averaged for a prediction.
     Left out: [T//2 − T//10, T//2 + T//10] for T = data_config.iterations."""
 
-    objective: Literal["threshold", "pairwise"] = "threshold"
+    prediction_layers: Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, BeforeValidator(_tuple)] = None
+    """Hidden layers, counted from 1, whose badness is averaged for a prediction. Left out: all."""
+
+    objective: Literal["threshold", "pairwise", "sum"] = "threshold"
     loss_threshold: Annotated[float, Field(allow_inf_nan=False)] = 1.5
     """θ of the threshold objective, in units of badness."""
     pairwise_alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
     """α of the pairwise objective: how sharply it turns at equal badness."""
     should_replace_neg_data: Flag = False
     """Negative labels from the classifier on the label-free activity ("dynamic") instead of uniformly at random."""
+    negative_temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    """What the classifier's logits are divided by: below 1 for likelier wrong labels, above 1 for more various ones."""
 
     epochs: Annotated[int, Field(ge=1)] = 10
     ff_optimizer: OptimizerName = "rmsprop"
@@ -132,6 +139,11 @@ class ModelSettings(_Section):
     """"step": times lr_gamma after every lr_step_size epochs; "cosine": to zero over the whole run. For the layers."""
     lr_step_size: Annotated[int, Field(ge=1)] = 1
     lr_gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    lr_warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """Epochs, or part of one, in which the layers' learning rate rises from zero to its schedule."""
+    weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Above 0, evaluation and best.pt use the exponential average of the weights over the batches, with this decay."""
 
     should_load_weights: Flag = False
     """Start from the weights of the checkpoint in training.weights, which `--weights FILE` sets."""
@@ -151,6 +163,16 @@ class ModelSettings(_Section):
                 )
         if len(set(self.residual_connections)) < len(self.residual_connections):
             raise ValueError("model.residual_connections: a pair stands there twice; name each once")
+        return self
+
+    @model_validator(mode="after")
+    def _layers_that_predict_are_there(self) -> ModelSettings:
+        layers = self.prediction_layers
+        if layers is not None and (not layers or max(layers) > len(self.hidden_sizes) or len(set(layers)) < len(layers)):
+            raise ValueError(
+                f"model.prediction_layers: {list(layers)} must name layers from 1 to {len(self.hidden_sizes)}, each once, "
+                "and at least one"
+            )
         return self
 
     @model_validator(mode="after")
@@ -175,6 +197,16 @@ class DataSettings(_Section):
     num_classes: Annotated[int, Field(ge=2)] | None = None
     fresh_velocities: Flag = True
     """Moving MNIST: training digits move otherwise in every epoch, instead of always in the same way."""
+    shift: Annotated[int, Field(ge=0, lt=28)] = 0
+    """MNIST: training images are shifted by up to so many pixels, in every epoch anew, as in the distortions below."""
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """MNIST: training images are rotated by up to so many degrees."""
+    scaling: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """MNIST: training images grow or shrink by up to this share of their sides."""
+    bending: Annotated[float, Field(ge=0, lt=28)] = 0.0
+    """MNIST: training images are bent, by a smooth random field of up to so many pixels (elastic distortion)."""
+    cutout: Annotated[int, Field(ge=0, le=28)] = 0
+    """MNIST: a square of this side is covered in training images."""
     moves_per_timestep: Annotated[int, Field(ge=1)] = 4
     """Seq MNIST: new pen moves at every timestep."""
     delay_line: Annotated[int, Field(ge=1)] = 32

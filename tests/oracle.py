@@ -103,9 +103,9 @@ class Oracle:
     def loss(self, pos: Tensor, neg: Tensor) -> Tensor:
         """Of one input."""
         model = self.settings.model
-        if model.objective == "pairwise":
-            return torch.log1p(torch.exp(model.pairwise_alpha * (pos - neg))) / model.pairwise_alpha
-        return (torch.log1p(torch.exp(pos - model.loss_threshold)) + torch.log1p(torch.exp(model.loss_threshold - neg))) / 2
+        pairwise = torch.log1p(torch.exp(model.pairwise_alpha * (pos - neg))) / model.pairwise_alpha
+        threshold = (torch.log1p(torch.exp(pos - model.loss_threshold)) + torch.log1p(torch.exp(model.loss_threshold - neg))) / 2
+        return {"pairwise": pairwise, "threshold": threshold, "sum": pairwise + threshold}[model.objective]
 
     def timestep(
         self, x: Tensor, y: Tensor, h: dict[int, Tensor], damping: float, masks: dict[tuple[int, int], Tensor] | None = None
@@ -141,7 +141,8 @@ class Oracle:
                         y = F.one_hot(torch.full((batch,), label), classes).double()
                     h = self.timestep(x, y, h, model.damping_factor if shown else 1.0)
                     if shown:
-                        per_timestep.append(torch.stack([(h[layer] ** 2).mean(1) for layer in h]).mean(0))
+                        judges = model.prediction_layers or tuple(h)
+                        per_timestep.append(torch.stack([(h[layer] ** 2).mean(1) for layer in judges]).mean(0))
                 columns.append(torch.stack([self._average(per_timestep, mask, sample) for sample in range(batch)]))
         return torch.stack(columns, 1)
 
@@ -190,7 +191,8 @@ class Oracle:
             F.cross_entropy(live, labels[0]).backward()  # type: ignore[no-untyped-call]
             self.classifier_optimiser.step()
             logits = live.detach()
-        return sample_wrong_labels(logits, drawn_for, self.generator).expand_as(labels)
+        temperature = self.settings.model.negative_temperature
+        return sample_wrong_labels(logits / temperature, drawn_for, self.generator).expand_as(labels)
 
     def _optimiser(self, owner: str, parameters: list[Tensor]) -> torch.optim.Optimizer:
         model = self.settings.model
@@ -199,5 +201,6 @@ class Oracle:
         if name == "rmsprop":
             return torch.optim.RMSprop(parameters, lr=options.learning_rate, momentum=options.momentum, foreach=False)
         if name == "adam":
-            return torch.optim.Adam(parameters, lr=options.learning_rate, foreach=False, fused=False)
+            decay = options.weight_decay
+            return torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=decay, foreach=False, fused=False)
         return torch.optim.Adadelta(parameters, lr=options.learning_rate, foreach=False)

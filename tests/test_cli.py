@@ -71,6 +71,19 @@ def test_moving_mnist_runs_and_is_the_same_again(tmp_path: Path) -> None:
     assert (config["dataset"], config["data_size"], config["fresh_velocities"]) == ("Moving MNIST", 4096, True)
 
 
+def test_distorted_mnist_trains_on_other_images_and_tests_on_the_same(tmp_path: Path) -> None:
+    splits = []
+    for shift in (0, 2):
+        settings = MNIST.complete(Settings.from_arguments(shift=shift, train_samples=300, validation_samples=50, test_samples=50))
+        splits.append(MNIST.load(settings, torch.device("cpu")))
+    plain, distorted = ([next(iter(part.batches(50))) for part in split if part is not None] for split in splits)
+    for number, (one, other) in enumerate(zip(plain, distorted, strict=True)):
+        assert torch.equal(one.inputs, other.inputs) is (number > 0)  # the first is for training
+        assert torch.equal(one.labels, other.labels)
+    flags = ["--set=data_config.shift=1", "--set=data_config.rotation=5", "--set=data_config.cutout=3"]
+    assert main(MNIST, [*TINY, *flags, "--set=model.weight_averaging=0.9", f"--output-dir={tmp_path}"]) == 0
+
+
 @pytest.fixture
 def small_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Few digits, and a cache folder of the test's own."""

@@ -23,6 +23,7 @@ def test_compiled_and_eager_agree() -> None:
     said: list[str] = []
     data = TensorDataset(video(1)[0], class_numbers(6))
     for network in networks:
+        compiling.settle(network, len(data))
         compiling.prepare(network, data, said.append)
     if next(networks[1].hidden_layers()).steps == EAGER:
         pytest.skip(f"nothing compiles here: {said}")
@@ -45,7 +46,7 @@ def test_without_a_compiler_the_run_goes_on_and_says_so(
     history = rff.fit(network, clusters(60), output_dir=tmp_path)
     assert len(history) == 1 and not torch.equal(before[0], next(network.hidden_layers()).weight)
     output = capsys.readouterr().out
-    assert "not compiled, and slower for it (no compiler found); device.compile = false" in output and "and more" not in output
+    assert "compiled    not, and slower for it (no compiler found); device.compile = false" in output and "and more" not in output
 
 
 def test_auto_compiles_long_trainings_only() -> None:
@@ -54,7 +55,7 @@ def test_auto_compiles_long_trainings_only() -> None:
         assert compiling.resolve(network, samples) is expected
     assert compiling.resolve(rff.build(small_settings(compile=True)), 1) is True
     network = rff.build(small_settings())
-    compiling.prepare(network, TensorDataset(torch.zeros(9, DATA_SIZE), torch.zeros(9).long() % CLASSES), print)
+    rff.fit(network, clusters(20), quiet=True)
     assert network.settings.device.compile is False
 
 

@@ -23,6 +23,8 @@ CASES: dict[str, dict[str, Any]] = {
     **{f"threshold_{name}": {"ff_activation": name} for name in ACTIVATIONS},
     **{f"pairwise_{name}": {"ff_activation": name, "objective": "pairwise"} for name in ACTIVATIONS},
     "pairwise_soft": {"objective": "pairwise", "pairwise_alpha": 0.5},
+    "sum": {"objective": "sum", "loss_threshold": 0.4},
+    "two_judges": {"prediction_layers": [3, 1]},
     "threshold_low": {"loss_threshold": 0.2},
     "no_damping": {"damping_factor": 1.0},
     "strong_damping": {"damping_factor": 0.15},
@@ -31,6 +33,7 @@ CASES: dict[str, dict[str, Any]] = {
     "one_iteration": {"iterations": 1},
     "rmsprop_momentum": {"ff_optimizer": "rmsprop", "ff_rmsprop": {"learning_rate": 1e-2, "momentum": 0.5}},
     "adam": {"ff_optimizer": "adam", "ff_adam": {"learning_rate": 1e-2}},
+    "adam_decay": {"ff_optimizer": "adam", "ff_adam": {"learning_rate": 1e-2, "weight_decay": 0.3}},
     "adadelta": {"ff_optimizer": "adadelta"},
     "dropout": {"dropout": 0.3},
     "dropout_one_layer": {"dropout": 0.5, "hidden_sizes": [6]},
@@ -39,6 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
     "residual_dropout": {"residual_connections": [[1, 3], [4, 1]], "dropout": 0.2, "objective": "pairwise"},
     "dynamic_rmsprop": {"should_replace_neg_data": True},
     "dynamic_adam": {"should_replace_neg_data": True, "classifier_optimizer": "adam", "dropout": 0.1},
+    "dynamic_hot": {"should_replace_neg_data": True, "negative_temperature": 0.2},
     "dynamic_adadelta": {"should_replace_neg_data": True, "classifier_optimizer": "adadelta"},
 }
 
@@ -90,7 +94,8 @@ def assert_metrics(found: BatchMetrics, expected: Trace, oracle: Oracle, mask: T
         for metric, values in ((found.badness_pos, pos), (found.badness_neg, neg)):
             torch.testing.assert_close(metric[t], values[t][:, real].sum(1) / max(1, int(real.sum())))
     torch.testing.assert_close(found.loss, torch.stack([torch.stack(row) for row in expected.losses]))
-    gaps = list((pos - neg).mean(1))
+    judges = [layer - 1 for layer in oracle.settings.model.prediction_layers or tuple(range(1, oracle.label))]
+    gaps = list((pos - neg)[:, judges].mean(1))
     right = [float(oracle._average(gaps, mask, sample)) < 0 for sample in range(mask.shape[1])]
     assert found.pairs_right.item() == pytest.approx(sum(right) / len(right))
 
@@ -131,7 +136,9 @@ def test_training_agrees_with_autograd(case: str, labels_change: bool, masked: b
 
 @pytest.mark.parametrize("masked", [False, True], ids=["all_count", "masked"])
 @pytest.mark.parametrize("window", [None, [0, 0], [1, 2], [0, 2]], ids=str)
-@pytest.mark.parametrize("case", ["three_layers", "one_layer", "residual_apart", "no_prelabel", "pairwise_gelu", "dropout"])
+@pytest.mark.parametrize(
+    "case", ["three_layers", "one_layer", "two_judges", "residual_apart", "no_prelabel", "pairwise_gelu", "dropout"]
+)
 def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int] | None, masked: bool) -> None:
     network = float64_network(**CASES[case], prediction_window=window, test_batch_size=4)
     oracle = Oracle(network, torch.Generator())

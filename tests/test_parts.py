@@ -36,6 +36,15 @@ def test_dynamic_negatives_follow_the_classifier_without_the_true_class() -> Non
     torch.testing.assert_close(shares, torch.tensor([0.0, 0.75, 0.2, 0.05]), rtol=0, atol=0.006)
 
 
+def test_temperature_sharpens_and_flattens_the_choice_of_negatives() -> None:
+    probabilities, labels = torch.tensor([0.6, 0.3, 0.1]), torch.zeros(100_000, dtype=torch.long)
+    for temperature in (0.5, 2.0):
+        logits = probabilities.log().expand(100_000, 3)
+        shares = sample_wrong_labels(logits, labels, generator(), temperature).bincount(minlength=3) / 100_000
+        expected = torch.tensor([0.0, 0.3 ** (1 / temperature), 0.1 ** (1 / temperature)])
+        torch.testing.assert_close(shares, expected / expected.sum(), rtol=0, atol=0.006)
+
+
 @pytest.mark.parametrize("logit", [0.0, -1e38, -math.inf, math.inf, math.nan])
 @pytest.mark.parametrize("true_logit", [0.0, 1e38, math.inf, math.nan])
 def test_a_negative_is_never_the_true_class(logit: float, true_logit: float) -> None:
@@ -91,6 +100,14 @@ def test_residual_blocks_merge_where_they_touch() -> None:
     assert (below.state, beside.state, above.state) == (None, slice(0, 5), slice(9, 15))
     assert (below.weight, beside.weight, above.weight) == (slice(0, 5), slice(5, 10), slice(10, 16))
     assert apart.connections(2) == (Connection(slice(0, 9), slice(0, 9)),)
+
+
+def test_warm_up_rises_to_the_schedule() -> None:
+    model = Settings.from_arguments(lr_warmup_epochs=1.5, lr_schedule="cosine", epochs=4).model
+    cold = Settings.from_arguments(lr_schedule="cosine", epochs=4).model
+    for epoch, batch, share in ((0, 0, 1 / 6), (0, 3, 4 / 6), (1, 0, 5 / 6), (1, 1, 1.0), (3, 3, 1.0)):
+        expected = share * learning_rate_factor(cold, epoch, batch, batches=4)
+        assert learning_rate_factor(model, epoch, batch, batches=4) == pytest.approx(expected)
 
 
 def test_step_schedule() -> None:

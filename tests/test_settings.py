@@ -67,7 +67,8 @@ def test_an_old_file_loads_unchanged(tmp_path: Path) -> None:
     for section, keys in toml.loads(OLD_FILE).items():
         loaded = getattr(settings, section).model_dump(mode="json")
         for key, value in keys.items():
-            assert loaded[key] == value
+            expected = loaded[key] | value if isinstance(value, dict) else value  # new keys have their defaults
+            assert loaded[key] == expected
     assert settings.model.objective == "threshold"
 
 
@@ -140,6 +141,10 @@ MISTAKES = {
     "[model]\nhidden_sizes = 10": r"model\.hidden_sizes = 10",
     "[model]\nprediction_window = [2, 10]": r"model\.prediction_window: \[2, 10\] .* data_config\.iterations = 10",
     "[model]\nprediction_window = [5, 4]": r"model\.prediction_window: \[5, 4\]",
+    "[model]\nprediction_layers = [4]": r"model\.prediction_layers: \[4\] must name layers from 1 to 3",
+    "[model]\nprediction_layers = []": r"model\.prediction_layers: \[\] must name",
+    "[model]\nprediction_layers = [1, 1]": r"each once",
+    "[model]\nprediction_layers = [0]": r"model\.prediction_layers\.0 = 0",
     "[model]\nresidual_connections = [[1, 2]]": r"model\.residual_connections: \[1, 2\]",
     "[model]\nresidual_connections = [[1, 4]]": r"model\.residual_connections: \[1, 4\]",
     "[model]\nresidual_connections = [[5, 1]]": r"model\.residual_connections: \[5, 1\]",

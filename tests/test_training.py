@@ -70,20 +70,48 @@ def without_times(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("batch", [0, 4, 7, 14], ids=lambda batch: f"batch_{batch}")
-@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "adadelta"])
+@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "adadelta", "averaged"])
 def test_an_interrupted_run_goes_on_to_the_bit(tmp_path: Path, batch: int, optimiser: str) -> None:
-    straight = make_trainer(tmp_path / "straight", ff_optimizer=optimiser)
+    arguments: dict[str, Any] = {"ff_optimizer": optimiser}
+    if optimiser == "averaged":
+        arguments = {"weight_averaging": 0.8, "lr_warmup_epochs": 0.5}
+    straight = make_trainer(tmp_path / "straight", **arguments)
     assert straight.fit()
-    stopped = make_trainer(tmp_path / "stopped", interrupt_at=batch, ff_optimizer=optimiser)
+    stopped = make_trainer(tmp_path / "stopped", interrupt_at=batch, **arguments)
     assert not stopped.fit()
-    resumed = make_trainer(tmp_path / "stopped", ff_optimizer=optimiser)
+    resumed = make_trainer(tmp_path / "stopped", **arguments)
     resumed.resume()
     assert resumed.progress.epoch * 5 + resumed.progress.batch == batch + 1
     assert resumed.fit()
     for mine, theirs in zip(resumed.network.parameters(), straight.network.parameters(), strict=True):
         assert torch.equal(mine, theirs)
+    for mine, theirs in zip(resumed.evaluated.parameters(), straight.evaluated.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
     assert without_times(tmp_path / "stopped/metrics.jsonl") == without_times(tmp_path / "straight/metrics.jsonl")
     assert resumed.progress.best_epoch == straight.progress.best_epoch
+
+
+def test_the_average_of_the_weights_is_evaluated_and_kept(tmp_path: Path) -> None:
+    trainer, seen = make_trainer(tmp_path / "run", epochs=2, weight_averaging=0.7), list[Tensor]()
+    train_batch = trainer.learner.train_batch
+
+    def watched(*batch: Any) -> BatchMetrics:
+        metrics = train_batch(*batch)
+        seen.append(next(trainer.network.hidden_layers()).weight.clone())
+        return metrics
+
+    trainer.learner.train_batch = watched  # type: ignore[method-assign, assignment]
+    trainer.fit()
+    average = seen[0]
+    for weight in seen[1:]:
+        average = 0.7 * average + 0.3 * weight
+    torch.testing.assert_close(next(trainer.evaluated.hidden_layers()).weight.data, average)
+    assert trainer.splits.validation is not None
+    assert trainer.history[-1].validation_accuracy == accuracy(trainer.evaluated, trainer.splits.validation)
+    if trainer.progress.best_epoch == 2:
+        kept = checkpoint.load(tmp_path / "run/best.pt")
+        torch.testing.assert_close(next(kept.hidden_layers()).weight.data, average)
+    assert not torch.equal(next(trainer.network.hidden_layers()).weight, next(trainer.evaluated.hidden_layers()).weight)
 
 
 def test_the_best_epoch_by_validation_is_kept_and_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +137,7 @@ def test_the_best_epoch_by_validation_is_kept_and_tested(tmp_path: Path, monkeyp
     inputs, labels = clusters(60, seed=4)
     assert summary.test_accuracy == pytest.approx((best.predict(inputs) == labels).float().mean().item())
     files = {path.name for path in (tmp_path / "run").iterdir()}
-    assert files == {"best.pt", "last.pt", "metrics.jsonl", "summary.json", "curves.png"}
+    assert files == {"best.pt", "last.pt", "metrics.jsonl", "summary.json", "curves.png", "timesteps.png"}
     metrics = without_times(tmp_path / "run/metrics.jsonl")
     assert [m["epoch"] for m in metrics] == [1, 2, 3, 4] and all(m["test_accuracy"] is None for m in metrics)
     assert (tmp_path / "run/curves.png").read_bytes().startswith(b"\x89PNG")

@@ -102,6 +102,7 @@ def measure(units: int, variants: list[str], rounds: int, device: str, say: Call
     rows, work = [], []
     for variant in variants:
         row, network = Row(units, variant), new_network(units, variant, device)
+        compiling.settle(network, BATCH)
         start = time.perf_counter()
         compiling.prepare(network, TensorDataset(torch.zeros(8, DATA_SIZE), torch.zeros(8).long()), lambda text: None)
         row.compile_seconds = time.perf_counter() - start

@@ -135,7 +135,8 @@ class Learner:
             network.classifier_bias.grad = gradient.bias.to(network.dtype)
             self.classifier_optimiser.step()
             classifier_loss = gradient.loss
-        drawn = sample_wrong_labels(logits, labels[0] if held else labels, self.generator)
+        temperature = self.settings.model.negative_temperature
+        drawn = sample_wrong_labels(logits, labels[0] if held else labels, self.generator, temperature)
         return drawn.expand_as(labels), classifier_loss
 
     def _metrics(self, steps: list[list[_LayerStep]], counts: Tensor, classifier_loss: Tensor) -> BatchMetrics:
@@ -145,7 +146,8 @@ class Learner:
         first, last = window = self.settings.prediction_window
         pos = grid([[step.badness_pos for step in row] for row in steps])  # (iterations, layers, batch)
         neg = grid([[step.badness_neg for step in row] for row in steps])
-        gap = (pos - neg).mean(1)[first : last + 1]
+        judges = [layer - 1 for layer in self.network.judges]
+        gap = (pos - neg)[first : last + 1, judges].mean(1)
         right = (window_weights(counts, window) * gap).sum(0) < 0
         share = (counts / counts.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
         loss = grid([[step.loss for step in row] for row in steps])

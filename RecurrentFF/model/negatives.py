@@ -12,19 +12,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def sample_wrong_labels(logits: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
-    """One label per row, drawn from softmax(logits) with the true class taken out.
+def sample_wrong_labels(logits: Tensor, labels: Tensor, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
+    """One label per row, drawn from softmax(logits / temperature) with the true class taken out.
 
     Args:
         logits: (..., batch, classes), broadcast against `labels`; zeros give uniform wrong labels.
         labels: (..., batch) the true classes, of an integer type.
         generator: source of the draws, on the same device.
+        temperature: below 1 the likely wrong labels become likelier, above 1 all become more alike.
 
     Returns:
         Of the shape and type of `labels`; never the true class, even where the other classes' probabilities vanish.
     """
     # Infinite or undefined logits become finite, so that the true class alone is at -inf and can't win a tie.
-    logits = torch.nan_to_num(logits.float()).clamp(-1e30, 1e30).expand(*labels.shape, logits.shape[-1])
+    logits = (torch.nan_to_num(logits.float()) / temperature).clamp(-1e30, 1e30).expand(*labels.shape, logits.shape[-1])
     # argmax(logits + Gumbel noise) is a draw from softmax(logits), with no probabilities that could all be zero.
     noise = torch.empty(logits.shape, device=logits.device).exponential_(generator=generator).log().neg()
     scores = (logits + noise).scatter(-1, labels.long().unsqueeze(-1), -torch.inf)

@@ -47,6 +47,7 @@ class Network(nn.Module):
         self.layers = nn.ModuleList(
             RecurrentLayer(self.topology, number, settings.model, dtype, generator) for number in self.topology.hidden
         )
+        self.judges = settings.model.prediction_layers or tuple(self.topology.hidden)
         features = sum(settings.model.hidden_sizes)
         self.classifier_weight = nn.Parameter(torch.zeros(num_classes, features, dtype=dtype), requires_grad=False)
         self.classifier_bias = nn.Parameter(torch.zeros(num_classes, dtype=dtype), requires_grad=False)
@@ -151,7 +152,7 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def badness(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Badness of every input under every label, averaged over the layers and the timesteps of the prediction window.
+        """Badness of every input under every label, averaged over the layers and the timesteps that count in a prediction.
 
         Args:
             inputs: (batch, data_size) or (timesteps, batch, data_size); see `sequence`. Worked on in pieces of
@@ -173,7 +174,7 @@ class Network(nn.Module):
         total = torch.zeros(self.num_classes, inputs.shape[1], dtype=self.dtype, device=self.device)
         for t, badness in enumerate(self._under_all_labels(inputs, last + 1)):  # nothing after the window matters
             if t >= first:
-                total += weights[t - first] * sum(badness) / len(badness)
+                total += weights[t - first] * sum(badness[layer - 1] for layer in self.judges) / len(self.judges)
         return total.T
 
     @torch.no_grad()

@@ -2,6 +2,7 @@ r"""What a layer wants: real data ("positive" rows) of low badness, wrong data (
 
     threshold:  (softplus(badness_pos − θ) + softplus(θ − badness_neg)) / 2
     pairwise:   softplus(α·(badness_pos − badness_neg)) / α
+    sum:        both
 
 for each input of a batch; the loss is the mean over the batch. The threshold objective is Hinton's (arXiv:2212.13345, section 2)
 with its sign inverted. The pairwise one contrasts the same input under two labels, which is what a prediction ranks (SymBa,
@@ -46,8 +47,15 @@ def pairwise(badness_pos: Tensor, badness_neg: Tensor, alpha: float) -> Objectiv
     return Objective(F.softplus(gap) / alpha, slope, -slope)
 
 
+def total(*objectives: Objective) -> Objective:
+    """Several objectives of the same badness at once."""
+    return Objective(*(torch.stack(parts).sum(0) for parts in zip(*objectives, strict=True)))
+
+
 def make_objective(settings: ModelSettings) -> ObjectiveFunction:
     """The objective that the settings name, with its parameter."""
-    if settings.objective == "pairwise":
-        return partial(pairwise, alpha=settings.pairwise_alpha)
-    return partial(threshold, theta=settings.loss_threshold)
+    by_threshold = partial(threshold, theta=settings.loss_threshold)
+    by_pairs = partial(pairwise, alpha=settings.pairwise_alpha)
+    if settings.objective == "sum":
+        return lambda pos, neg: total(by_threshold(pos, neg), by_pairs(pos, neg))
+    return by_pairs if settings.objective == "pairwise" else by_threshold

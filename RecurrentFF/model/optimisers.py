@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
-from torch.optim import Adadelta, Adam, Optimizer, RMSprop
+from torch.optim import Adadelta, AdamW, Optimizer, RMSprop
 
 from RecurrentFF.settings import ModelSettings
 
@@ -29,5 +29,5 @@ def _make(settings: ModelSettings, owner: str, parameters: Iterable[nn.Parameter
     if name == "adam":
         # One pass over memory where the device has it.
         fused = parameters[0].device.type in ("cpu", "cuda") and parameters[0].dtype in (torch.float32, torch.float64)
-        return Adam(parameters, lr=rate, fused=fused, **options)
+        return AdamW(parameters, lr=rate, fused=fused, **options)
     return Adadelta(parameters, lr=rate, **options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
 from collections.abc import Callable
 
@@ -33,13 +34,17 @@ def operations(network: Network, training_samples: int) -> float:
     return 2.0 * weights * products * training_samples * model.epochs
 
 
-def prepare(network: Network, train: Dataset, say: Callable[[str], None]) -> None:
-    """Compile the layers' timestep for training on such data if that is to be done, and tell the user how long it took, or why it
-    can't be done. The network's settings then name what came of "auto"."""
-    chosen = resolve(network, len(train))
+def settle(network: Network, training_samples: int) -> None:
+    """Put what comes of "auto" into the network's settings."""
+    chosen = resolve(network, training_samples)
     device = network.settings.device.model_copy(update={"compile": chosen})
     network.settings = network.settings.model_copy(update={"device": device})
-    if not chosen:
+
+
+def prepare(network: Network, train: Dataset, say: Callable[[str], None]) -> None:
+    """Compile the layers' timestep for training on such data, if the settled settings want it, and tell the user how long it
+    took, or why it can't be done."""
+    if network.settings.device.compile is not True:
         return
     clock = Stopwatch()
     network.use_steps(compiled())
@@ -48,16 +53,17 @@ def prepare(network: Network, train: Dataset, say: Callable[[str], None]) -> Non
     except Exception as error:  # whatever a compiler may stumble over, eager code does the same
         network.use_steps(EAGER)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        say(f"not compiled, and slower for it ({reason}); device.compile = false says so from the start")
+        say(f"compiled    not, and slower for it ({reason}); device.compile = false says so from the start")
         return
-    if clock.seconds > 1:
-        say(f"compiled    the layers' timestep in {clock.seconds:.0f} s")
+    say(f"compiled    the layers' timestep, in {clock.seconds:.0f} s")
 
 
 def _warm_up(network: Network, batch: Batch) -> None:
     """Let a copy of the network train and predict a little. Sizes don't matter, the graphs are the same for all."""
     twin = copy.deepcopy(network)
     few = Batch(batch.inputs[..., :4, :], batch.labels[..., :4], None if batch.mask is None else batch.mask[:, :4])
+    # The compiler's notes about devices that are not there are not for the user.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         Learner(twin).train_batch(*few)

@@ -12,7 +12,6 @@ from torch import Tensor
 from RecurrentFF.data.dataset import Dataset, LoaderDataset, Splits, TensorDataset
 from RecurrentFF.errors import InputError, SettingsError
 from RecurrentFF.model.network import Network
-from RecurrentFF.training import compiling
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.metrics import EpochMetrics
@@ -55,10 +54,9 @@ def fit(
     if output_dir is None and (model.should_log_metrics or not model.skip_profiling):
         raise SettingsError("should_log_metrics and skip_profiling = false write files: tell fit where, with output_dir=")
     splits = Splits(_dataset(data, network), _dataset(validation, network) if validation is not None else None)
-    console = Console(quiet)
-    compiling.prepare(network, splits.train, console.say)
     folder = RunFolder.create(Path(output_dir), "fit") if output_dir is not None else None
-    trainer = Trainer(network, splits, folder, console)
+    trainer = Trainer(network, splits, folder, Console(quiet))
+    trainer.compile()
     finished = trainer.fit()
     if trainer.tracker is not None:
         trainer.tracker.finish({"best_epoch": trainer.progress.best_epoch})

@@ -13,7 +13,8 @@ from RecurrentFF.data.dataset import Dataset, Splits
 from RecurrentFF.errors import CheckpointError, DivergenceError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
-from RecurrentFF.training import checkpoint
+from RecurrentFF.training import checkpoint, compiling
+from RecurrentFF.training.averaging import average
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
@@ -53,6 +54,7 @@ class Trainer:
     """
 
     def __init__(self, network: Network, splits: Splits, folder: RunFolder | None = None, console: Console | None = None) -> None:
+        compiling.settle(network, len(splits.train))
         self.network = network
         self.settings = network.settings
         self.splits = splits
@@ -64,6 +66,12 @@ class Trainer:
         self.history: list[EpochMetrics] = []
         self._totals = Totals()
         self._weights_before = self._weights()
+        self._average = average(network)
+
+    def compile(self) -> None:
+        """Compile the layers' timestep, if the settings want it."""
+        compiling.prepare(self.network, self.splits.train, self.console.say)
+        self.evaluated.use_steps(next(self.network.hidden_layers()).steps)
 
     def fit(self) -> bool:
         """Train the epochs that are left. Returns whether all are done; false, with all saved, after Ctrl-C."""
@@ -92,6 +100,8 @@ class Trainer:
             self.learner.generator.manual_seed(batch_seed(seed, self.progress.epoch, self.progress.batch))
             samples = batch.labels.shape[-1]
             self._totals.add(self.learner.train_batch(*batch), samples)
+            if self._average is not None:
+                self._average.update_parameters(self.network)
             self.progress.batch += 1
             self.console.advance(samples, self._totals)
             after_batch()
@@ -137,7 +147,7 @@ class Trainer:
         if self.folder is not None:
             write_metrics(self.folder.metrics, self.history)
             if best:
-                checkpoint.save(self.network, self.folder.best, epoch=metrics.epoch, metrics=asdict(metrics))
+                checkpoint.save(self.evaluated, self.folder.best, epoch=metrics.epoch, metrics=asdict(metrics))
             self._save_last()
         return metrics
 
@@ -152,6 +162,7 @@ class Trainer:
                 progress=asdict(self.progress),
                 totals=totals,
                 history=[asdict(metrics) for metrics in self.history],
+                average=self._average.state_dict() if self._average is not None else None,
             )
 
     def resume(self) -> None:
@@ -162,6 +173,8 @@ class Trainer:
             raise CheckpointError(f"{self.folder.last}: holds weights only, nothing to resume; start from it with --weights")
         checkpoint.load_weights(self.network, saved, self.folder.last)
         self.learner.load_state_dict(saved["learner"])
+        if self._average is not None:
+            self._average.load_state_dict(saved["average"])
         self.progress = Progress(**saved["progress"])
         self.history = [EpochMetrics(**metrics) for metrics in saved["history"]]
         totals, device = saved["totals"], self.network.device
@@ -169,7 +182,15 @@ class Trainer:
         self._weights_before = [weight.to(device) for weight in totals["weights_before"]]
 
     def _accuracy(self, dataset: Dataset | None) -> float | None:
-        return None if dataset is None else accuracy(self.network, dataset)
+        return None if dataset is None else accuracy(self.evaluated, dataset)
+
+    @property
+    def evaluated(self) -> Network:
+        """The network with the weights that are evaluated and kept: its average over the batches, if there is one."""
+        if self._average is None:
+            return self.network
+        assert isinstance(self._average.module, Network)
+        return self._average.module
 
     def _weights(self) -> list[Tensor]:
         return [layer.weight.clone() for layer in self.network.hidden_layers()]
