@@ -52,6 +52,7 @@ class Learner:
         self.classifier_optimiser = classifier_optimiser(
             self.settings.model, [network.classifier_weight, network.classifier_bias]
         )
+        self._state: State | None = None
         self._base_rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
 
     @torch.no_grad()
@@ -73,15 +74,21 @@ class Learner:
         if labels.shape[1] != inputs.shape[1]:
             raise InputError(f"{inputs.shape[1]} inputs but {labels.shape[1]} labels in a batch; give one label to each input")
         counts = label_timesteps(mask, inputs.shape[1], self.settings, network.classifier_bias)
-        state = network.settle(inputs, self.generator)
+        state = self._room(inputs.shape[1])
+        network.settle(state, inputs, self.generator)
         negatives, classifier_loss = self._negative_labels(state, labels, held)
-        state = state.under_labels(2)  # the true label and the wrong one, of the same inputs
         clamps = F.one_hot(torch.stack([labels, negatives], 1), network.num_classes)
         steps = []
         for x, y, count in zip(inputs[prelabel:], clamps, counts, strict=True):
             state.clamp(x, y)
             steps.append(self._timestep(state, share=count / len(count)))
         return self._metrics(steps, counts, classifier_loss)
+
+    def _room(self, batch: int) -> State:
+        """The state of a batch under two labels, the true one and a wrong one: the last batch's, if it was of the same size."""
+        if self._state is None or self._state.now.shape[1] != batch:
+            self._state = self.network.new_state(2, batch)
+        return self._state
 
     def scale_learning_rates(self, factor: float) -> None:
         """Set every layer's learning rate to `factor` times its configured one."""

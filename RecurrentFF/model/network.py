@@ -102,21 +102,27 @@ class Network(nn.Module):
         """A layer's weight as the matrix products take it."""
         return layer.weight.to(self.operand_dtype)
 
-    def settle(self, inputs: Tensor, generator: torch.Generator | None = None) -> State:
-        """The state after the label-free timesteps, from rest: the label uniform, no damping, no learning.
+    def new_state(self, labels: int, batch: int) -> State:
+        """Room for the activity of a batch under so many labels."""
+        return State.empty(self.topology, labels, batch, self.dtype, self.operand_dtype, self.device)
+
+    def settle(self, state: State, inputs: Tensor, generator: torch.Generator | None = None) -> None:
+        """Bring `state` to where the label-free timesteps lead from rest: the label uniform, no damping, no learning. They don't
+        depend on the label to come, so they are run once for all.
 
         Args:
+            state: set under all its labels.
             inputs: (timesteps, batch, data_size); the first `prelabel_timesteps` are seen.
             generator: of the dropout masks; none, no dropout.
         """
-        state = State.zeros(self.topology, inputs.shape[1], self.dtype, self.operand_dtype, self.device)
+        one = state.at_rest()
         uniform = torch.full((self.num_classes,), 1 / self.num_classes, dtype=self.dtype, device=self.device)
         operands = self.operands()
         held = self._held_drives(inputs, operands) if generator is None or self.settings.model.dropout == 0 else None
         for x in inputs[: self.settings.model.prelabel_timesteps]:
-            state.clamp(x, uniform)
-            self.timestep(state, operands, damping=1.0, generator=generator, held=held)
-        return state
+            one.clamp(x, uniform)
+            self.timestep(one, operands, damping=1.0, generator=generator, held=held)
+        state.spread(one)
 
     def timestep(
         self,
@@ -196,7 +202,8 @@ class Network(nn.Module):
     def _under_all_labels(self, inputs: Tensor, timesteps: int) -> Iterator[list[Tensor]]:
         """Every layer's badness under all labels, (classes, batch) or (1, batch) where it is the same, after each timestep."""
         prelabel, damping = self.settings.model.prelabel_timesteps, self.settings.model.damping_factor
-        state = self.settle(inputs).under_labels(self.num_classes)  # what happens before the label is the same for all labels
+        state = self.new_state(self.num_classes, inputs.shape[1])
+        self.settle(state, inputs)
         labels = torch.eye(self.num_classes, device=self.device).unsqueeze(1)
         operands = self.operands()
         held = self._held_drives(inputs, operands)

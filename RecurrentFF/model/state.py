@@ -18,25 +18,34 @@ class State:
     Args:
         topology: widths of the blocks.
         activity: h_1..h_L, each (labels, batch, n_l).
-        now: (labels, batch, width) in the type of the matrix products' operands.
+        now, following: (labels, batch, width) in the type of the matrix products' operands.
     """
 
-    def __init__(self, topology: Topology, activity: list[Tensor], now: Tensor) -> None:
+    def __init__(self, topology: Topology, activity: list[Tensor], now: Tensor, following: Tensor) -> None:
         self.topology = topology
         self.activity = activity
         self.now = now
         self.input: Tensor | None = None
-        self._following = torch.empty_like(now)
+        self._following = following
 
     @classmethod
-    def zeros(cls, topology: Topology, batch: int, dtype: torch.dtype, operand_dtype: torch.dtype, device: torch.device) -> State:
-        """A network at rest, to be shown a batch of inputs under one label each."""
-        activity = [torch.zeros(1, batch, topology.widths[layer], dtype=dtype, device=device) for layer in topology.hidden]
-        return cls(topology, activity, torch.zeros(1, batch, topology.width, dtype=operand_dtype, device=device))
+    def empty(
+        cls, topology: Topology, labels: int, batch: int, dtype: torch.dtype, operand_dtype: torch.dtype, device: torch.device
+    ) -> State:
+        """Room for a batch under so many labels, to be used again and again."""
+        activity = [torch.empty(labels, batch, topology.widths[layer], dtype=dtype, device=device) for layer in topology.hidden]
+        rows = torch.empty(2, labels, batch, topology.width, dtype=operand_dtype, device=device)
+        return cls(topology, activity, rows[0], rows[1])
 
-    def under_labels(self, labels: int) -> State:
-        """The same activity `labels` times over, to go on under as many labels."""
-        return State(self.topology, [h.repeat(labels, 1, 1) for h in self.activity], self.now.repeat(labels, 1, 1))
+    def at_rest(self) -> State:
+        """A network at rest, under one label for now, in the room of the first label."""
+        activity = [torch.zeros_like(h[:1]) for h in self.activity]
+        return State(self.topology, activity, self.now[:1].zero_(), self._following[:1])
+
+    def spread(self, one: State) -> None:
+        """Go on under all labels from the activity that there is under one."""
+        self.now.copy_(one.now.clone())  # which may lie in the same memory
+        self.activity = [h.repeat(len(self.now), 1, 1) for h in one.activity]
 
     def clamp(self, x: Tensor, y: Tensor) -> None:
         """Hold the input at x (batch, data_size), and the label at y, which (labels, batch, C) takes in."""
