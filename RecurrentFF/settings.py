@@ -37,6 +37,14 @@ def _flag(value: object) -> object:
     return bool(value) if type(value) is int and value in (0, 1) else value
 
 
+def _switch(value: object) -> object:
+    """A flag that may be left to the program."""
+    value = _flag(value)
+    if value != "auto" and not isinstance(value, bool):
+        raise ValueError('expected "auto", true or false')
+    return value
+
+
 def _device_name(name: str) -> str:
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", name):
         raise ValueError('expected "auto", "cpu", "cuda", "cuda:N" (N a number) or "mps"')
@@ -83,7 +91,7 @@ class DeviceSettings(_Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the matrix products' operands; weights, activity and optimiser state stay float32.
     "auto" takes bfloat16 where the hardware multiplies it fast."""
-    compile: Literal["auto"] | Flag = "auto"
+    compile: Annotated[bool | str, BeforeValidator(_switch)] = "auto"
     """Whether a layer's timestep is compiled (torch.compile): faster, after some seconds of compiling.
     "auto" compiles for a training that is long enough, on a device and with a compiler that can."""
 
@@ -239,7 +247,7 @@ class TrainingSettings(_Section):
     """[training]: the run around the network."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Of the initial weights, the order of the samples, the negative labels and dropout."""
+    """Of the initial weights, the order of the samples, the negative labels, dropout, and what is random about the data."""
     weights: str | None = None
     """The checkpoint to start from if model.should_load_weights is on."""
     train_accuracy_samples: Annotated[int, Field(ge=0)] = 2000

@@ -140,7 +140,7 @@ def test_baselines_learn_from_the_same_data(baseline: str, tmp_path: Path, capsy
 
 def test_a_gru_has_the_network_s_size_and_stops_where_the_sequence_does() -> None:
     network = rff.build(data_size=12, num_classes=4, hidden_sizes=[30, 20], device="cpu")
-    gru = make_baseline("gru", network)
+    gru = make_baseline("gru", network, 13)
     assert isinstance(gru, GRU)
     larger = GRU(12, gru.recurrent.hidden_size + 1, 4)
     size, limit, above = (sum(p.numel() for p in model.parameters()) for model in (gru, network, larger))
@@ -237,7 +237,9 @@ MISTAKES = {
     "no weights there": (["--weights=absent.pt"], "absent.pt: no such checkpoint"),
     "nothing to resume": (["--resume=."], "not a run folder to resume"),
     "unknown baseline": (["--baseline=svm"], "invalid choice: 'svm' (choose from"),
+    "baseline from weights": (["--baseline=gru", "--weights=absent.pt"], "--baseline gru: starts from weights of its own"),
     "resume a baseline": (["--resume=.", "--baseline=gru"], "--resume keeps the configuration"),
+    "compile perhaps": (["--set=device.compile=yes"], "device.compile = 'yes': expected \"auto\", true or false"),
     "short delay line": (["--set=data_config.delay_line=2"], "data_config.delay_line = 2: must be at least"),
     "resume with settings": (["--resume=.", "--set=model.epochs=3"], "--resume keeps the configuration"),
 }

@@ -1,16 +1,19 @@
 """The compiled timestep: the same numbers, a plain word where it is not to be had, and a decision that no clock takes."""
 
+import pickle
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import RecurrentFF as rff
-from RecurrentFF.data.dataset import TensorDataset
+from RecurrentFF.data.dataset import Splits, TensorDataset
 from RecurrentFF.model import step
 from RecurrentFF.model.learner import Learner
-from RecurrentFF.model.step import EAGER
 from RecurrentFF.training import compiling
+from RecurrentFF.training.trainer import Trainer
 from tests.helpers import CLASSES, DATA_SIZE, class_numbers, clusters, float64_network, small_settings, video
 
 
@@ -18,23 +21,30 @@ def no_compiler(*arguments: object) -> None:
     raise RuntimeError("no compiler found\nand more")
 
 
-def test_compiled_and_eager_agree() -> None:
-    networks = [float64_network(objective="pairwise", compile=value) for value in (False, True)]
+@pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="there is no C++ compiler")
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"objective": "pairwise"},
+        {"objective": "sum", "hidden_sizes": [6, 6, 6], "residual_connections": [[0, 2], [4, 1]], "dropout": 0.2},
+    ],
+    ids=["plain", "everything"],
+)
+def test_compiled_and_eager_agree(case: dict[str, Any]) -> None:
+    eager, compiled = (float64_network(**case) for _ in range(2))
     said: list[str] = []
-    data = TensorDataset(video(1)[0], class_numbers(6))
-    for network in networks:
-        compiling.settle(network, len(data))
-        compiling.prepare(network, data, said.append)
-    if next(networks[1].hidden_layers()).steps == EAGER:
-        pytest.skip(f"nothing compiles here: {said}")
-    inputs, labels = video(5), class_numbers(6)
-    metrics = [Learner(network, torch.Generator().manual_seed(3)).train_batch(inputs, labels) for network in networks]
-    for eager, compiled in zip(*metrics, strict=True):
-        torch.testing.assert_close(eager, compiled, rtol=1e-10, atol=1e-10)
-    for eager_layer, compiled_layer in zip(networks[0].layers, networks[1].layers, strict=True):
-        torch.testing.assert_close(eager_layer.weight, compiled_layer.weight, rtol=1e-8, atol=1e-8)
-    for shown in (video(5, seed=4), video(1, seed=5)[0]):
-        torch.testing.assert_close(networks[0].badness(shown), networks[1].badness(shown), rtol=1e-8, atol=1e-8)
+    compiling.prepare(compiled, said.append)
+    assert next(compiled.hidden_layers()).steps == step.compiled() and "layers' timestep, in" in said[0]
+    learners = [Learner(network, torch.Generator().manual_seed(3)) for network in (eager, compiled)]
+    for batch in (6, 1):
+        inputs, labels, mask = video(5, batch), class_numbers(batch), torch.rand(5, batch) < 0.8
+        for shown, real in ((inputs, mask), (inputs[0], None)):
+            for one, other in zip(*(learner.train_batch(shown, labels, real) for learner in learners), strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(eager.badness(shown, real), compiled.badness(shown, real), rtol=1e-8, atol=1e-8)
+    for one, other in zip(eager.parameters(), compiled.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
+    assert pickle.loads(pickle.dumps(compiled)).predict(video(5)).tolist() == eager.predict(video(5)).tolist()
 
 
 def test_without_a_compiler_the_run_goes_on_and_says_so(
@@ -54,9 +64,8 @@ def test_auto_compiles_long_trainings_only() -> None:
         network = rff.build(small_settings(epochs=1000))
         assert compiling.resolve(network, samples) is expected
     assert compiling.resolve(rff.build(small_settings(compile=True)), 1) is True
-    network = rff.build(small_settings())
-    rff.fit(network, clusters(20), quiet=True)
-    assert network.settings.device.compile is False
+    trainer = Trainer(rff.build(small_settings()), Splits(TensorDataset(*clusters(20))))
+    assert trainer.settings.device.compile is False and trainer.network.settings.device.compile == "auto"
 
 
 def test_operations_are_counted() -> None:

@@ -105,10 +105,10 @@ def ends(timesteps: int, batch: int) -> Tensor:
     return torch.arange(timesteps).unsqueeze(1) < torch.linspace(0, timesteps, batch).round()
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["all_count", "masked"])
-@pytest.mark.parametrize("labels_change", [False, True], ids=["one_label", "changing_labels"])
+@pytest.mark.parametrize("kind", ["video", "static", "masked", "changing_labels", "masked_and_changing_labels"])
 @pytest.mark.parametrize("case", CASES)
-def test_training_agrees_with_autograd(case: str, labels_change: bool, masked: bool) -> None:
+def test_training_agrees_with_autograd(case: str, kind: str) -> None:
+    labels_change, masked = "changing" in kind, "masked" in kind
     network = float64_network(**CASES[case])
     network.__class__ = RecordingNetwork
     assert isinstance(network, RecordingNetwork)
@@ -117,10 +117,12 @@ def test_training_agrees_with_autograd(case: str, labels_change: bool, masked: b
     iterations = network.settings.data_config.iterations
     for batch in range(BATCHES):
         found = learner.trace = network.trace = Trace()
-        inputs = video(network.settings.timesteps, seed=batch)
+        inputs = shown = video(network.settings.timesteps, seed=batch)
+        if kind == "static":
+            shown, inputs = inputs[0], inputs[:1].repeat(len(inputs), 1, 1)
         labels = class_numbers(iterations if labels_change else 1, inputs.shape[1], seed=batch, classes=network.num_classes)
         mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)
-        metrics = learner.train_batch(inputs, labels if labels_change else labels[0], mask if masked else None)
+        metrics = learner.train_batch(shown, labels if labels_change else labels[0], mask if masked else None)
         expected = oracle.train_batch(inputs, labels.expand(iterations, -1), not labels_change, mask)
         assert_same(found.activity, expected.activity)
         assert_same(found.losses, expected.losses)
@@ -134,20 +136,24 @@ def test_training_agrees_with_autograd(case: str, labels_change: bool, masked: b
         torch.testing.assert_close(mine.data, theirs.detach(), rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["all_count", "masked"])
+@pytest.mark.parametrize("kind", ["video", "static", "masked"])
 @pytest.mark.parametrize("window", [None, [0, 0], [1, 2], [0, 2]], ids=str)
 @pytest.mark.parametrize(
-    "case", ["three_layers", "one_layer", "two_judges", "residual_apart", "no_prelabel", "pairwise_gelu", "dropout"]
+    "case",
+    ["three_layers", "one_layer", "two_judges", "residual_merging", "residual_apart", "no_prelabel", "pairwise_gelu", "dropout"],
 )
-def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int] | None, masked: bool) -> None:
+def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int] | None, kind: str) -> None:
+    masked = kind == "masked"
     network = float64_network(**CASES[case], prediction_window=window, test_batch_size=4)
     oracle = Oracle(network, torch.Generator())
-    inputs = video(network.settings.timesteps, batch=10)
+    inputs = shown = video(network.settings.timesteps, batch=10)
+    if kind == "static":
+        shown, inputs = inputs[0], inputs[:1].repeat(len(inputs), 1, 1)
     mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)
     expected = oracle.badness(inputs, mask)
-    found = network.badness(inputs, mask if masked else None)
+    found = network.badness(shown, mask if masked else None)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
-    assert network.predict(inputs, mask).tolist() == expected.argmin(1).tolist()
+    assert network.predict(shown, mask if masked else None).tolist() == expected.argmin(1).tolist()
 
 
 @pytest.mark.parametrize("static", [False, True], ids=["video", "static"])

@@ -129,7 +129,9 @@ def test_a_damaged_part_is_made_anew_and_an_unwritable_cache_is_no_obstacle(
 ) -> None:
     whole = traced(digits, tmp_path, workers=1)
     (file,) = tmp_path.iterdir()
-    for damage in (file.read_bytes()[:-40], b"nothing"):
+    content = file.read_bytes()
+    flipped = [content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in range(40, len(content), 97)]
+    for damage in (content[:-40], b"nothing", *flipped):
         file.write_bytes(damage)
         assert torch.equal(traced(digits, tmp_path, workers=1).moves, whole.moves)
     np.savez_compressed(file, moves=np.zeros((3, 4), dtype=np.int8), lengths=np.array([3]))  # of other digits
@@ -177,7 +179,7 @@ def test_original_files_that_are_not_right_are_named(tmp_path: Path) -> None:
         read_folder(tmp_path, "train", labels)
     for number in (0, 1):
         write_original(tmp_path, "inputdata", "test", number, A, None)
-    with pytest.raises(DataError, match="2 test sequences without a class"):
+    with pytest.raises(DataError, match="2 test sequences, but MNIST has 1 test images"):
         read_folder(tmp_path, "test", labels)
     path = tmp_path / "trainimg-0-targetdata.txt"
     for text in (
@@ -189,12 +191,22 @@ def test_original_files_that_are_not_right_are_named(tmp_path: Path) -> None:
         "1 1" + " 0" * 12 + "\n",
         "0 " * 14,
         "é",
+        "9" * 30 + " 1 0 1",
     ):
         path.write_text(text, encoding="latin-1")
         with pytest.raises(DataError, match=r"trainimg-0-targetdata\.txt: not a stroke sequence"):
             read_file(path)
+    for text in ("1 2 0 0\n", "1 2 0 1\n0 0 1 1\n", "1 29 0 0\n0 0 1 1\n", "5 5 0 0\n-5 0 0 0\n0 0 1 1\n"):
+        path.write_text(text)
+        with pytest.raises(DataError, match=r"must end the digit|leaves the image"):
+            read_file(path)
+    path.write_text("")
+    label, rows = read_file(path)
+    assert label is None and rows.shape == (0, 4)
     with pytest.raises(DataError, match="can't be read"):
         read_file(tmp_path)
+    with pytest.raises(DataError, match="not a folder that can be read"):
+        read_folder(tmp_path / "absent", "train", labels)
 
 
 @pytest.mark.skipif(SAMPLES is None, reason="STROKE_SEQUENCES names no folder of original samples")

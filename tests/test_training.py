@@ -22,7 +22,7 @@ from RecurrentFF.training import checkpoint, devices, tracker
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
-from RecurrentFF.training.metrics import Totals
+from RecurrentFF.training.metrics import Totals, epoch_metrics
 from RecurrentFF.training.summary import conclude
 from RecurrentFF.training.trainer import Trainer
 from RecurrentFF.writing import write_atomically
@@ -92,7 +92,7 @@ def test_an_interrupted_run_goes_on_to_the_bit(tmp_path: Path, batch: int, optim
 
 
 def test_the_average_of_the_weights_is_evaluated_and_kept(tmp_path: Path) -> None:
-    trainer, seen = make_trainer(tmp_path / "run", epochs=2, weight_averaging=0.7), list[Tensor]()
+    trainer, seen = make_trainer(tmp_path / "run", epochs=1, weight_averaging=0.5), list[Tensor]()
     train_batch = trainer.learner.train_batch
 
     def watched(*batch: Any) -> BatchMetrics:
@@ -103,14 +103,14 @@ def test_the_average_of_the_weights_is_evaluated_and_kept(tmp_path: Path) -> Non
     trainer.learner.train_batch = watched  # type: ignore[method-assign, assignment]
     trainer.fit()
     average = seen[0]
-    for weight in seen[1:]:
-        average = 0.7 * average + 0.3 * weight
+    for batches, weight in enumerate(seen[1:], start=1):
+        decay = min(0.5, (1 + batches) / (10 + batches))
+        average = decay * average + (1 - decay) * weight
     torch.testing.assert_close(next(trainer.evaluated.hidden_layers()).weight.data, average)
     assert trainer.splits.validation is not None
     assert trainer.history[-1].validation_accuracy == accuracy(trainer.evaluated, trainer.splits.validation)
-    if trainer.progress.best_epoch == 2:
-        kept = checkpoint.load(tmp_path / "run/best.pt")
-        torch.testing.assert_close(next(kept.hidden_layers()).weight.data, average)
+    kept = rff.load(tmp_path / "run/best.pt", "cpu")
+    torch.testing.assert_close(next(kept.hidden_layers()).weight.data, average)
     assert not torch.equal(next(trainer.network.hidden_layers()).weight, next(trainer.evaluated.hidden_layers()).weight)
 
 
@@ -182,6 +182,25 @@ def test_batches_count_by_their_samples() -> None:
     for value, samples in ((1.0, 30), (4.0, 10)):
         totals.add(BatchMetrics(*(torch.tensor(value) for _ in BatchMetrics._fields)), samples)
     assert totals.mean().loss.item() == pytest.approx(1.75) and totals.samples == 40
+
+
+def test_badness_is_a_mean_over_what_counts() -> None:
+    """Of two timesteps and one layer: all count at the first, of the second batch a fifth at the second."""
+    totals = Totals()
+    for counted, badness in (([1.0, 0.0], [2.0, 0.0]), ([1.0, 0.2], [4.0, 7.0])):
+        values = {name: torch.zeros(()) for name in BatchMetrics._fields} | {
+            "loss": torch.zeros(2, 1),
+            "badness_neg": torch.zeros(2, 1),
+        }
+        values |= {"counted": torch.tensor(counted).view(2, 1), "badness_pos": torch.tensor(badness).view(2, 1)}
+        totals.add(BatchMetrics(**values), 10)
+    assert totals.mean().badness_pos.flatten().tolist() == pytest.approx([3.0, 7.0])
+    network = rff.build(small_settings(hidden_sizes=[9]))
+    metrics = epoch_metrics(
+        network, totals, [layer.weight for layer in network.hidden_layers()], epoch=1, seconds=1, learning_rate=1,
+        train_accuracy=None, validation_accuracy=None, test_accuracy=None,
+    )  # fmt: skip
+    assert metrics.badness_pos == pytest.approx([(10 * 2 + 10 * 4 + 2 * 7) / 22])
 
 
 def test_divergence_ends_the_run_with_the_layer_named(tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ class LogisticRegression(nn.Module):
 
     def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         """Logits (batch, classes) of inputs (timesteps, batch, data_size)."""
-        logits: Tensor = self.output(inputs.transpose(0, 1).flatten(1))
+        timesteps = self.output.in_features // inputs.shape[2]
+        logits: Tensor = self.output(inputs[:timesteps].transpose(0, 1).flatten(1))
         return logits
 
 
@@ -60,12 +61,16 @@ class GRU(nn.Module):
         return logits
 
 
-def make_baseline(name: str, network: Network) -> nn.Module:
-    """The baseline `name` for the data of `network`; a GRU has as many units as fit into the network's number of weights."""
+def make_baseline(name: str, network: Network, timesteps: int) -> nn.Module:
+    """The baseline `name` for the data of `network`; a GRU has as many units as fit into the network's number of weights.
+
+    Args:
+        timesteps: that logistic regression sees; of a static input, one.
+    """
     data_size, classes = network.topology.widths[0], network.num_classes
     torch.manual_seed(network.settings.training.seed)
     if name == "logistic":
-        return LogisticRegression(network.settings.timesteps, data_size, classes).to(network.device)
+        return LogisticRegression(timesteps, data_size, classes).to(network.device)
     weights = sum(parameter.numel() for parameter in network.parameters())
     # 3·u·(data_size + u + 2) + classes·(u + 1) weights, solved for u
     linear = 3 * (data_size + 2) + classes
@@ -80,7 +85,8 @@ def run(benchmark: Benchmark, settings: Settings, name: str, parent: Path) -> No
     splits = benchmark.load(settings, network.device)
     folder = RunFolder.create(parent, f"{benchmark.name}-{name}")
     write_text(folder.config, settings.to_toml())
-    model = make_baseline(name, network)
+    static = next(iter(splits.train.batches(1))).inputs.dim() == 2
+    model = make_baseline(name, network, 1 if static else settings.timesteps)
     weights = sum(parameter.numel() for parameter in model.parameters())
     against = sum(parameter.numel() for parameter in network.parameters())
     console.say(f"baseline    {name}, by backpropagation: {_describe(model)}, {weights:,} weights (the network has {against:,})")

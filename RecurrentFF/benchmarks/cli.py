@@ -37,6 +37,8 @@ def _start(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
         raise SettingsError("model.should_load_weights is on: name the checkpoint to start from with --weights FILE")
 
     parent = arguments.output_dir or Path("runs")
+    if arguments.baseline is not None and settings.model.should_load_weights:
+        raise SettingsError(f"--baseline {arguments.baseline}: starts from weights of its own; leave out --weights")
     if arguments.baseline is not None:
         from RecurrentFF.benchmarks import baselines  # imported late, with torch
 
@@ -102,7 +104,7 @@ def argument_parser(benchmark: Benchmark) -> argparse.ArgumentParser:
     )
     add("--device", help='"auto", "cpu", "cuda", "cuda:N" or "mps"')
     add("--epochs", metavar="N", help="how many epochs to train")
-    add("--seed", metavar="N", help="of weights, sample order, negative labels and dropout")
+    add("--seed", metavar="N", help="of all that is random: weights, sample order, negative labels, dropout, the data")
     add("--output-dir", type=Path, metavar="DIR", help="where the run's folder is made (default: runs)")
     add("--data-dir", type=Path, metavar="DIR", help="an existing data folder instead of the built-in data")
     add(

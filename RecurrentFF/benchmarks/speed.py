@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.benchmarks.plain import PlainNetwork
-from RecurrentFF.data.dataset import TensorDataset
 from RecurrentFF.errors import DeviceError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
@@ -48,7 +47,7 @@ class Row:
     """Seconds for a batch, each round's."""
     predict: list[float] = field(default_factory=list)
     memory: float | None = None
-    """MiB, of a process that trains and predicts"""
+    """MiB, of a process that trains and predicts; not measured where the process would hold the compiler too"""
     compile_seconds: float = 0.0
 
 
@@ -102,9 +101,9 @@ def measure(units: int, variants: list[str], rounds: int, device: str, say: Call
     rows, work = [], []
     for variant in variants:
         row, network = Row(units, variant), new_network(units, variant, device)
-        compiling.settle(network, BATCH)
         start = time.perf_counter()
-        compiling.prepare(network, TensorDataset(torch.zeros(8, DATA_SIZE), torch.zeros(8).long()), lambda text: None)
+        if network.settings.device.compile:
+            compiling.prepare(network, say)
         row.compile_seconds = time.perf_counter() - start
         rows.append(row)
         work.append(runners(network, variant))
@@ -115,7 +114,7 @@ def measure(units: int, variants: list[str], rounds: int, device: str, say: Call
                 if number > 0:
                     times.append(took)
     for row in rows:
-        row.memory = memory(units, row.variant, device)
+        row.memory = memory(units, row.variant, device) if "compiled" not in row.variant else None
         say(f"3×{units} {row.variant}: {BATCH / statistics.median(row.train):,.0f} samples/s in training")
     return rows
 
@@ -123,7 +122,7 @@ def measure(units: int, variants: list[str], rounds: int, device: str, say: Call
 def memory(units: int, variant: str, device: str) -> float:
     """MiB that training and predicting take at most, on the GPU, or in a new process beyond what it has after importing torch."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_memory, (units, variant.replace(" compiled", ""), device))
+        return pool.apply(_memory, (units, variant, device))
 
 
 def _memory(units: int, variant: str, device: str) -> float:
@@ -211,12 +210,12 @@ def markdown(lines: list[dict[str, Any]]) -> str:
     return "\n".join(text + [_line(**line) for line in lines])
 
 
-def _line(network: str, variant: str, memory_mib: float, **values: float) -> str:
+def _line(network: str, variant: str, memory_mib: float | None, **values: float) -> str:
     cells = [network, variant]
     for task in ("train", "predict"):
         rate, ratio, share = (values[f"{task}_{name}"] for name in ("samples_per_second", "ratio", "share_of_peak"))
         cells += [f"{rate:,.0f}", f"{ratio:.1f}", f"{100 * share:.0f} %"]
-    return f"| {' | '.join(cells)} | {memory_mib:,.0f} |"
+    return f"| {' | '.join(cells)} | {'–' if memory_mib is None else f'{memory_mib:,.0f}'} |"
 
 
 SCALES: dict[str, tuple[int, ...]] = {

@@ -68,7 +68,7 @@ def _affine_grid(how: Distortion, drawn: Tensor, side: int) -> Tensor:
     if not (how.rotation or how.scaling or how.bending):
         steps = 2 * how.shift + 1  # whole pixels, all equally likely
         shift = ((drawn[:, :2] + 1) / 2 * steps).floor().clamp(max=steps - 1) - how.shift
-    angle, scale = drawn[:, 2] * math.radians(how.rotation), 1 + drawn[:, 3] * how.scaling
+    angle, scale = drawn[:, 2] * math.radians(how.rotation), 1 / (1 + drawn[:, 3] * how.scaling)  # the map leads from new to old
     cosine, sine = angle.cos() * scale, angle.sin() * scale
     rows = [torch.stack([cosine, -sine, 2 * shift[:, 0] / side], 1), torch.stack([sine, cosine, 2 * shift[:, 1] / side], 1)]
     return F.affine_grid(torch.stack(rows, 1), [len(drawn), 1, side, side], align_corners=False)

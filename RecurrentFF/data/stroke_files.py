@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from importlib.metadata import version
@@ -34,6 +35,8 @@ PART = 5000
 """Digits in a file of the cache: what an interruption costs at most."""
 CHUNK = 250
 """Digits that a worker traces at a time."""
+SIDE = 28
+"""Height and width of a digit, in pixels."""
 TRACING = 1
 """Version of `strokes`: raise it when the same digits come out as other moves."""
 
@@ -65,13 +68,14 @@ def traced(digits: Digits, cache: Path | None = None, workers: int | None = None
     missing = [number for number, part in enumerate(found) if part is None]
     chunks = [chunk for number in missing for chunk in np.split(parts[number], range(CHUNK, len(parts[number]), CHUNK))]
     done = _trace_all(chunks, workers)
+    kept = True
     for number in missing:
         sequences: list[npt.NDArray[np.int8]] = []
         while len(sequences) < len(parts[number]):
             sequences += next(done)
         part = np.concatenate(sequences), np.array([len(sequence) for sequence in sequences])
         found[number] = part
-        _keep(files[number], *part)
+        kept = kept and _keep(files[number], *part)
     rows, lengths = zip(*(part for part in found if part is not None), strict=True)
     device = digits.labels.device
     joined = torch.from_numpy(np.concatenate(rows)), torch.from_numpy(np.concatenate(lengths))
@@ -98,19 +102,21 @@ def _read_part(file: Path, samples: int) -> Part | None:
     try:
         with np.load(file, allow_pickle=False) as part:
             rows, lengths = part["moves"], part["lengths"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         return None
     fits = rows.dtype == np.int8 and rows.shape == (lengths.sum(), 4) and lengths.shape == (samples,)
     return (rows, lengths) if fits else None
 
 
-def _keep(file: Path, rows: npt.NDArray[np.int8], lengths: npt.NDArray[np.int64]) -> None:
-    """Write a part of the cache if that can be done."""
+def _keep(file: Path, rows: npt.NDArray[np.int8], lengths: npt.NDArray[np.int64]) -> bool:
+    """Write a part of the cache. Returns whether that could be done."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda path: np.savez_compressed(path, moves=rows, lengths=lengths))
     except OSError as error:
         print(f"note: {file.parent}: the strokes can't be kept there ({error.strerror})", file=sys.stderr)
+        return False
+    return True
 
 
 def _trace_all(chunks: list[npt.NDArray[np.uint8]], workers: int | None) -> Iterator[list[npt.NDArray[np.int8]]]:
@@ -151,9 +157,13 @@ def read_folder(folder: Path, split: str, labels: Tensor) -> Sequences:
         DataError: files are missing or are not of this form.
     """
     home = folder / "sequences" if (folder / "sequences").is_dir() else folder
+    try:
+        files = [path.name for path in home.iterdir()]
+    except OSError as error:
+        raise DataError(f"{home}: not a folder that can be read ({error.strerror})") from None
     for kind in ("targetdata", "inputdata"):
         pattern = re.compile(rf"{split}img-(\d+)-{kind}\.txt")
-        names = {int(match[1]): match[0] for path in home.iterdir() if (match := pattern.fullmatch(path.name))}
+        names = {int(match[1]): match[0] for name in files if (match := pattern.fullmatch(name))}
         if names:
             break
     else:
@@ -162,9 +172,9 @@ def read_folder(folder: Path, split: str, labels: Tensor) -> Sequences:
     if gap is not None:
         raise DataError(f"{home / f'{split}img-{gap}-{kind}.txt'}: missing, but later ones are there; unpack the archive again")
     read = [read_file(home / names[number]) for number in range(len(names))]
-    classes = [label for label, _ in read if label is not None] or labels[: len(read)].tolist()
-    if len(classes) < len(read):
-        raise DataError(f"{home}: {len(read)} {split} sequences without a class, but MNIST has {len(labels)} {split} images")
+    if len(read) > len(labels):
+        raise DataError(f"{home}: {len(read)} {split} sequences, but MNIST has {len(labels)} {split} images")
+    classes = [known if label is None else label for (label, _), known in zip(read, labels.tolist(), strict=False)]
     rows, lengths = np.concatenate([rows for _, rows in read]), [len(rows) for _, rows in read]
     tensors = torch.from_numpy(rows), torch.tensor(lengths), torch.tensor(classes)
     return Sequences(*(tensor.to(labels.device) for tensor in tensors))
@@ -178,17 +188,22 @@ def read_file(path: Path) -> tuple[int | None, npt.NDArray[np.int8]]:
     """
     try:
         lines = [line.split() for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
-        table = np.array(lines, dtype=np.int64).reshape(len(lines), -1)
-        if not len(table):
+        if not lines:
             return None, np.zeros((0, 4), dtype=np.int8)
+        table = np.array(lines, dtype=np.int64).reshape(len(lines), -1)
         classes, rows = table[:, :-4], table[:, -4:]
         marks = set(classes.flatten().tolist()) | set(rows[:, 2:].flatten().tolist())
         if classes.shape[1] not in (0, 10) or np.abs(rows).max() > 127 or not marks <= {0, 1}:
             raise ValueError("expected 4 or 14 whole numbers in a row, all but dx and dy 0 or 1")
+        if rows[:-1, 3].any() or not rows[-1, 3]:
+            raise ValueError("the last row, and no other, must end the digit")
+        at = rows[:, :2].cumsum(0)
+        if at.min() < 1 or at.max() > SIDE:
+            raise ValueError(f"the pen leaves the image, 1 to {SIDE} in both directions")
         if classes.shape[1] and not ((classes == classes[0]).all() and classes[0].sum() == 1):
             raise ValueError("its ten class columns don't name one class")
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror})") from None
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise DataError(f"{path}: not a stroke sequence ({error})") from None
     return int(classes[0].argmax()) if classes.shape[1] else None, rows.astype(np.int8)

@@ -1,6 +1,7 @@
 """A hidden layer: its weights, and the functions of `step` applied to them and to the state."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,10 @@ class RecurrentLayer(nn.Module):
         weight = initial_weight(topology, number, dtype, generator)
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(self.units, dtype=dtype), requires_grad=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Compiled functions can't be pickled; a copy from a pickle starts without."""
+        return self.__dict__ | {"steps": EAGER}
 
     def dropout_masks(self, rows: torch.Size, generator: torch.Generator | None) -> list[Tensor] | None:
         """For each drive a (*rows, units) factor of 0 or 1/(1 − dropout); None without dropout or generator (no training)."""

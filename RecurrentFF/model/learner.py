@@ -29,6 +29,8 @@ class BatchMetrics(NamedTuple):
     """(iterations, layers) mean over the negative rows that count"""
     pairs_right: Tensor
     """() share of inputs whose badness, averaged as for a prediction, was lower under the true label than under the wrong one"""
+    counted: Tensor
+    """(iterations, 1) share of the batch that counts, one without a mask"""
     classifier_loss: Tensor
     """() cross-entropy of the classifier that proposes negatives; zero without it"""
 
@@ -62,8 +64,9 @@ class Learner:
         Args:
             inputs: (batch, data_size) or (timesteps, batch, data_size); see `Network.sequence`.
             labels: class numbers, (batch,), or (iterations, batch) where they change over time.
-            mask: (timesteps, batch), true where a sequence is not over. Where it is, the layers go on but learn nothing, and
-                neither loss nor badness counts. None where all count.
+            mask: (timesteps, batch), true where a sequence is not over. Where it is, the layers go on but learn nothing from
+                it, and neither loss nor badness counts. None where all count. (The optimisers take a step at every timestep:
+                momentum and weight decay act even where no sequence goes on.)
 
         Raises:
             InputError: shapes, types or class numbers don't fit each other or the network.
@@ -158,7 +161,8 @@ class Learner:
         right = (window_weights(counts, window) * gap).sum(0) < 0
         share = (counts / counts.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
         loss = grid([[step.loss for step in row] for row in steps])
-        return BatchMetrics(loss, (share * pos).sum(2), (share * neg).sum(2), right.float().mean(), classifier_loss)
+        counted = counts.mean(1, keepdim=True)
+        return BatchMetrics(loss, (share * pos).sum(2), (share * neg).sum(2), right.float().mean(), counted, classifier_loss)
 
     def state_dict(self) -> dict[str, Any]:
         """The optimisers: with the network's own state and the generator's seed, all that the next batch depends on."""

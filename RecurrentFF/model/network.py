@@ -104,7 +104,7 @@ class Network(nn.Module):
 
     def new_state(self, labels: int, batch: int) -> State:
         """Room for the activity of a batch under so many labels."""
-        return State.empty(self.topology, labels, batch, self.dtype, self.operand_dtype, self.device)
+        return State(self.topology, labels, batch, self.dtype, self.operand_dtype, self.device)
 
     def settle(self, state: State, inputs: Tensor, generator: torch.Generator | None = None) -> None:
         """Bring `state` to where the label-free timesteps lead from rest: the label uniform, no damping, no learning. They don't

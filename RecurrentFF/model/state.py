@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from torch import Tensor
 
@@ -17,30 +19,29 @@ class State:
 
     Args:
         topology: widths of the blocks.
-        activity: h_1..h_L, each (labels, batch, n_l).
-        now, following: (labels, batch, width) in the type of the matrix products' operands.
+        labels: under how many labels the batch is shown.
+        batch: samples.
+        dtype: of the activity h_1..h_L, each (labels, batch, n_l); there is none before `spread`, or `at_rest`.
+        operand_dtype: of `now` and its successor, (labels, batch, width): the room is used again and again.
     """
 
-    def __init__(self, topology: Topology, activity: list[Tensor], now: Tensor, following: Tensor) -> None:
+    def __init__(
+        self, topology: Topology, labels: int, batch: int, dtype: torch.dtype, operand_dtype: torch.dtype, device: torch.device
+    ) -> None:
         self.topology = topology
-        self.activity = activity
-        self.now = now
+        self.dtype = dtype
+        self.activity: list[Tensor] = []
+        self.now = torch.empty(labels, batch, topology.width, dtype=operand_dtype, device=device)
         self.input: Tensor | None = None
-        self._following = following
-
-    @classmethod
-    def empty(
-        cls, topology: Topology, labels: int, batch: int, dtype: torch.dtype, operand_dtype: torch.dtype, device: torch.device
-    ) -> State:
-        """Room for a batch under so many labels, to be used again and again."""
-        activity = [torch.empty(labels, batch, topology.widths[layer], dtype=dtype, device=device) for layer in topology.hidden]
-        rows = torch.empty(2, labels, batch, topology.width, dtype=operand_dtype, device=device)
-        return cls(topology, activity, rows[0], rows[1])
+        self._following = torch.empty_like(self.now)
 
     def at_rest(self) -> State:
-        """A network at rest, under one label for now, in the room of the first label."""
-        activity = [torch.zeros_like(h[:1]) for h in self.activity]
-        return State(self.topology, activity, self.now[:1].zero_(), self._following[:1])
+        """A network at rest under one label, in the room of the first label."""
+        one = copy.copy(self)
+        one.now, one._following = self.now[:1].zero_(), self._following[:1]
+        widths = [self.topology.widths[layer] for layer in self.topology.hidden]
+        one.activity = [torch.zeros(*one.now.shape[:2], width, dtype=self.dtype, device=self.now.device) for width in widths]
+        return one
 
     def spread(self, one: State) -> None:
         """Go on under all labels from the activity that there is under one."""

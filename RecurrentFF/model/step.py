@@ -9,6 +9,8 @@ from functools import cache
 from typing import NamedTuple
 
 import torch
+import torch._dynamo.config
+import torch.fx.experimental._config
 from torch import Tensor
 
 from RecurrentFF.model import dynamics, learning
@@ -112,5 +114,13 @@ EAGER = Steps(respond, learn)
 
 @cache
 def compiled() -> Steps:
-    """Both compiled, once for all layers of all networks; the first calls take the seconds that the compiler needs."""
+    """Both compiled, once for all layers of all networks; the first calls take the seconds that the compiler needs.
+
+    A graph serves all sizes, but there is one for each combination of sources, types and such. torch gives up after 8 of them,
+    unless it is told otherwise, which is done here for the whole process; so is that sizes which are equal by chance may differ.
+    """
+    for name in ("recompile_limit", "cache_size_limit"):  # the newer and the older name
+        if hasattr(torch._dynamo.config, name):
+            setattr(torch._dynamo.config, name, 256)
+    torch.fx.experimental._config.use_duck_shape = False
     return Steps(torch.compile(respond, dynamic=True), torch.compile(learn, dynamic=True))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from RecurrentFF.model.network import Network
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def average(network: Network) -> AveragedModel | None:
     """An exponential moving average of the network's weights, None if the settings want none. `update_parameters` counts in a
-    batch's."""
+    batch's. After n batches the decay is (1 + n) / (10 + n) at most, so that the first weights are soon forgotten."""
     decay = network.settings.model.weight_averaging
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None  # type: ignore[no-untyped-call]
+
+    def toward(averages: Tensors, weights: Tensors, batches: Tensor | int) -> None:
+        now = min(decay, (1 + float(batches)) / (10 + float(batches)))
+        torch._foreach_lerp_(averages, weights, 1 - now)
+
+    return AveragedModel(network, multi_avg_fn=toward) if decay else None

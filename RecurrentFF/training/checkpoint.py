@@ -15,7 +15,7 @@ from RecurrentFF.settings import Settings
 from RecurrentFF.training.build import build
 from RecurrentFF.writing import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(network: Network, path: str | Path, **extra: Any) -> None:

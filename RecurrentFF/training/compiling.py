@@ -7,7 +7,9 @@ import logging
 import warnings
 from collections.abc import Callable
 
-from RecurrentFF.data.dataset import Batch, Dataset
+import torch
+
+from RecurrentFF.errors import RecurrentFFError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.step import EAGER, compiled
@@ -22,7 +24,7 @@ def resolve(network: Network, training_samples: int) -> bool:
     and its repetition do the same."""
     wanted = network.settings.device.compile
     if wanted != "auto":
-        return wanted
+        return bool(wanted)
     return network.device.type in ("cpu", "cuda") and operations(network, training_samples) >= WORTH_COMPILING
 
 
@@ -34,22 +36,14 @@ def operations(network: Network, training_samples: int) -> float:
     return 2.0 * weights * products * training_samples * model.epochs
 
 
-def settle(network: Network, training_samples: int) -> None:
-    """Put what comes of "auto" into the network's settings."""
-    chosen = resolve(network, training_samples)
-    device = network.settings.device.model_copy(update={"compile": chosen})
-    network.settings = network.settings.model_copy(update={"device": device})
-
-
-def prepare(network: Network, train: Dataset, say: Callable[[str], None]) -> None:
-    """Compile the layers' timestep for training on such data, if the settled settings want it, and tell the user how long it
-    took, or why it can't be done."""
-    if network.settings.device.compile is not True:
-        return
+def prepare(network: Network, say: Callable[[str], None]) -> None:
+    """Compile the layers' timestep, and tell the user how long it took, or why it can't be done."""
     clock = Stopwatch()
     network.use_steps(compiled())
     try:
-        _warm_up(network, next(iter(train.batches(4))))
+        _warm_up(network)
+    except RecurrentFFError:
+        raise
     except Exception as error:  # whatever a compiler may stumble over, eager code does the same
         network.use_steps(EAGER)
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -58,13 +52,15 @@ def prepare(network: Network, train: Dataset, say: Callable[[str], None]) -> Non
     say(f"compiled    the layers' timestep, in {clock.seconds:.0f} s")
 
 
-def _warm_up(network: Network, batch: Batch) -> None:
-    """Let a copy of the network train and predict a little. Sizes don't matter, the graphs are the same for all."""
-    twin = copy.deepcopy(network)
-    few = Batch(batch.inputs[..., :4, :], batch.labels[..., :4], None if batch.mask is None else batch.mask[:, :4])
+def _warm_up(network: Network) -> None:
+    """Let a copy of the network train and predict a little, on inputs that change and on inputs that don't."""
+    twin, batch = copy.deepcopy(network), 4
+    learner = Learner(twin)
+    inputs = torch.zeros(network.settings.timesteps, batch, network.topology.widths[0], device=network.device)
     # The compiler's notes about devices that are not there are not for the user.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        Learner(twin).train_batch(*few)
-        twin.predict(few.inputs, few.mask)
+        for shown in (inputs, inputs[0]):
+            learner.train_batch(shown, torch.zeros(batch, dtype=torch.long))
+            twin.predict(shown)

@@ -60,6 +60,7 @@ def fit(
     finished = trainer.fit()
     if trainer.tracker is not None:
         trainer.tracker.finish({"best_epoch": trainer.progress.best_epoch})
+    network.load_state_dict(trainer.evaluated.state_dict())  # the average of the weights, if there is one
     if not finished:
         raise KeyboardInterrupt(f"after {trainer.progress.epoch} epochs and {trainer.progress.batch} batches")
     return trainer.history
@@ -72,6 +73,8 @@ def _dataset(data: Data, network: Network) -> Dataset:
     elif isinstance(tensors := getattr(data, "tensors", None), tuple):  # torch's own TensorDataset
         data = tensors
     if not (isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data)):
+        if isinstance(data, tuple) and len(data) == 3 and all(hasattr(part, "shape") for part in data):
+            raise InputError("(inputs, labels, mask) as one data set: give sequences as a list of such batches, or a DataLoader")
         return LoaderDataset(data)
     inputs, labels = (torch.as_tensor(part) for part in data)
     if not inputs.is_floating_point():

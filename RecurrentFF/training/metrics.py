@@ -53,14 +53,20 @@ class Totals:
 
     def add(self, metrics: BatchMetrics, samples: int) -> None:
         """Count a batch in."""
-        weighted = [samples * value for value in metrics]
+        weighted = [samples * value for value in _with_badness(metrics, metrics.counted)]
         self.sums = weighted if self.sums is None else [total + w for total, w in zip(self.sums, weighted, strict=True)]
         self.samples += samples
 
     def mean(self) -> BatchMetrics:
         """The mean over the samples so far, of which there must be some."""
         assert self.sums is not None
-        return BatchMetrics(*(total / self.samples for total in self.sums))
+        mean = BatchMetrics(*(total / self.samples for total in self.sums))
+        return _with_badness(mean, 1 / mean.counted.clamp(min=1e-9))
+
+
+def _with_badness(metrics: BatchMetrics, factor: Tensor) -> BatchMetrics:
+    """The metrics with the badness of each timestep multiplied: it is a mean over what counts, not over all samples."""
+    return metrics._replace(badness_pos=metrics.badness_pos * factor, badness_neg=metrics.badness_neg * factor)
 
 
 def epoch_metrics(
@@ -79,7 +85,8 @@ def epoch_metrics(
     mean = totals.mean()
     layers = list(network.hidden_layers())
     units = torch.tensor([layer.units for layer in layers], device=network.device)
-    row_badness = (mean.badness_pos.mean(0) + mean.badness_neg.mean(0)) / 2
+    share = mean.counted / mean.counted.sum().clamp(min=1e-9)  # of each timestep in all that counts
+    badness_pos, badness_neg = (share * mean.badness_pos).sum(0), (share * mean.badness_neg).sum(0)
     changes = [layer.weight - before for layer, before in zip(layers, weights_before, strict=True)]
     return EpochMetrics(
         epoch=epoch,
@@ -93,11 +100,11 @@ def epoch_metrics(
         validation_accuracy=validation_accuracy,
         test_accuracy=test_accuracy,
         layer_loss=mean.loss.mean(0).tolist(),
-        badness_pos=mean.badness_pos.mean(0).tolist(),
-        badness_neg=mean.badness_neg.mean(0).tolist(),
+        badness_pos=badness_pos.tolist(),
+        badness_neg=badness_neg.tolist(),
         weight_norm=[layer.weight.norm().item() for layer in layers],
         update_norm=[change.norm().item() for change in changes],
-        activity_norm=(row_badness * units).sqrt().tolist(),
+        activity_norm=((badness_pos + badness_neg) / 2 * units).sqrt().tolist(),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,22 +56,28 @@ def _plot_errors(axes: Axes, history: list[EpochMetrics], best_epoch: int, test_
     axes.set_title("Error", loc="left")
 
 
-def plot_timesteps(badness: Tensor, labels: Tensor, window: tuple[int, int], path: Path) -> None:
+def plot_timesteps(
+    badness: Tensor, labels: Tensor, counts: Tensor, window: tuple[int, int], judges: Sequence[int], path: Path
+) -> None:
     """Draw what each layer's badness says at each timestep with the label, and save it as a PNG: the accuracy of taking the label
     of its lowest badness, and its mean under the true and the wrong labels.
 
     Args:
         badness: (iterations, layers, samples, classes), from `Network.badness_over_time`.
         labels: (samples,) the true ones.
+        counts: (iterations, samples), 1 where a sequence is not over, else 0.
         window: of the prediction.
+        judges: the layers that count in it, from 1.
     """
     from matplotlib.figure import Figure
 
     _, layers, _, classes = badness.shape
-    true = torch.nn.functional.one_hot(labels, classes).bool()
-    right = 100 * (badness.argmin(3) == labels).float().mean(2).cpu()
-    together = 100 * (badness.mean(1).argmin(2) == labels).float().mean(1).cpu()
-    means = [badness[:, :, mask].mean(2).cpu() for mask in (true, ~true)]
+    share = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    true = torch.nn.functional.one_hot(labels, classes)
+    each = torch.cat([badness, badness[:, [layer - 1 for layer in judges]].mean(1, keepdim=True)], 1)
+    right = 100 * ((each.argmin(3) == labels) * share.unsqueeze(1)).sum(2).cpu()
+    under = [(badness * names).sum(3) / names.sum(1) for names in (true, 1 - true)]
+    means = [(level * share.unsqueeze(1)).sum(2).cpu() for level in under]
     figure = Figure(figsize=(11, 4), layout="constrained")
     accuracy, level = figure.subplots(1, 2)
     for layer in range(layers):
@@ -78,7 +85,7 @@ def plot_timesteps(badness: Tensor, labels: Tensor, window: tuple[int, int], pat
         accuracy.plot(right[:, layer], label=f"layer {layer + 1}", **look)
         level.plot(means[0][:, layer], label=f"layer {layer + 1}", **look)
         level.plot(means[1][:, layer], linestyle="--", **look)
-    accuracy.plot(together, color="black", marker=".", label="their mean")
+    accuracy.plot(right[:, layers], color="black", marker=".", label="mean that predicts")
     level.plot([], [], color="black", label="true label")
     level.plot([], [], color="black", linestyle="--", label="wrong labels")
     accuracy.set_title("Accuracy of each layer's badness alone, %", loc="left")

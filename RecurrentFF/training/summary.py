@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 
+from RecurrentFF.model.counting import label_timesteps
 from RecurrentFF.training import checkpoint
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
@@ -58,9 +59,10 @@ def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
     title = f"{settings.data_config.dataset}: test accuracy {100 * summary.test_accuracy:.2f} % ({folder.path.name})"
     plot_curves(history, title, folder.curves, progress.best_epoch, summary.test_accuracy)
     if trainer.splits.validation is not None:
-        few = next(iter(trainer.splits.validation.batches(min(500, settings.data_config.test_batch_size))))
-        badness = trainer.network.badness_over_time(few.inputs)
-        plot_timesteps(badness, few.labels.to(badness.device), settings.prediction_window, folder.timesteps)
+        few, network = next(iter(trainer.splits.validation.batches(settings.data_config.test_batch_size))), trainer.network
+        badness, labels = network.badness_over_time(few.inputs), few.labels.to(network.device)
+        counts = label_timesteps(few.mask, len(labels), settings, badness)
+        plot_timesteps(badness, labels, counts, settings.prediction_window, network.judges, folder.timesteps)
     for line in _lines(summary, folder, len(trainer.splits.test)):
         trainer.console.say(line)
     return summary

@@ -54,9 +54,9 @@ class Trainer:
     """
 
     def __init__(self, network: Network, splits: Splits, folder: RunFolder | None = None, console: Console | None = None) -> None:
-        compiling.settle(network, len(splits.train))
         self.network = network
-        self.settings = network.settings
+        device = network.settings.device.model_copy(update={"compile": compiling.resolve(network, len(splits.train))})
+        self.settings = network.settings.model_copy(update={"device": device})  # "auto" has an answer for this data
         self.splits = splits
         self.folder = folder
         self.console = console or Console()
@@ -70,7 +70,8 @@ class Trainer:
 
     def compile(self) -> None:
         """Compile the layers' timestep, if the settings want it."""
-        compiling.prepare(self.network, self.splits.train, self.console.say)
+        if self.settings.device.compile:
+            compiling.prepare(self.network, self.console.say)
         self.evaluated.use_steps(next(self.network.hidden_layers()).steps)
 
     def fit(self) -> bool:
