@@ -3,7 +3,6 @@
 import pickle
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -22,29 +21,20 @@ def no_compiler(*arguments: object) -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="there is no C++ compiler")
-@pytest.mark.parametrize(
-    "case",
-    [
-        {"objective": "pairwise"},
-        {"objective": "sum", "hidden_sizes": [6, 6, 6], "residual_connections": [[0, 2], [4, 1]], "dropout": 0.2},
-    ],
-    ids=["plain", "everything"],
-)
-def test_compiled_and_eager_agree(case: dict[str, Any]) -> None:
-    eager, compiled = (float64_network(**case) for _ in range(2))
+def test_compiled_and_eager_agree() -> None:
+    eager, compiled = (float64_network(hidden_sizes=[6, 6, 6]) for _ in range(2))
     said: list[str] = []
     compiling.prepare(compiled, said.append)
     assert next(compiled.hidden_layers()).steps == step.compiled() and "layers' timestep, in" in said[0]
     learners = [Learner(network, torch.Generator().manual_seed(3)) for network in (eager, compiled)]
-    for batch in (6, 1):
-        inputs, labels, mask = video(5, batch), class_numbers(batch), torch.rand(5, batch) < 0.8
-        for shown, real in ((inputs, mask), (inputs[0], None)):
-            for one, other in zip(*(learner.train_batch(shown, labels, real) for learner in learners), strict=True):
-                torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
-            torch.testing.assert_close(eager.badness(shown, real), compiled.badness(shown, real), rtol=1e-8, atol=1e-8)
+    inputs, labels, mask = video(5), class_numbers(6), torch.rand(5, 6) < 0.8
+    for shown, real in ((inputs, mask), (inputs[0], None)):
+        for one, other in zip(*(learner.train_batch(shown, labels, real) for learner in learners), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(eager.badness(shown, real), compiled.badness(shown, real), rtol=1e-8, atol=1e-8)
     for one, other in zip(eager.parameters(), compiled.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8)
-    assert pickle.loads(pickle.dumps(compiled)).predict(video(5)).tolist() == eager.predict(video(5)).tolist()
+    assert pickle.loads(pickle.dumps(compiled)).predict(inputs).tolist() == eager.predict(inputs).tolist()
 
 
 def test_without_a_compiler_the_run_goes_on_and_says_so(

@@ -55,6 +55,7 @@ def prepare(network: Network, say: Callable[[str], None]) -> None:
 def _warm_up(network: Network) -> None:
     """Let a copy of the network train and predict a little, on inputs that change and on inputs that don't."""
     twin, batch = copy.deepcopy(network), 4
+    twin.use_steps(compiled())
     learner = Learner(twin)
     inputs = torch.zeros(network.settings.timesteps, batch, network.topology.widths[0], device=network.device)
     # The compiler's notes about devices that are not there are not for the user.

@@ -88,10 +88,11 @@ def plot_timesteps(
     accuracy.plot(right[:, layers], color="black", marker=".", label="mean that predicts")
     level.plot([], [], color="black", label="true label")
     level.plot([], [], color="black", linestyle="--", label="wrong labels")
+    level.set_ylim(0, 1.3 * level.get_ylim()[1])  # room for the legend
     accuracy.set_title("Accuracy of each layer's badness alone, %", loc="left")
     level.set_title("Badness, mean(h²), of each layer", loc="left")
     for axes in (accuracy, level):
-        axes.axvspan(window[0] - 0.4, window[1] + 0.4, color="0.93", zorder=0, label="prediction window")
+        axes.axvspan(window[0] - 0.4, window[1] + 0.4, color="0.9", zorder=0, label="prediction window")
         axes.set_xlabel("timestep with the label")
         axes.legend(frameon=False, ncols=2)
         axes.xaxis.get_major_locator().set_params(integer=True)
