@@ -10,7 +10,7 @@ from torch import Tensor
 
 from RecurrentFF.data import mnist, stroke_files
 from RecurrentFF.data.mnist import Digits
-from RecurrentFF.data.seq_mnist import _RMS, LARGEST_MOVE, PenStrokes, drawings
+from RecurrentFF.data.seq_mnist import _RMS, LARGEST_MOVE, LEVEL, PenStrokes, drawings
 from RecurrentFF.data.stroke_files import Sequences, read_file, read_folder, traced
 from RecurrentFF.data.strokes import moves, skeleton, trace
 from RecurrentFF.errors import DataError
@@ -34,7 +34,9 @@ def plain(sequence: list[list[int]], timesteps: int, step: int, window: int, rep
         for number in range((t + 1) * step - window, (t + 1) * step):
             at = number % len(sequence) if repeat and number >= 0 and sequence else number
             move = sequence[at] if 0 <= at < len(sequence) else [0, 0, 0, 0]
-            shown += [max(-LARGEST_MOVE, min(LARGEST_MOVE, value)) / scale for value, scale in zip(move, _RMS, strict=True)]
+            shown += [
+                LEVEL * max(-LARGEST_MOVE, min(LARGEST_MOVE, value)) / scale for value, scale in zip(move, _RMS, strict=True)
+            ]
         inputs.append(shown)
         real.append(any(0 <= number < len(sequence) for number in range((t + 1) * step - window, (t + 1) * step)))
     return torch.tensor(inputs), real

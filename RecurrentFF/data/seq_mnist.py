@@ -20,7 +20,12 @@ from RecurrentFF.data.stroke_files import Sequences
 LARGEST_MOVE = 5
 """Longer moves, those with the pen in the air, are cut to this many pixels in each direction."""
 
-# Root mean squares of the training set's moves, cut as above: divided by them, the four features have unit mean square.
+LEVEL = 5.0
+"""Root mean square of each of a move's features in the network's input. The few numbers of a delay line, most of them zero at first,
+are drowned by a layer's lateral drive if they are as small as its activities. Validation accuracy after one epoch of the default
+recipe at a level of 1, 2.5, 5 and 10: 73, 89, 90 and 90 %."""
+
+# Root mean squares of the training set's moves, cut as above.
 _RMS = (1.2316, 1.2340, 0.2132, 0.1647)
 
 
@@ -67,7 +72,7 @@ class PenStrokes:
         if len(order):  # an empty tensor would split into one empty batch
             for index in torch.split(order.to(self.sequences.labels.device), size):
                 moves = self.moves(index)
-                features = moves.clamp(-LARGEST_MOVE, LARGEST_MOVE).float() / torch.tensor(_RMS, device=moves.device)
+                features = moves.clamp(-LARGEST_MOVE, LARGEST_MOVE) * (LEVEL / torch.tensor(_RMS, device=moves.device))
                 yield Batch(self._delay_line(features), self.sequences.labels[index], self._mask(index))
 
     def moves(self, index: Tensor) -> Tensor:
