@@ -15,7 +15,7 @@ from RecurrentFF.model.network import Network
 from RecurrentFF.model.step import EAGER, compiled
 from RecurrentFF.training.timing import Stopwatch
 
-WORTH_COMPILING = 5e13
+WORTH_COMPILING = 1e14
 """Multiplications and additions of a training from which "auto" compiles: some minutes of two processor cores' time."""
 
 
