@@ -29,6 +29,7 @@ from RecurrentFF.errors import DeviceError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.training import compiling, devices
+from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build
 from RecurrentFF.writing import write_text
 
@@ -127,6 +128,7 @@ def memory(units: int, variant: str, device: str) -> float:
 
 def _memory(units: int, variant: str, device: str) -> float:
     torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
+    keep_freed_memory()
     before = _resident()
     for task in runners(new_network(units, variant, device), variant):
         task()
@@ -137,6 +139,10 @@ def _memory(units: int, variant: str, device: str) -> float:
 
 def _resident() -> float:
     """MiB that this process has had in memory at most."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts in the parent's there
+        (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
+        return int(line.split()[1]) / 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
@@ -281,6 +287,7 @@ def main() -> int:
     except DeviceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    keep_freed_memory()
     peaks = {precision: peak_rate(device, precision) for precision in ("float32", "bfloat16")}
     print(f"{machine(device)}; torch {torch.__version__}; batch {BATCH}, {PRELABEL} + {ITERATIONS} timesteps")
     print("matrix products: " + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in peaks.items()), flush=True)
