@@ -93,7 +93,7 @@ class DeviceSettings(_Section):
     "auto" takes bfloat16 where the hardware multiplies it fast."""
     compile: Annotated[bool | str, BeforeValidator(_switch)] = "auto"
     """Whether a layer's timestep is compiled (torch.compile): faster, after some seconds of compiling.
-    "auto" compiles for a training that is long enough, on a device and with a compiler that can."""
+    "auto" compiles for a training of some minutes or more, on a GPU or a CPU with AMX."""
 
 
 class ModelSettings(_Section):

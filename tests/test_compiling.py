@@ -49,10 +49,12 @@ def test_without_a_compiler_the_run_goes_on_and_says_so(
     assert "compiled    not, and slower for it (no compiler found); device.compile = false" in output and "and more" not in output
 
 
-def test_auto_compiles_long_trainings_only() -> None:
-    for samples, expected in ((1000, False), (10**10, True)):
-        network = rff.build(small_settings(epochs=1000))
-        assert compiling.resolve(network, samples) is expected
+def test_auto_compiles_long_trainings_only_and_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
+    for units in (False, True):
+        monkeypatch.setattr(compiling, "has_matrix_units", lambda device, units=units: units)
+        for samples, long in ((1000, False), (10**10, True)):
+            network = rff.build(small_settings(epochs=1000))
+            assert compiling.resolve(network, samples) is (long and units)
     assert compiling.resolve(rff.build(small_settings(compile=True)), 1) is True
     trainer = Trainer(rff.build(small_settings()), Splits(TensorDataset(*clusters(20))))
     assert trainer.settings.device.compile is False and trainer.network.settings.device.compile == "auto"

@@ -13,6 +13,7 @@ from RecurrentFF.errors import RecurrentFFError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.step import EAGER, compiled
+from RecurrentFF.training.devices import has_matrix_units
 from RecurrentFF.training.timing import Stopwatch
 
 WORTH_COMPILING = 1e14
@@ -21,11 +22,11 @@ WORTH_COMPILING = 1e14
 
 def resolve(network: Network, training_samples: int) -> bool:
     """Whether to compile, as the settings say; "auto" depends on the device and the length of the training alone, so that a run
-    and its repetition do the same."""
+    and its repetition do the same. Where matrix products are not much faster than the rest, compiling the rest gains nothing."""
     wanted = network.settings.device.compile
     if wanted != "auto":
         return bool(wanted)
-    return network.device.type in ("cpu", "cuda") and operations(network, training_samples) >= WORTH_COMPILING
+    return has_matrix_units(network.device) and operations(network, training_samples) >= WORTH_COMPILING
 
 
 def operations(network: Network, training_samples: int) -> float:

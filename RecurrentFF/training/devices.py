@@ -40,6 +40,13 @@ def multiplies_bfloat16_fast(device: torch.device) -> bool:
     return False
 
 
+def has_matrix_units(device: torch.device) -> bool:
+    """Whether the hardware has units for matrix products, which leave the element-wise work behind: a GPU, or a CPU with AMX."""
+    if device.type == "cpu":
+        return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
+    return device.type == "cuda"
+
+
 def resolve(settings: DeviceSettings) -> DeviceSettings:
     """The same settings with device and precision "auto" replaced by what they mean on this machine. Raises DeviceError."""
     device = resolve_device(settings.device)
