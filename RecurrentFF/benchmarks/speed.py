@@ -232,25 +232,27 @@ SCALES: dict[str, tuple[int, ...]] = {
 }
 
 
-def scaling(device: str, precision: str, path: Path) -> dict[str, list[float]]:
-    """Training samples per second as one of width, depth, batch and timesteps grows from a 3×500 network, drawn into `path`."""
+def scaling(device: str, precision: str) -> dict[str, list[float]]:
+    """Training samples per second as one of width, depth, batch and timesteps grows from a 3×500 network."""
+    return {name: [_rate(name, value, device, precision) for value in values] for name, values in SCALES.items()}
+
+
+def plot_scaling(rates: dict[str, list[float]], precision: str, path: Path) -> None:
+    """Draw what `scaling` found, and save it as a PNG."""
     from matplotlib.figure import Figure
 
-    rates: dict[str, list[float]] = {}
     figure = Figure(figsize=(13, 3.4), layout="constrained")
-    figure.suptitle(
-        f"Training samples per second, 3×500, batch {BATCH}, {PRELABEL} + {ITERATIONS} timesteps, {precision}, and one changed"
-    )
-    for axes, (name, values) in zip(figure.subplots(1, len(SCALES)), SCALES.items(), strict=True):
-        rates[name] = [_rate(name, value, device, precision) for value in values]
+    changed = f"3×500 units, batch {BATCH}, {PRELABEL} + {ITERATIONS} timesteps, {precision}, and one of them changed"
+    figure.suptitle(f"Training samples per second: {changed}")
+    for axes, (name, values) in zip(figure.subplots(1, len(SCALES), sharey=True), SCALES.items(), strict=True):
         axes.loglog(values, rates[name], marker=".")
         axes.set_xticks(values, [str(value) for value in values])
-        axes.minorticks_off()
+        axes.xaxis.minorticks_off()
+        axes.yaxis.set_major_formatter("{x:,g}")
         axes.set_xlabel(name)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=110)
-    return rates
 
 
 def _rate(name: str, value: int, device: str, precision: str) -> float:
@@ -299,7 +301,9 @@ def main() -> int:
     result: dict[str, Any] = {"machine": machine(device), "torch": torch.__version__, "peaks": peaks, "table": lines}
     result["measurements"] = [asdict(row) for row in rows]
     if arguments.scaling is not None:
-        result["scaling"] = {"values": SCALES, "samples_per_second": scaling(device, "bfloat16", arguments.scaling)}
+        rates = scaling(device, "bfloat16")
+        result["scaling"] = {"values": SCALES, "samples_per_second": rates}
+        plot_scaling(rates, "bfloat16", arguments.scaling)
     if arguments.json is not None:
         write_text(arguments.json, json.dumps(result, indent=2) + "\n")
     return 0
