@@ -6,17 +6,17 @@ Precedence, lowest first: the defaults below, the configuration file, `--set sec
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import toml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from RecurrentFF.errors import SettingsError
+from RecurrentFF.wording import in_words, nearest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -292,7 +292,7 @@ class Settings(_Section):
         try:
             return cls.model_validate(dict(tree))
         except ValidationError as error:
-            raise SettingsError(f"{origin}: {_in_words(error)}") from None
+            raise SettingsError(f"{origin}: {in_words(error, cls)}") from None
 
     @classmethod
     def from_file(cls, path: str | Path) -> Settings:
@@ -315,7 +315,7 @@ class Settings(_Section):
             homes = [section for section in tree.values() if key in section]
             if not homes:
                 known = [name for section in tree.values() for name in section]
-                raise SettingsError(f"arguments: unknown key '{key}'{_nearest(key, known)}")
+                raise SettingsError(f"arguments: unknown key '{key}'{nearest(key, known)}")
             homes[0][key] = value
         return self.from_dict(tree, "arguments")
 
@@ -339,7 +339,7 @@ class Settings(_Section):
             place = ".".join(str(part) for part in error.errors()[0]["loc"])
             keys = [override.partition("=")[0].strip() for override in overrides]
             at_fault = [name for key, name in zip(keys, written, strict=True) if f"{place}.".startswith(f"{key}.")]
-            raise SettingsError(f"{' '.join(at_fault or written)}: {_in_words(error)}") from None
+            raise SettingsError(f"{' '.join(at_fault or written)}: {in_words(error, type(self))}") from None
 
     def to_toml(self) -> str:
         """The whole tree as TOML; keys without a value are left out. `from_dict(toml.loads(...))` gives it back."""
@@ -369,7 +369,7 @@ def _assign(tree: dict[str, Any], override: str, written: str) -> None:
     for depth, parent in enumerate(parents):
         if not isinstance(tree.get(parent), dict):
             where = ".".join(parents[: depth + 1])
-            raise SettingsError(f"{written}: there is no section '{where}'{_nearest(parent, tree)}")
+            raise SettingsError(f"{written}: there is no section '{where}'{nearest(parent, tree)}")
         tree = tree[parent]
     tree[key] = _toml_value(text.strip())
 
@@ -380,58 +380,3 @@ def _toml_value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _nearest(key: str, known: Any) -> str:
-    """A hint at what the user may have meant: the nearest known key, else all of them."""
-    close = difflib.get_close_matches(key, list(known), n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
-
-
-_WORDS = {
-    "bool_type": "expected true or false (or 1 or 0)",
-    "int_type": "expected a whole number",
-    "int_from_float": "expected a whole number",
-    "float_type": "expected a number",
-    "finite_number": "expected a finite number",
-    "string_type": "expected text",
-    "tuple_type": "expected a list, such as [1, 2]",
-    "model_type": "expected a section with keys of its own",
-    "dict_type": "expected a section with keys of its own",
-    "missing": "expected a list with one more number",
-    "too_short": "expected a longer list",
-    "too_long": "expected a shorter list",
-}
-"""What is allowed, where pydantic's own words speak of Python rather than of TOML."""
-
-
-def _in_words(error: ValidationError) -> str:
-    """The first mistake that pydantic found, as one line that names the key and what is allowed, and how many follow."""
-    first, *others = error.errors()
-    path = [str(part) for part in first["loc"]]
-    if first["type"] == "extra_forbidden":
-        section = _section_at(path[:-1])
-        text = f"unknown key '{'.'.join(path)}'{_nearest(path[-1], section.model_fields)}"
-    elif first["type"] == "value_error" and len(path) < 2:
-        text = str(first["ctx"]["error"])  # a check across keys, which names them itself
-    else:
-        reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else _WORDS.get(first["type"], first["msg"])
-        text = f"{'.'.join(path)} = {_shown(first['input'])}: {reason}"
-    return text + (f" (and {len(others)} more)" if others else "")
-
-
-def _shown(value: object) -> str:
-    """A value as the user may have written it."""
-    if isinstance(value, tuple):
-        return f"[{', '.join(_shown(item) for item in value)}]"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def _section_at(path: Sequence[str]) -> type[BaseModel]:
-    """The section class that a path of section names leads to."""
-    section: type[BaseModel] = Settings
-    for name in path:
-        annotation = section.model_fields[name].annotation
-        candidates = [annotation, *get_args(annotation)]
-        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return section

@@ -1,0 +1,65 @@
+"""Mistakes in a configuration, in words for the one who wrote it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+
+def nearest(key: str, known: Any) -> str:
+    """A hint at what the user may have meant: the nearest known key, else all of them."""
+    close = difflib.get_close_matches(key, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+_WORDS = {
+    "bool_type": "expected true or false (or 1 or 0)",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "finite_number": "expected a finite number",
+    "string_type": "expected text",
+    "tuple_type": "expected a list, such as [1, 2]",
+    "model_type": "expected a section with keys of its own",
+    "dict_type": "expected a section with keys of its own",
+    "missing": "expected a list with one more number",
+    "too_short": "expected a longer list",
+    "too_long": "expected a shorter list",
+}
+"""What is allowed, where pydantic's own words speak of Python rather than of TOML."""
+
+
+def in_words(error: ValidationError, root: type[BaseModel]) -> str:
+    """The first mistake that pydantic found in a tree of sections, `root` and below, as one line that names the key and what is
+    allowed, and how many follow."""
+    first, *others = error.errors()
+    path = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        section = _section_at(path[:-1], root)
+        text = f"unknown key '{'.'.join(path)}'{nearest(path[-1], section.model_fields)}"
+    elif first["type"] == "value_error" and len(path) < 2:
+        text = str(first["ctx"]["error"])  # a check across keys, which names them itself
+    else:
+        reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else _WORDS.get(first["type"], first["msg"])
+        text = f"{'.'.join(path)} = {_shown(first['input'])}: {reason}"
+    return text + (f" (and {len(others)} more)" if others else "")
+
+
+def _shown(value: object) -> str:
+    """A value as the user may have written it."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(_shown(item) for item in value)}]"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _section_at(path: Sequence[str], root: type[BaseModel]) -> type[BaseModel]:
+    """The section class that a path of section names leads to."""
+    section = root
+    for name in path:
+        annotation = section.model_fields[name].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return section
