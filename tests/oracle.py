@@ -176,7 +176,9 @@ class Oracle:
         if keep == 1:
             return None
         return {
-            (layer, source): torch.empty(rows, self.widths[layer], dtype=torch.float64).bernoulli_(keep, generator=self.generator)
+            (layer, source): torch.empty(self.widths[layer], rows, dtype=torch.float64)
+            .bernoulli_(keep, generator=self.generator)
+            .T
             / keep
             for layer, source in self.weight
         }

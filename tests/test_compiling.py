@@ -40,7 +40,7 @@ def test_compiled_and_eager_agree() -> None:
 def test_without_a_compiler_the_run_goes_on_and_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(compiling, "compiled", lambda: step.Steps(no_compiler, no_compiler))  # type: ignore[arg-type]
+    monkeypatch.setattr(compiling, "compiled", lambda: step.Steps(no_compiler, no_compiler, no_compiler))  # type: ignore[arg-type]
     network = rff.build(small_settings(epochs=1, compile=True))
     before = [layer.weight.clone() for layer in network.hidden_layers()]
     history = rff.fit(network, clusters(60), output_dir=tmp_path)

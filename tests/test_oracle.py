@@ -1,5 +1,7 @@
 """The fast network against the plain autograd one, to 1e-10 in float64, for every option."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -48,8 +50,8 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def rows(activity: list[Tensor]) -> list[Tensor]:
-    """Copies of (labels, batch, units) as the oracle has them: (labels · batch, units)."""
-    return [h.flatten(0, 1).clone() for h in activity]
+    """Copies of (units, labels, batch) as the oracle has them: (labels · batch, units)."""
+    return [h.flatten(1).T.clone() for h in activity]
 
 
 class RecordingNetwork(Network):
@@ -63,19 +65,28 @@ class RecordingNetwork(Network):
         return badness
 
 
+def noting_step(step: Callable[..., None], noted: list[Sequence[Tensor]], gradients: Sequence[Tensor], operand: Tensor) -> None:
+    """A step of an optimiser, its gradients noted."""
+    noted.append([gradient.clone() for gradient in gradients])
+    step(gradients, operand)
+
+
 class RecordingLearner(Learner):
     """Notes activity, gradients, weights and losses after every learning timestep."""
 
     trace: Trace
 
-    def _timestep(self, state: State, share: Tensor) -> list[_LayerStep]:
-        steps = super()._timestep(state, share)
-        layers = list(self.network.hidden_layers())
+    def _timestep(self, state: State, operands: list[Tensor], share: Tensor) -> list[_LayerStep]:
         trace = self.trace
+        gradients: list[Sequence[Tensor]] = []
+        with pytest.MonkeyPatch.context() as patch:
+            for optimiser in self.optimisers:
+                patch.setattr(optimiser, "step", partial(noting_step, optimiser.step, gradients))
+            steps = super()._timestep(state, operands, share)
         trace.activity.append(rows(state.activity))
-        trace.weight_gradients.append([layer.weight.grad.clone() for layer in layers if layer.weight.grad is not None])
-        trace.bias_gradients.append([layer.bias.grad.clone() for layer in layers if layer.bias.grad is not None])
-        trace.weights.append([layer.weight.clone() for layer in layers])
+        trace.weight_gradients.append([weight for weight, _ in gradients])
+        trace.bias_gradients.append([bias for _, bias in gradients])
+        trace.weights.append([layer.weight.clone() for layer in self.network.hidden_layers()])
         trace.losses.append([step.loss for step in steps])
         return steps
 

@@ -84,7 +84,7 @@ def test_initial_weights(layer: int) -> None:
 
 def test_adjacent_blocks_are_one_product_and_the_input_stands_apart() -> None:
     topology = Topology((5, 2, 3, 4, 6))
-    assert topology.width == 15
+    assert topology.height == 15
     assert topology.connections(1) == (Connection(None, slice(0, 5)), Connection(slice(0, 5), slice(5, 10)))
     assert topology.connections(2) == (Connection(slice(0, 9), slice(0, 9)),)
     assert [c.state for c in topology.connections(2, merged=False)] == [slice(0, 2), slice(2, 5), slice(5, 9)]

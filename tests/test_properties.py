@@ -137,7 +137,8 @@ def test_a_batch_in_bfloat16_learns_nearly_what_float32_learns() -> None:
     """Gradients of the last timestep point the same way, within the rounding of the operands (8 bits)."""
     gradients = []
     for dtype in (torch.float32, torch.bfloat16):
-        network = Network(small_settings(hidden_sizes=[40, 30], should_replace_neg_data=True), operand_dtype=dtype)
+        settings = small_settings(hidden_sizes=[40, 30], should_replace_neg_data=True, ff_optimizer="adam")  # which keeps .grad
+        network = Network(settings, operand_dtype=dtype)
         learner = Learner(network, torch.Generator().manual_seed(1))
         learner.train_batch(video(1, batch=200)[0], class_numbers(200))
         gradients.append([p.grad.flatten() for p in network.parameters() if p.grad is not None])

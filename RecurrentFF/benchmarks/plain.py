@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import make_objective
-from RecurrentFF.model.optimisers import layer_optimiser
+from RecurrentFF.model.optimisers import library_optimiser
 from RecurrentFF.settings import Settings
 
 
@@ -51,7 +51,7 @@ class PlainNetwork:
             below, own, above = (layer.weight[:, c.weight] for c in network.topology.connections(layer.number, merged=False))
             self.layers.append(PlainLayer(below, own, -above, layer.bias).to(network.device))
         self.objective = make_objective(self.settings.model)
-        self.optimisers = [layer_optimiser(self.settings.model, layer.parameters()) for layer in self.layers]
+        self.optimisers = [library_optimiser(self.settings.model, "ff", layer.parameters()) for layer in self.layers]
 
     def rest(self, x: Tensor) -> list[Tensor]:
         """No activity."""

@@ -9,11 +9,13 @@ where *below* and *above* are the normalised activities of the neighbours (the i
 from the previous timestep, so that all layers move at once. The minus sign makes top-down activity a prediction that
 cancels what comes up. (Hinton 2022, arXiv:2212.13345, the recurrent network of section 3.4, with its objective inverted.)
 
-The columns of a layer's `weight` are [W_f | W_lat | −W_b]. What it reads lies side by side in the state, [below | n(h) | above],
-so that its three drives are one product; those of the first layer are two, for the input is the same under every label.
+The columns of a layer's `weight` are [W_f | W_lat | −W_b]. What it reads lies one below the other in the state,
+[below; n(h); above], so that its three drives are one product; those of the first layer are two, for the input is the same under
+every label.
 
-Activities are (labels, batch, units): the same batch of inputs under one or several labels at once. Before the label is shown
-there is one (the uniform one), in training there are two (the true one and a wrong one), in a prediction all classes.
+Activities are (units, labels, batch), one column for each sample under each label, as the equations have them: the same batch of
+inputs under one or several labels at once. Before the label is shown there is one (the uniform one), in training there are two
+(the true one and a wrong one), in a prediction all classes.
 """
 
 from collections.abc import Sequence
@@ -29,7 +31,7 @@ class Connection(NamedTuple):
     """Something that a layer reads, and the columns of its weight that meet it."""
 
     state: slice | None
-    """A run of columns of the state; None is the input."""
+    """A run of rows of the state; None is the input."""
     weight: slice
 
 
@@ -37,32 +39,32 @@ def drive(sources: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor, ma
     """z, in the type of `bias`.
 
     Args:
-        sources: what the layer reads, as it was at the previous timestep: each (labels, batch, columns), or (batch, columns)
+        sources: what the layer reads, as it was at the previous timestep: each (columns, labels, batch), or (columns, 1, batch)
             for the input.
         weights: for each source (units, columns), in its type.
-        bias: (units,).
-        masks: dropout, for each source a (labels, batch, units) factor of its drive; None for none.
+        bias: (units, 1, 1), or (units, 1, batch) with a drive that is known already.
+        masks: dropout, for each source a (units, labels, batch) factor of its drive; None for none.
 
     Returns:
-        (labels, batch, units).
+        (units, labels, batch).
     """
     z = bias
     for index, (source, weight) in enumerate(zip(sources, weights, strict=True)):
-        product = source @ weight.T
+        product = (weight @ source.flatten(1)).view(-1, *source.shape[1:])
         z = z + (product if masks is None else masks[index] * product)
     return z
 
 
 def respond(z: Tensor, h: Tensor, damping: float, activation: Activation) -> Tensor:
-    """h' = (1 − d)·h + d·activation(z), all (labels, batch, units)."""
+    """h' = (1 − d)·h + d·activation(z), all (units, labels, batch)."""
     return torch.lerp(h, activation.apply(z), damping)
 
 
 def badness(h: Tensor) -> Tensor:
-    """mean(h²) over the units: (labels, batch, units) to (labels, batch). Low for what the network takes to be real."""
-    return h.square().mean(-1)
+    """mean(h²) over the units: (units, labels, batch) to (labels, batch). Low for what the network takes to be real."""
+    return h.square().mean(0)
 
 
 def normalise(h: Tensor, badness: Tensor, epsilon: float) -> Tensor:
     """n(h) = h / sqrt(badness + ε): the pattern of activity without its length, so that badness can't be passed on."""
-    return h * torch.rsqrt(badness + epsilon).unsqueeze(-1)
+    return h * torch.rsqrt(badness + epsilon)

@@ -10,17 +10,17 @@ from RecurrentFF.model import dynamics
 from RecurrentFF.model.activations import ACTIVATIONS
 from RecurrentFF.model.initialisation import initial_weight
 from RecurrentFF.model.objectives import ObjectiveFunction
-from RecurrentFF.model.state import State
+from RecurrentFF.model.state import State, as_source
 from RecurrentFF.model.step import EAGER, Constants, Learned, Steps
 from RecurrentFF.model.topology import Topology
 from RecurrentFF.settings import ModelSettings
 
 
 class RecurrentLayer(nn.Module):
-    """Hidden layer `number` (1..L) of a topology. It knows which columns of the state it reads, and no other layer.
+    """Hidden layer `number` (1..L) of a topology. It knows which rows of the state it reads, and no other layer.
 
     Attributes:
-        weight: (units, columns), [W_f | W_lat | −W_b] and any residual blocks, in the order of the state's columns.
+        weight: (units, columns), [W_f | W_lat | −W_b] and any residual blocks, in the order of the state's rows.
         bias: (units,).
         steps: the functions of a timestep, as they are or compiled.
     """
@@ -50,13 +50,13 @@ class RecurrentLayer(nn.Module):
         """Compiled functions can't be pickled; a copy from a pickle starts without."""
         return self.__dict__ | {"steps": EAGER}
 
-    def dropout_masks(self, rows: torch.Size, generator: torch.Generator | None) -> list[Tensor] | None:
-        """For each drive a (*rows, units) factor of 0 or 1/(1 − dropout); None without dropout or generator (no training)."""
+    def dropout_masks(self, samples: torch.Size, generator: torch.Generator | None) -> list[Tensor] | None:
+        """For each drive a (units, *samples) factor of 0 or 1/(1 − dropout); None without dropout or generator (no training)."""
         if generator is None or self.dropout == 0:
             return None
         keep = 1 - self.dropout
         return [
-            torch.empty(*rows, self.units, dtype=self.bias.dtype, device=self.bias.device)
+            torch.empty(self.units, *samples, dtype=self.bias.dtype, device=self.bias.device)
             .bernoulli_(keep, generator=generator)
             .div_(keep)
             for _ in self.separate
@@ -78,26 +78,26 @@ class RecurrentLayer(nn.Module):
             operand: the layer's weight in the type of the state.
             damping: d.
             generator: of the dropout masks; none, no dropout.
-            held: (batch, units) from `held_drive`, where the input stays the same.
+            held: (units, 1, batch) from `held_drive`, where the input stays the same.
             labels: how many of the state's labels to look at, where the layer can't tell them apart yet; all if left out.
 
         Returns:
             Badness, (labels, batch).
         """
-        masks = self.dropout_masks(state.now.shape[:-1], generator)
+        masks = self.dropout_masks(state.now.shape[1:], generator)
         connections = [c for c in self._connections(masks) if held is None or c.state is not None]
         # A layer that looks at one label of several is left to eager code: a few cases, not worth a graph of their own.
         steps = self.steps if labels is None else EAGER
         response = steps.respond(
             [state.read(connection, labels) for connection in connections],
             [operand[:, connection.weight] for connection in connections],
-            self.bias.detach() if held is None else held,
-            state.activity[self.number - 1][:labels],
+            self.bias.detach()[:, None, None] if held is None else held,
+            state.activity[self.number - 1][:, :labels],
             state.following(self.number),
             self.constants(damping),
             masks,
         )
-        state.activity[self.number - 1] = response.h if labels is None else response.h.repeat(len(state.now) // labels, 1, 1)
+        state.activity[self.number - 1] = response.h if labels is None else response.h.repeat(1, state.now.shape[1] // labels, 1)
         return response.badness
 
     def learn(
@@ -115,12 +115,12 @@ class RecurrentLayer(nn.Module):
             objective: what the layer wants.
             share: (batch,) of each input in the mean loss.
         """
-        masks = self.dropout_masks(state.now.shape[:-1], generator)
+        masks = self.dropout_masks(state.now.shape[1:], generator)
         connections = self._connections(masks)
         learned = self.steps.learn(
             [state.read(connection) for connection in connections],
             [operand[:, connection.weight] for connection in connections],
-            self.bias.detach(),
+            self.bias.detach()[:, None, None],
             state.activity[self.number - 1],
             state.following(self.number),
             self.constants(damping),
@@ -132,10 +132,10 @@ class RecurrentLayer(nn.Module):
         return learned
 
     def held_drive(self, x: Tensor, operand: Tensor) -> Tensor | None:
-        """The input's drive and the bias, (batch, units), while input and weights stay; None where it doesn't lead."""
+        """The input's drive and the bias, (units, 1, batch), while input and weights stay; None where it doesn't lead."""
         for connection in self.merged:
             if connection.state is None:
-                return dynamics.drive([x.to(operand.dtype)], [operand[:, connection.weight]], self.bias)
+                return dynamics.drive([as_source(x, operand.dtype)], [operand[:, connection.weight]], self.bias[:, None, None])
         return None
 
     def constants(self, damping: float) -> Constants:

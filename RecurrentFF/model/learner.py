@@ -10,11 +10,10 @@ from torch.nn import functional as F
 
 from RecurrentFF.errors import InputError
 from RecurrentFF.model.counting import label_timesteps, window_weights
-from RecurrentFF.model.layer import RecurrentLayer
 from RecurrentFF.model.negatives import classifier_gradient, sample_wrong_labels
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import make_objective
-from RecurrentFF.model.optimisers import classifier_optimiser, layer_optimiser
+from RecurrentFF.model.optimisers import layer_optimiser, library_optimiser
 from RecurrentFF.model.state import State
 
 
@@ -50,12 +49,12 @@ class Learner:
         self.generator = generator or torch.Generator(device=network.device).manual_seed(seed)
         self.settings = network.settings
         self.objective = make_objective(self.settings.model)
-        self.optimisers = [layer_optimiser(self.settings.model, layer.parameters()) for layer in network.hidden_layers()]
-        self.classifier_optimiser = classifier_optimiser(
-            self.settings.model, [network.classifier_weight, network.classifier_bias]
+        self.optimisers = [layer_optimiser(self.settings.model, layer) for layer in network.hidden_layers()]
+        self.classifier_optimiser = library_optimiser(
+            self.settings.model, "classifier", [network.classifier_weight, network.classifier_bias]
         )
         self._state: State | None = None
-        self._base_rates = [optimiser.param_groups[0]["lr"] for optimiser in self.optimisers]
+        self._base_rates = [optimiser.rate for optimiser in self.optimisers]
 
     @torch.no_grad()
     def train_batch(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> BatchMetrics:
@@ -78,38 +77,38 @@ class Learner:
             raise InputError(f"{inputs.shape[1]} inputs but {labels.shape[1]} labels in a batch; give one label to each input")
         counts = label_timesteps(mask, inputs.shape[1], self.settings, network.classifier_bias)
         state = self._room(inputs.shape[1])
-        network.settle(state, inputs, self.generator)
+        operands = network.operands()
+        network.settle(state, inputs, operands, self.generator)
         negatives, classifier_loss = self._negative_labels(state, labels, held)
-        clamps = F.one_hot(torch.stack([labels, negatives], 1), network.num_classes)
+        clamps = F.one_hot(torch.stack([labels, negatives], 1), network.num_classes).movedim(-1, 1)
         steps = []
         for x, y, count in zip(inputs[prelabel:], clamps, counts, strict=True):
             state.clamp(x, y)
-            steps.append(self._timestep(state, share=count / len(count)))
+            steps.append(self._timestep(state, operands, share=count / len(count)))
         return self._metrics(steps, counts, classifier_loss)
 
     def _room(self, batch: int) -> State:
         """The state of a batch under two labels, the true one and a wrong one: the last batch's, if it was of the same size."""
-        if self._state is None or self._state.now.shape[1] != batch:
+        if self._state is None or self._state.now.shape[2] != batch:
             self._state = self.network.new_state(2, batch)
         return self._state
 
     def scale_learning_rates(self, factor: float) -> None:
         """Set every layer's learning rate to `factor` times its configured one."""
         for optimiser, rate in zip(self.optimisers, self._base_rates, strict=True):
-            optimiser.param_groups[0]["lr"] = factor * rate
+            optimiser.rate = factor * rate
 
     @property
     def learning_rate(self) -> float:
         """Of the layers, as it stands."""
-        return float(self.optimisers[0].param_groups[0]["lr"])
+        return self.optimisers[0].rate
 
-    def _timestep(self, state: State, share: Tensor) -> list[_LayerStep]:
+    def _timestep(self, state: State, operands: list[Tensor], share: Tensor) -> list[_LayerStep]:
         """All layers one timestep on, each learning from what it just did. `share` (batch,) is each input's in the mean loss."""
         damping, steps = self.settings.model.damping_factor, []
-        for layer, optimiser in zip(self.network.hidden_layers(), self.optimisers, strict=True):
-            operand = self.network.operand(layer)
+        for layer, optimiser, operand in zip(self.network.hidden_layers(), self.optimisers, operands, strict=True):
             learned = layer.learn(state, operand, damping, self.objective, share, self.generator)
-            _update(layer, optimiser, learned.grad_weight, learned.grad_bias)
+            optimiser.step((learned.grad_weight, learned.grad_bias), operand)
             steps.append(_LayerStep(learned.loss, *learned.badness))
         state.advance()
         return steps
@@ -138,7 +137,7 @@ class Learner:
         classifier_loss = torch.zeros((), device=network.device)
         logits = torch.zeros(network.num_classes, device=network.device)
         if self.settings.model.should_replace_neg_data:
-            pattern = state.hidden_pattern[0]
+            pattern = state.hidden_pattern[:, 0].T
             logits = F.linear(pattern, network.classifier_weight.to(pattern.dtype)) + network.classifier_bias
             gradient = classifier_gradient(logits, pattern, labels[0])
             network.classifier_weight.grad = gradient.weight.to(network.dtype)
@@ -182,10 +181,3 @@ class _LayerStep(NamedTuple):
     loss: Tensor
     badness_pos: Tensor
     badness_neg: Tensor
-
-
-def _update(layer: RecurrentLayer, optimiser: torch.optim.Optimizer, grad_weight: Tensor, grad_bias: Tensor) -> None:
-    """One step of the layer's own optimiser."""
-    layer.weight.grad = grad_weight.to(layer.weight.dtype)
-    layer.bias.grad = grad_bias
-    optimiser.step()

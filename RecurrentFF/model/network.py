@@ -95,29 +95,25 @@ class Network(nn.Module):
         return inputs
 
     def operands(self) -> list[Tensor]:
-        """Every layer's weight as the matrix products take it."""
-        return [self.operand(layer) for layer in self.hidden_layers()]
-
-    def operand(self, layer: RecurrentLayer) -> Tensor:
-        """A layer's weight as the matrix products take it."""
-        return layer.weight.to(self.operand_dtype)
+        """Every layer's weight as the matrix products take it: a copy, or the weight itself if that is of the type."""
+        return [layer.weight.to(self.operand_dtype) for layer in self.hidden_layers()]
 
     def new_state(self, labels: int, batch: int) -> State:
         """Room for the activity of a batch under so many labels."""
         return State(self.topology, labels, batch, self.dtype, self.operand_dtype, self.device)
 
-    def settle(self, state: State, inputs: Tensor, generator: torch.Generator | None = None) -> None:
+    def settle(self, state: State, inputs: Tensor, operands: list[Tensor], generator: torch.Generator | None = None) -> None:
         """Bring `state` to where the label-free timesteps lead from rest: the label uniform, no damping, no learning. They don't
         depend on the label to come, so they are run once for all.
 
         Args:
             state: set under all its labels.
             inputs: (timesteps, batch, data_size); the first `prelabel_timesteps` are seen.
+            operands: from `operands`.
             generator: of the dropout masks; none, no dropout.
         """
         one = state.at_rest()
-        uniform = torch.full((self.num_classes,), 1 / self.num_classes, dtype=self.dtype, device=self.device)
-        operands = self.operands()
+        uniform = torch.full((self.num_classes,), 1 / self.num_classes, dtype=self.dtype, device=self.device)[:, None, None]
         held = self._held_drives(inputs, operands) if generator is None or self.settings.model.dropout == 0 else None
         for x in inputs[: self.settings.model.prelabel_timesteps]:
             one.clamp(x, uniform)
@@ -203,9 +199,9 @@ class Network(nn.Module):
         """Every layer's badness under all labels, (classes, batch) or (1, batch) where it is the same, after each timestep."""
         prelabel, damping = self.settings.model.prelabel_timesteps, self.settings.model.damping_factor
         state = self.new_state(self.num_classes, inputs.shape[1])
-        self.settle(state, inputs)
-        labels = torch.eye(self.num_classes, device=self.device).unsqueeze(1)
         operands = self.operands()
+        self.settle(state, inputs, operands)
+        labels = torch.eye(self.num_classes, device=self.device).unsqueeze(2)
         held = self._held_drives(inputs, operands)
         for t in range(timesteps):
             state.clamp(inputs[prelabel + t], labels)

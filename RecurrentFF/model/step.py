@@ -1,7 +1,7 @@
 """One timestep of one layer as a pure function: the equations of `dynamics`, `objectives` and `learning` in their order.
 
-These two functions are all that runs in the inner loop; `compiled` makes of each sequence of element-wise operations in them
-one pass over memory. The matrix products stay those of the library.
+`respond` and `learn`, with an optimiser's update after it, are all that runs in the inner loop; `compiled` makes of each sequence
+of element-wise operations in them one pass over memory. The matrix products stay those of the library.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,9 +32,9 @@ class Response(NamedTuple):
     """What a timestep made of a layer."""
 
     z: Tensor
-    """The drive, (labels, batch, units)."""
+    """The drive, (units, labels, batch)."""
     h: Tensor
-    """The activity h', (labels, batch, units)."""
+    """The activity h', (units, labels, batch)."""
     badness: Tensor
     """(labels, batch)"""
 
@@ -52,8 +52,8 @@ def respond(
 
     Args:
         sources, weights, bias, masks: as for `dynamics.drive`.
-        h: (labels, batch, units) the activity so far.
-        following: (labels, batch, units) the layer's block of the state after this timestep.
+        h: (units, labels, batch) the activity so far.
+        following: (units, labels, batch) the layer's block of the state after this timestep.
     """
     z = dynamics.drive(sources, weights, bias, masks)
     h = dynamics.respond(z, h, constants.damping, constants.activation)
@@ -66,13 +66,13 @@ class Learned(NamedTuple):
     """What a timestep made of a layer, and how its weights should change."""
 
     h: Tensor
-    """The activity h', (2, batch, units)."""
+    """The activity h', (units, 2, batch)."""
     badness: Tensor
     """(2, batch): under the true label, under the wrong one"""
     loss: Tensor
     """()"""
     grad_weight: Tensor
-    """∂loss/∂weight, (units, columns) in the type of the sources"""
+    """∂loss/∂weight, (units, columns) in the type of the sources, as ∂loss/∂z is rounded to"""
     grad_bias: Tensor
     """∂loss/∂bias, (units,)"""
 
@@ -97,24 +97,59 @@ def learn(
     z, h, badness = respond(sources, weights, bias, h, following, constants, masks)
     loss, *slopes = objective(*badness.unbind())
     slope = share * torch.stack(slopes)
-    grad_z = learning.drive_gradient(slope, h, z, constants.damping, constants.activation)
+    grad_z = learning.drive_gradient(slope, h, z, constants.damping, constants.activation).to(sources[0].dtype)
     grad_weight = learning.weight_gradient(grad_z, sources, masks)
-    return Learned(h, badness, (share * loss).sum(), grad_weight, grad_z.sum((0, 1)))
+    return Learned(h, badness, (share * loss).sum(), grad_weight, grad_z.sum((1, 2), dtype=z.dtype))
+
+
+def rmsprop(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    squares: Sequence[Tensor],
+    velocities: Sequence[Tensor],
+    copy: Tensor | None,
+    rate: Tensor,
+    momentum: float,
+    decay: float = 0.99,
+    epsilon: float = 1e-8,
+) -> None:
+    """RMSprop's update as torch.optim has it, in place.
+
+        v ← ρ·v + (1 − ρ)·g²        u ← μ·u + g / (√v + ε)        W ← W − rate·u
+
+    Args:
+        parameters: each W, and `gradients`, g, of the same shapes and any type.
+        squares: v.
+        velocities: u; empty without momentum.
+        copy: set to the first of the new parameters, in its own type.
+        rate: ().
+        momentum: μ. `decay` is ρ.
+    """
+    for index, (parameter, gradient, square) in enumerate(zip(parameters, gradients, squares, strict=True)):
+        gradient = gradient.to(parameter.dtype)
+        square.mul_(decay).addcmul_(gradient, gradient, value=1 - decay)
+        step = gradient / square.sqrt().add_(epsilon)
+        if velocities:
+            step = velocities[index].mul_(momentum).add_(step)
+        parameter.addcmul_(rate, step, value=-1)
+    if copy is not None:
+        copy.copy_(parameters[0])
 
 
 class Steps(NamedTuple):
-    """The two functions, as they are or compiled."""
+    """The functions of the inner loop, as they are or compiled."""
 
     respond: Callable[..., Response]
     learn: Callable[..., Learned]
+    rmsprop: Callable[..., None]
 
 
-EAGER = Steps(respond, learn)
+EAGER = Steps(respond, learn, rmsprop)
 
 
 @cache
 def compiled() -> Steps:
-    """Both compiled, once for all layers of all networks; the first calls take the seconds that the compiler needs.
+    """All compiled, once for all layers of all networks; the first calls take the seconds that the compiler needs.
 
     A graph serves all sizes, but there is one for each combination of sources, types and such. torch gives up after 8 of them,
     unless it is told otherwise, which is done here for the whole process; so is that sizes which are equal by chance may differ.
@@ -123,4 +158,4 @@ def compiled() -> Steps:
         if hasattr(torch._dynamo.config, name):
             setattr(torch._dynamo.config, name, 256)
     torch.fx.experimental._config.use_duck_shape = False
-    return Steps(torch.compile(respond, dynamic=True), torch.compile(learn, dynamic=True))
+    return Steps(torch.compile(respond, dynamic=True), torch.compile(learn, dynamic=True), torch.compile(rmsprop, dynamic=True))

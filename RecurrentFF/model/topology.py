@@ -1,8 +1,8 @@
 """Who reads whom: the network as blocks x, n(h_1), …, n(h_L), y, numbered 0..L+1.
 
-A hidden layer reads its neighbours and itself, and whatever residual connections lead to it. Blocks 1..L+1 stand side by side in
-the state, so adjacent ones are one run of columns, hence one matrix product. The input stands apart: it is the same under all
-labels, and so is its drive.
+A hidden layer reads its neighbours and itself, and whatever residual connections lead to it. Blocks 1..L+1 stand one below the
+other in the state, so adjacent ones are one run of rows, hence one matrix product. The input stands apart: it is the same under
+all labels, and so is its drive.
 """
 
 from dataclasses import dataclass
@@ -42,12 +42,12 @@ class Topology:
         return tuple(accumulate(self.widths[1:], initial=0))
 
     @property
-    def width(self) -> int:
-        """Columns of the state: all hidden layers' and the label's."""
+    def height(self) -> int:
+        """Rows of the state: all hidden layers' and the label's."""
         return self._edges[-1]
 
-    def columns(self, first: int, last: int | None = None) -> slice:
-        """Columns of block `first` (1..L+1), or of blocks `first` to `last`, in the state."""
+    def rows(self, first: int, last: int | None = None) -> slice:
+        """Rows of block `first` (1..L+1), or of blocks `first` to `last`, in the state."""
         return slice(self._edges[first - 1], self._edges[first if last is None else last])
 
     def sources(self, layer: int) -> tuple[int, ...]:
@@ -62,7 +62,7 @@ class Topology:
         return reached - {source}
 
     def connections(self, layer: int, *, merged: bool = True) -> tuple[Connection, ...]:
-        """What a layer reads, with the columns of its weight: the input, then a run of the state's columns for adjacent
+        """What a layer reads, with the columns of its weight: the input, then a run of the state's rows for adjacent
         blocks, or one for each block where `merged` is false (dropout tells the drives apart)."""
         runs: list[list[int]] = []
         for source in self.sources(layer):
@@ -70,6 +70,6 @@ class Topology:
                 runs[-1].append(source)
             else:
                 runs.append([source])
-        reads = [None if run == [INPUT] else self.columns(run[0], run[-1]) for run in runs]
+        reads = [None if run == [INPUT] else self.rows(run[0], run[-1]) for run in runs]
         edges = accumulate((sum(self.widths[source] for source in run) for run in runs), initial=0)
         return tuple(Connection(read, slice(*edge)) for read, edge in zip(reads, pairwise(edges), strict=True))

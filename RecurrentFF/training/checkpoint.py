@@ -15,7 +15,7 @@ from RecurrentFF.settings import Settings
 from RecurrentFF.training.build import build
 from RecurrentFF.writing import write_atomically
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save(network: Network, path: str | Path, **extra: Any) -> None:
