@@ -114,6 +114,10 @@ class ModelSettings(_Section):
     """Added to the mean square under the root of the normalised activity."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability that a unit misses one of its drives (forward, lateral, backward) at a training timestep."""
+    receptive_field: Annotated[int, Field(ge=0)] = 0
+    """Side of the square patch of the image that a unit of the first layer reads, in pixels; 0 for all of it."""
+    lateral_field: Annotated[int, Field(ge=0)] = 0
+    """With receptive fields: a unit of the first layer reads those whose fields begin less than so many pixels off; 0 for all."""
 
     prelabel_timesteps: Annotated[int, Field(ge=0)] = 3
     """Timesteps with the uniform label, before the label is shown."""
@@ -124,6 +128,8 @@ class ModelSettings(_Section):
     prediction_layers: Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, BeforeValidator(_tuple)] = None
     """Hidden layers, counted from 1, whose badness is averaged for a prediction. Left out: all."""
 
+    badness: Literal["mean", "sum"] = "mean"
+    """Of the squares of a layer's activities, over its units. Normalised activity is of unit mean square either way."""
     objective: Literal["threshold", "pairwise", "sum"] = "threshold"
     loss_threshold: Annotated[float, Field(allow_inf_nan=False)] = 1.5
     """θ of the threshold objective, in units of badness."""
@@ -131,8 +137,17 @@ class ModelSettings(_Section):
     """α of the pairwise objective: how sharply it turns at equal badness."""
     should_replace_neg_data: Flag = False
     """Negative labels from the classifier on the label-free activity ("dynamic") instead of uniformly at random."""
+    negatives_from: Literal["classifier", "badness"] = "classifier"
+    """With should_replace_neg_data: drawn from the softmax of the classifier's logits, or of minus the network's own badness
+    under each label (harder, and dearer: a prediction for every batch)."""
     negative_temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
-    """What the classifier's logits are divided by: below 1 for likelier wrong labels, above 1 for more various ones."""
+    """What the logits (or minus badness) are divided by: below 1 for likelier wrong labels, above 1 for more various ones."""
+    negatives: Annotated[int, Field(ge=1)] = 1
+    """Wrong labels, all different, under which each input is shown."""
+    straight_through: Flag = False
+    """Learn as if the activation function had slope 1 everywhere."""
+    peer_normalisation: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """λ: how strongly a unit's mean activity is pulled towards the mean of its layer."""
 
     epochs: Annotated[int, Field(ge=1)] = 10
     ff_optimizer: OptimizerName = "rmsprop"
@@ -272,6 +287,13 @@ class Settings(_Section):
                 f"model.prediction_window: [{first}, {last}] must be two rising timesteps below "
                 f"data_config.iterations = {self.data_config.iterations}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _there_are_enough_wrong_labels(self) -> Settings:
+        classes = self.data_config.num_classes
+        if classes is not None and self.model.negatives >= classes:
+            raise ValueError(f"model.negatives = {self.model.negatives}: of {classes} classes only {classes - 1} are wrong")
         return self
 
     @property

@@ -43,9 +43,9 @@ def weight_columns(topology: Topology, layer: int) -> dict[int, slice]:
     return {source: c.weight for source, c in zip(topology.sources(layer), connections, strict=True)}
 
 
-def video(timesteps: int, batch: int = 6, seed: int = 0) -> Tensor:
-    """(timesteps, batch, DATA_SIZE), every frame another, float64."""
-    return torch.randn(timesteps, batch, DATA_SIZE, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+def video(timesteps: int, batch: int = 6, seed: int = 0, data_size: int = DATA_SIZE) -> Tensor:
+    """(timesteps, batch, data_size), every frame another, float64."""
+    return torch.randn(timesteps, batch, data_size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
 
 
 def class_numbers(*shape: int, seed: int = 1, classes: int = CLASSES) -> Tensor:

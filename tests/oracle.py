@@ -49,11 +49,16 @@ class Oracle:
         self.generator = generator
         self.weight: dict[tuple[int, int], Tensor] = {}  # (layer, source), with its natural sign
         self.bias: dict[int, Tensor] = {}
+        self.running: dict[int, Tensor] = {}
+        self.field: dict[tuple[int, int], Tensor] = {}
         for layer in network.hidden_layers():
             for source, columns in weight_columns(network.topology, layer.number).items():
                 sign = -1 if source > layer.number else 1
                 self.weight[layer.number, source] = (sign * layer.weight[:, columns]).clone().requires_grad_()
+                field = torch.ones_like(layer.weight) if layer.field is None else layer.field
+                self.field[layer.number, source] = field[:, columns]
             self.bias[layer.number] = layer.bias.clone().requires_grad_()
+            self.running[layer.number] = torch.zeros(layer.units, dtype=torch.float64)
         self.classifier = [network.classifier_weight.clone().requires_grad_(), network.classifier_bias.clone().requires_grad_()]
         self.optimisers = {layer: self._optimiser("ff", self._parameters(layer)) for layer in range(1, self.label)}
         self.classifier_optimiser = self._optimiser("classifier", self.classifier)
@@ -67,11 +72,11 @@ class Oracle:
             with torch.no_grad():
                 h = self.timestep(inputs[t], uniform, h, damping=1.0, masks=self._masks(inputs.shape[1]))
             trace.activity.append([h[layer] for layer in sorted(h)])
-        negatives = self._negatives(h, labels, held)
-        rows = {layer: torch.cat([h[layer], h[layer]]) for layer in h}
+        negatives = self._negatives(h, inputs, labels, held)
+        rows = {layer: torch.cat([h[layer]] * (1 + model.negatives)) for layer in h}
         for t in range(self.settings.data_config.iterations):
-            x = torch.cat([inputs[model.prelabel_timesteps + t]] * 2)
-            y = F.one_hot(torch.cat([labels[t], negatives[t]]), self.widths[-1]).double()
+            x = torch.cat([inputs[model.prelabel_timesteps + t]] * (1 + model.negatives))
+            y = F.one_hot(torch.cat([labels[t], *(wrong[t] for wrong in negatives)]), self.widths[-1]).double()
             rows = self._learn(x, y, rows, mask[model.prelabel_timesteps + t], trace)
         return trace
 
@@ -80,16 +85,18 @@ class Oracle:
         gradients: list[list[Tensor]] = []
         losses = []
         for layer, optimiser in self.optimisers.items():
-            badness = (after[layer] ** 2).mean(1)
-            batch = len(badness) // 2
-            loss = sum((self.loss(badness[i], badness[batch + i]) for i in range(batch) if real[i]), 0 * badness.sum()) / batch
+            badness = self.layer_badness(after[layer])
+            count = self.settings.model.negatives
+            batch = len(badness) // (1 + count)
+            pairs = [(i, k * batch + i) for i in range(batch) if real[i] for k in range(1, count + 1)]
+            loss = sum((self.loss(badness[i], badness[j]) for i, j in pairs), 0 * badness.sum()) / batch / count
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            (loss + self._peer_loss(layer, after[layer], real)).backward()  # type: ignore[no-untyped-call]
             grads = [p.grad for p in self._parameters(layer)]
             assert all(g is not None for g in grads)
             gradients.append([g.clone() for g in grads if g is not None])
             losses.append(loss.detach())
-        trace.badness.append([(after[layer].detach() ** 2).mean(1) for layer in sorted(after)])
+        trace.badness.append([self.layer_badness(after[layer].detach()) for layer in sorted(after)])
         for optimiser in self.optimisers.values():
             optimiser.step()
         after = {layer: activity.detach() for layer, activity in after.items()}
@@ -99,6 +106,15 @@ class Oracle:
         trace.bias_gradients.append([g[-1] for g in gradients])
         trace.weights.append([self.stacked(layer) for layer in self.optimisers])
         return after
+
+    def layer_badness(self, h: Tensor) -> Tensor:
+        return (h**2).sum(1) if self.settings.model.badness == "sum" else (h**2).mean(1)
+
+    def _peer_loss(self, layer: int, h: Tensor, real: Tensor) -> Tensor:
+        per_input = torch.stack(h.chunk(1 + self.settings.model.negatives)).mean(0)
+        mean = 0.9 * self.running[layer] + 0.1 * (per_input * real.unsqueeze(1)).sum(0) / len(per_input)
+        self.running[layer] = mean.detach()
+        return self.settings.model.peer_normalisation * ((mean - mean.mean()) ** 2).mean()
 
     def loss(self, pos: Tensor, neg: Tensor) -> Tensor:
         """Of one input."""
@@ -118,10 +134,12 @@ class Oracle:
             z = self.bias[layer]
             for (target, source), weight in self.weight.items():
                 if target == layer:
-                    drive = reads[source] @ weight.T
+                    drive = reads[source] @ (weight * self.field[target, source]).T
                     drive = drive if masks is None else drive * masks[target, source]
                     z = z + (drive if source <= layer else -drive)
             a = ACTIVATIONS[model.ff_activation](z)
+            if model.straight_through:
+                a = a.detach() + z - z.detach()
             after[layer] = (1 - damping) * h[layer] + damping * a
         return after
 
@@ -142,7 +160,7 @@ class Oracle:
                     h = self.timestep(x, y, h, model.damping_factor if shown else 1.0)
                     if shown:
                         judges = model.prediction_layers or tuple(h)
-                        per_timestep.append(torch.stack([(h[layer] ** 2).mean(1) for layer in judges]).mean(0))
+                        per_timestep.append(torch.stack([self.layer_badness(h[layer]) for layer in judges]).mean(0))
                 columns.append(torch.stack([self._average(per_timestep, mask, sample) for sample in range(batch)]))
         return torch.stack(columns, 1)
 
@@ -183,10 +201,12 @@ class Oracle:
             for layer, source in self.weight
         }
 
-    def _negatives(self, h: dict[int, Tensor], labels: Tensor, held: bool) -> Tensor:
+    def _negatives(self, h: dict[int, Tensor], inputs: Tensor, labels: Tensor, held: bool) -> Tensor:
         drawn_for = labels[0] if held else labels
         logits = torch.zeros(self.widths[-1])
-        if self.settings.model.should_replace_neg_data:
+        if self.settings.model.should_replace_neg_data and self.settings.model.negatives_from == "badness":
+            logits = -self.badness(inputs, torch.ones(inputs.shape[:2], dtype=torch.bool))
+        elif self.settings.model.should_replace_neg_data:
             features = torch.cat([self.normalised(h[layer]) for layer in sorted(h)], 1)
             live = features @ self.classifier[0].T + self.classifier[1]
             self.classifier_optimiser.zero_grad()
@@ -194,7 +214,8 @@ class Oracle:
             self.classifier_optimiser.step()
             logits = live.detach()
         temperature = self.settings.model.negative_temperature
-        return sample_wrong_labels(logits / temperature, drawn_for, self.generator).expand_as(labels)
+        drawn = sample_wrong_labels(logits / temperature, drawn_for, self.generator, count=self.settings.model.negatives)
+        return torch.stack([wrong.expand_as(labels) for wrong in drawn])
 
     def _optimiser(self, owner: str, parameters: list[Tensor]) -> torch.optim.Optimizer:
         model = self.settings.model

@@ -45,6 +45,17 @@ CASES: dict[str, dict[str, Any]] = {
     "dynamic_rmsprop": {"should_replace_neg_data": True},
     "dynamic_adam": {"should_replace_neg_data": True, "classifier_optimizer": "adam", "dropout": 0.1},
     "dynamic_hot": {"should_replace_neg_data": True, "negative_temperature": 0.2},
+    "summed_badness": {"badness": "sum", "objective": "pairwise", "pairwise_alpha": 0.7},
+    "summed_badness_threshold": {"badness": "sum", "loss_threshold": 4.0},
+    "straight_through": {"straight_through": True, "ff_activation": "tanh"},
+    "peer_normalisation": {"peer_normalisation": 3.0, "objective": "pairwise"},
+    "peer_normalisation_several": {"peer_normalisation": 0.7, "negatives": 3, "dropout": 0.1},
+    "several_negatives": {"negatives": 3, "objective": "pairwise", "should_replace_neg_data": True},
+    "several_negatives_threshold": {"negatives": 2},
+    "several_negatives_sum": {"negatives": 2, "objective": "sum"},
+    "all_negatives": {"negatives": 4, "objective": "pairwise"},
+    "receptive_field": {"data_size": 9, "receptive_field": 2, "ff_optimizer": "adam", "ff_adam": {"weight_decay": 0.1}},
+    "lateral_field": {"data_size": 9, "receptive_field": 2, "lateral_field": 1, "residual_connections": [[3, 1]]},
     "dynamic_adadelta": {"should_replace_neg_data": True, "classifier_optimizer": "adadelta"},
 }
 
@@ -100,7 +111,8 @@ def assert_same(found: list[list[Tensor]], expected: list[list[Tensor]]) -> None
 
 def assert_metrics(found: BatchMetrics, expected: Trace, oracle: Oracle, mask: Tensor) -> None:
     badness = torch.stack([torch.stack(row) for row in expected.badness])  # (iterations, layers, rows)
-    pos, neg = badness.chunk(2, dim=2)
+    pos, *negatives = badness.chunk(1 + oracle.settings.model.negatives, dim=2)
+    neg = torch.stack(negatives).mean(0)
     for t, real in enumerate(mask[oracle.settings.model.prelabel_timesteps :]):
         for metric, values in ((found.badness_pos, pos), (found.badness_neg, neg)):
             torch.testing.assert_close(metric[t], values[t][:, real].sum(1) / max(1, int(real.sum())))
@@ -128,7 +140,7 @@ def test_training_agrees_with_autograd(case: str, kind: str) -> None:
     iterations = network.settings.data_config.iterations
     for batch in range(BATCHES):
         found = learner.trace = network.trace = Trace()
-        inputs = shown = video(network.settings.timesteps, seed=batch)
+        inputs = shown = video(network.settings.timesteps, seed=batch, data_size=oracle.widths[0])
         if kind == "static":
             shown, inputs = inputs[0], inputs[:1].repeat(len(inputs), 1, 1)
         labels = class_numbers(iterations if labels_change else 1, inputs.shape[1], seed=batch, classes=network.num_classes)
@@ -147,17 +159,43 @@ def test_training_agrees_with_autograd(case: str, kind: str) -> None:
         torch.testing.assert_close(mine.data, theirs.detach(), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("temperature", [1e-6, 1.0])
+def test_negatives_from_the_networks_own_badness(temperature: float) -> None:
+    choice = {"should_replace_neg_data": True, "negatives_from": "badness", "negative_temperature": temperature}
+    network = float64_network(**choice)
+    oracle = Oracle(network, torch.Generator().manual_seed(7))
+    learner = Learner(network, torch.Generator().manual_seed(7))
+    for batch in range(3):
+        inputs, labels = video(network.settings.timesteps, seed=batch), class_numbers(6, seed=batch)
+        metrics = learner.train_batch(inputs, labels)
+        oracle.train_batch(inputs, labels.expand(len(inputs) - 2, -1), True, torch.ones(inputs.shape[:2], dtype=torch.bool))
+        assert metrics.classifier_loss == 0
+    for layer in network.hidden_layers():
+        torch.testing.assert_close(layer.weight.data, oracle.stacked(layer.number), rtol=1e-10, atol=1e-10)
+
+
 @pytest.mark.parametrize("kind", ["video", "static", "masked"])
 @pytest.mark.parametrize("window", [None, [0, 0], [1, 2], [0, 2]], ids=str)
 @pytest.mark.parametrize(
     "case",
-    ["three_layers", "one_layer", "two_judges", "residual_merging", "residual_apart", "no_prelabel", "pairwise_gelu", "dropout"],
+    [
+        "three_layers",
+        "one_layer",
+        "two_judges",
+        "residual_merging",
+        "residual_apart",
+        "no_prelabel",
+        "pairwise_gelu",
+        "dropout",
+        "summed_badness",
+        "lateral_field",
+    ],
 )
 def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int] | None, kind: str) -> None:
     masked = kind == "masked"
     network = float64_network(**CASES[case], prediction_window=window, test_batch_size=4)
     oracle = Oracle(network, torch.Generator())
-    inputs = shown = video(network.settings.timesteps, batch=10)
+    inputs = shown = video(network.settings.timesteps, batch=10, data_size=oracle.widths[0])
     if kind == "static":
         shown, inputs = inputs[0], inputs[:1].repeat(len(inputs), 1, 1)
     mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)

@@ -62,6 +62,11 @@ def _tanh_backward(grad: Tensor, z: Tensor) -> Tensor:
     return grad_z
 
 
+def straight_through(grad: Tensor, z: Tensor) -> Tensor:
+    """In place of a derivative: activation'(z) = 1 everywhere, so that silent units learn too."""
+    return grad
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "leaky_relu": Activation(_leaky_relu, _leaky_relu_backward),
     "relu": Activation(F.relu, _relu_backward),

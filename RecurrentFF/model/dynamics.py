@@ -2,7 +2,7 @@ r"""One timestep of a hidden layer.
 
     z  = W_f · below + W_lat · n(h) − W_b · above + b
     h' = (1 − d)·h + d·activation(z)
-    badness = mean(h'²) over the layer's units
+    badness = mean(h'²) over the layer's units (or, by option, the sum)
     n(h') = h' / sqrt(mean(h'²) + ε)
 
 where *below* and *above* are the normalised activities of the neighbours (the input and the label at the ends), all taken
@@ -60,11 +60,11 @@ def respond(z: Tensor, h: Tensor, damping: float, activation: Activation) -> Ten
     return torch.lerp(h, activation.apply(z), damping)
 
 
-def badness(h: Tensor) -> Tensor:
-    """mean(h²) over the units: (units, labels, batch) to (labels, batch). Low for what the network takes to be real."""
+def mean_square(h: Tensor) -> Tensor:
+    """mean(h²) over the units, (units, labels, batch) to (labels, batch): the badness, low for what is taken to be real."""
     return h.square().mean(0)
 
 
-def normalise(h: Tensor, badness: Tensor, epsilon: float) -> Tensor:
-    """n(h) = h / sqrt(badness + ε): the pattern of activity without its length, so that badness can't be passed on."""
-    return h * torch.rsqrt(badness + epsilon)
+def normalise(h: Tensor, mean_square: Tensor, epsilon: float) -> Tensor:
+    """n(h) = h / sqrt(mean(h²) + ε): the pattern of activity without its length, so that badness can't be passed on."""
+    return h * torch.rsqrt(mean_square + epsilon)

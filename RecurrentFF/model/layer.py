@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from RecurrentFF.model import dynamics
-from RecurrentFF.model.activations import ACTIVATIONS
+from RecurrentFF.model import dynamics, fields
+from RecurrentFF.model.activations import ACTIVATIONS, straight_through
 from RecurrentFF.model.initialisation import initial_weight
+from RecurrentFF.model.learning import Peers
 from RecurrentFF.model.objectives import ObjectiveFunction
 from RecurrentFF.model.state import State, as_source
 from RecurrentFF.model.step import EAGER, Constants, Learned, Steps
@@ -22,8 +23,13 @@ class RecurrentLayer(nn.Module):
     Attributes:
         weight: (units, columns), [W_f | W_lat | −W_b] and any residual blocks, in the order of the state's rows.
         bias: (units,).
+        field: (units, columns), 1 where a unit with a receptive field is connected and 0 elsewhere; None if all are.
+        running_activity: (units,) for peer normalisation; None without.
         steps: the functions of a timestep, as they are or compiled.
     """
+
+    field: Tensor | None
+    running_activity: Tensor | None
 
     def __init__(
         self,
@@ -39,12 +45,22 @@ class RecurrentLayer(nn.Module):
         self.dropout = settings.dropout
         self.epsilon = settings.epsilon
         self.activation = ACTIVATIONS[settings.ff_activation]
+        if settings.straight_through:
+            self.activation = self.activation._replace(backward=straight_through)
+        self.summed = settings.badness == "sum"
+        self.peer_normalisation = settings.peer_normalisation
         self.steps: Steps = EAGER
         self.merged = topology.connections(number)
         self.separate = topology.connections(number, merged=False)
         weight = initial_weight(topology, number, dtype, generator)
+        self.register_buffer("field", _field(topology, number, settings, dtype), persistent=False)
+        if self.field is not None:  # a unit that reads a share of a block is driven as strongly as by all of it
+            for block in self.separate:
+                part = self.field[:, block.weight]
+                weight[:, block.weight] *= part / part.mean(1, keepdim=True).sqrt()
         self.weight = nn.Parameter(weight, requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(self.units, dtype=dtype), requires_grad=False)
+        self.register_buffer("running_activity", torch.zeros(self.units, dtype=dtype) if self.peer_normalisation else None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Compiled functions can't be pickled; a copy from a pickle starts without."""
@@ -109,7 +125,7 @@ class RecurrentLayer(nn.Module):
         share: Tensor,
         generator: torch.Generator | None = None,
     ) -> Learned:
-        """`timestep` under the true and a wrong label, with what the layer learns from it.
+        """`timestep` under the true label and wrong ones, with what the layer learns from it.
 
         Args:
             objective: what the layer wants.
@@ -127,8 +143,11 @@ class RecurrentLayer(nn.Module):
             objective,
             share,
             masks,
+            None if self.running_activity is None else Peers(self.running_activity, self.peer_normalisation),
         )
         state.activity[self.number - 1] = learned.h
+        if self.field is not None:
+            learned.grad_weight.mul_(self.field)
         return learned
 
     def held_drive(self, x: Tensor, operand: Tensor) -> Tensor | None:
@@ -140,8 +159,24 @@ class RecurrentLayer(nn.Module):
 
     def constants(self, damping: float) -> Constants:
         """The layer's constants with this damping."""
-        return Constants(damping, self.epsilon, self.activation)
+        return Constants(damping, self.epsilon, self.activation, self.summed)
 
     def _connections(self, masks: Sequence[Tensor] | None) -> tuple[dynamics.Connection, ...]:
         """Dropout masks tell the drives apart; without them, adjacent blocks are one product."""
         return self.merged if masks is None else self.separate
+
+
+def _field(topology: Topology, number: int, settings: ModelSettings, dtype: torch.dtype) -> Tensor | None:
+    """What a layer's units are connected to, (units, columns) of 0 and 1; None for everything."""
+    if number > 1 or settings.receptive_field == 0:
+        return None
+    units, data_size = topology.widths[1], topology.widths[0]
+    blocks = []
+    for source in topology.sources(number):
+        block = torch.ones(units, topology.widths[source], dtype=torch.bool)
+        if source == 0:
+            block = fields.forward_field(units, data_size, settings.receptive_field)
+        elif source == number and settings.lateral_field:
+            block = fields.lateral_field(units, data_size, settings.receptive_field, settings.lateral_field)
+        blocks.append(block)
+    return torch.cat(blocks, 1).to(dtype)

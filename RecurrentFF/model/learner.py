@@ -25,9 +25,10 @@ class BatchMetrics(NamedTuple):
     badness_pos: Tensor
     """(iterations, layers) mean over the positive rows that count"""
     badness_neg: Tensor
-    """(iterations, layers) mean over the negative rows that count"""
+    """(iterations, layers) mean over the negative rows that count, and over the wrong labels"""
     pairs_right: Tensor
-    """() share of inputs whose badness, averaged as for a prediction, was lower under the true label than under the wrong one"""
+    """() share of inputs whose badness, averaged as for a prediction, was lower under the true label than under the
+    wrong ones in the mean"""
     counted: Tensor
     """(iterations, 1) share of the batch that counts, one without a mask"""
     classifier_loss: Tensor
@@ -79,8 +80,8 @@ class Learner:
         state = self._room(inputs.shape[1])
         operands = network.operands()
         network.settle(state, inputs, operands, self.generator)
-        negatives, classifier_loss = self._negative_labels(state, labels, held)
-        clamps = F.one_hot(torch.stack([labels, negatives], 1), network.num_classes).movedim(-1, 1)
+        negatives, classifier_loss = self._negative_labels(state, inputs, labels, held)
+        clamps = F.one_hot(torch.stack([labels, *negatives], 1), network.num_classes).movedim(-1, 1)
         steps = []
         for x, y, count in zip(inputs[prelabel:], clamps, counts, strict=True):
             state.clamp(x, y)
@@ -88,9 +89,9 @@ class Learner:
         return self._metrics(steps, counts, classifier_loss)
 
     def _room(self, batch: int) -> State:
-        """The state of a batch under two labels, the true one and a wrong one: the last batch's, if it was of the same size."""
+        """The state of a batch under the true label and wrong ones: the last batch's, if it was of the same size."""
         if self._state is None or self._state.now.shape[2] != batch:
-            self._state = self.network.new_state(2, batch)
+            self._state = self.network.new_state(1 + self.settings.model.negatives, batch)
         return self._state
 
     def scale_learning_rates(self, factor: float) -> None:
@@ -109,7 +110,7 @@ class Learner:
         for layer, optimiser, operand in zip(self.network.hidden_layers(), self.optimisers, operands, strict=True):
             learned = layer.learn(state, operand, damping, self.objective, share, self.generator)
             optimiser.step((learned.grad_weight, learned.grad_bias), operand)
-            steps.append(_LayerStep(learned.loss, *learned.badness))
+            steps.append(_LayerStep(learned.loss, learned.badness[0], learned.badness[1:].mean(0)))
         state.advance()
         return steps
 
@@ -128,15 +129,17 @@ class Learner:
             return labels
         raise InputError(f"labels of shape {tuple(labels.shape)}: expected class numbers (batch,) or ({iterations}, batch)")
 
-    def _negative_labels(self, state: State, labels: Tensor, held: bool) -> tuple[Tensor, Tensor]:
-        """Wrong labels of the shape of `labels`, and the loss of the classifier, which learns from this batch if it is used.
+    def _negative_labels(self, state: State, inputs: Tensor, labels: Tensor, held: bool) -> tuple[Tensor, Tensor]:
+        """Wrong labels, several times the shape of `labels`, and the loss of the classifier, which learns if it is used.
 
         Labels that were given as `held` through the sequence get a wrong label that is held too; others one a timestep.
         """
-        network = self.network
+        network, model = self.network, self.settings.model
         classifier_loss = torch.zeros((), device=network.device)
         logits = torch.zeros(network.num_classes, device=network.device)
-        if self.settings.model.should_replace_neg_data:
+        if model.should_replace_neg_data and model.negatives_from == "badness":
+            logits = -network.badness(inputs)
+        elif model.should_replace_neg_data:
             pattern = state.hidden_pattern[:, 0].T
             logits = F.linear(pattern, network.classifier_weight.to(pattern.dtype)) + network.classifier_bias
             gradient = classifier_gradient(logits, pattern, labels[0])
@@ -144,9 +147,9 @@ class Learner:
             network.classifier_bias.grad = gradient.bias.to(network.dtype)
             self.classifier_optimiser.step()
             classifier_loss = gradient.loss
-        temperature = self.settings.model.negative_temperature
-        drawn = sample_wrong_labels(logits, labels[0] if held else labels, self.generator, temperature)
-        return drawn.expand_as(labels), classifier_loss
+        shown = labels[0] if held else labels
+        drawn = sample_wrong_labels(logits, shown, self.generator, model.negative_temperature, model.negatives)
+        return (drawn.unsqueeze(1) if held else drawn).expand(-1, *labels.shape), classifier_loss
 
     def _metrics(self, steps: list[list[_LayerStep]], counts: Tensor, classifier_loss: Tensor) -> BatchMetrics:
         def grid(values: list[list[Tensor]]) -> Tensor:

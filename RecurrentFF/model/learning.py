@@ -2,6 +2,8 @@ r"""The learning rule of one layer, written out: it is local in space and in tim
 
     ∂loss/∂z = ∂loss/∂badness · ∂badness/∂h' · ∂h'/∂z = slope · 2h'/n · d·activation'(z)
 
+(without the n where badness is the sum of squares, not their mean; with peer normalisation, its pull is added to ∂loss/∂h')
+
     ∂loss/∂W = ∂loss/∂z · [below; n(h); above]ᵀ          ∂loss/∂b = sum of ∂loss/∂z over labels and batch
 
 Nothing here comes from another layer's error or from an earlier timestep: h and the normalised activities that the layer
@@ -9,6 +11,7 @@ reads are constants of this timestep.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,20 +19,50 @@ from torch import Tensor
 from RecurrentFF.model.activations import Activation
 
 
-def drive_gradient(slope: Tensor, h: Tensor, z: Tensor, damping: float, activation: Activation) -> Tensor:
-    """∂loss/∂z.
+def activity_gradient(slope: Tensor, h: Tensor, summed: bool) -> Tensor:
+    """∂loss/∂h' through the badness.
 
     Args:
         slope: (labels, batch) ∂loss/∂badness from the objective.
         h: (units, labels, batch) activity after the timestep, h'.
-        z: (units, labels, batch) the drive that led to it.
-
-    Returns:
-        (units, labels, batch).
+        summed: badness is the sum of squares, not their mean.
     """
-    units = h.shape[0]
-    grad_activation = slope * (2 * damping / units) * h
-    return activation.backward(grad_activation, z)
+    return slope * (2 if summed else 2 / len(h)) * h
+
+
+def drive_gradient(grad_h: Tensor, z: Tensor, damping: float, activation: Activation) -> Tensor:
+    """∂loss/∂z from ∂loss/∂h' and the drive z that led to h', all (units, labels, batch)."""
+    return activation.backward(damping * grad_h, z)
+
+
+class Peers(NamedTuple):
+    """Peer normalisation (Hinton 2022, arXiv:2212.13345, section 5.1 on keeping units from being dead or always on)."""
+
+    running: Tensor
+    """(units,) the running mean m of each unit's activity; brought up to date at every learning timestep"""
+    strength: float
+    """λ"""
+
+
+PEER_MEMORY = 0.9
+"""ρ: the share of its former value that a running mean keeps at a timestep."""
+
+
+def peer_pull(h: Tensor, share: Tensor, peers: Peers) -> Tensor:
+    """What peer normalisation adds to ∂loss/∂h', (units, 1, batch).
+
+        m ← ρ·m + (1 − ρ)·mean(h')          the loss it stands for:  λ · mean over units of (m − mean over units of m)²
+
+    of which only the new share of m depends on h'.
+
+    Args:
+        h: (units, labels, batch) activity after the timestep.
+        share: (batch,) of each input in a mean over the batch.
+    """
+    peers.running.lerp_((h * share).sum(2).mean(1), 1 - PEER_MEMORY)
+    excess = peers.running - peers.running.mean()
+    scale = 2 * peers.strength * (1 - PEER_MEMORY) / (h.shape[0] * h.shape[1])
+    return (scale * excess)[:, None, None] * share
 
 
 def weight_gradient(grad_z: Tensor, sources: Sequence[Tensor], masks: Sequence[Tensor] | None = None) -> Tensor:

@@ -12,24 +12,28 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def sample_wrong_labels(logits: Tensor, labels: Tensor, generator: torch.Generator, temperature: float = 1.0) -> Tensor:
-    """One label per row, drawn from softmax(logits / temperature) with the true class taken out.
+def sample_wrong_labels(
+    logits: Tensor, labels: Tensor, generator: torch.Generator, temperature: float = 1.0, count: int = 1
+) -> Tensor:
+    """Labels for each row, drawn without repetition from softmax(logits / temperature) with the true class taken out.
 
     Args:
         logits: (..., batch, classes), broadcast against `labels`; zeros give uniform wrong labels.
         labels: (..., batch) the true classes, of an integer type.
         generator: source of the draws, on the same device.
         temperature: below 1 the likely wrong labels become likelier, above 1 all become more alike.
+        count: labels for each row, fewer than there are classes.
 
     Returns:
-        Of the shape and type of `labels`; never the true class, even where the other classes' probabilities vanish.
+        (count, ...) of the shape and type of `labels`; never the true class, even where the other classes' probabilities vanish.
     """
     # Infinite or undefined logits become finite, so that the true class alone is at -inf and can't win a tie.
     logits = (torch.nan_to_num(logits.float()) / temperature).clamp(-1e30, 1e30).expand(*labels.shape, logits.shape[-1])
-    # argmax(logits + Gumbel noise) is a draw from softmax(logits), with no probabilities that could all be zero.
+    # The largest of logits + Gumbel noise is a draw from softmax(logits), with no probabilities that could all be zero; the next
+    # largest are those that follow it without repetition.
     noise = torch.empty(logits.shape, device=logits.device).exponential_(generator=generator).log().neg()
     scores = (logits + noise).scatter(-1, labels.long().unsqueeze(-1), -torch.inf)
-    return scores.argmax(-1).to(labels.dtype)
+    return scores.topk(count, -1).indices.movedim(-1, 0).to(labels.dtype)
 
 
 class ClassifierGradient(NamedTuple):

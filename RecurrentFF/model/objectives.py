@@ -9,6 +9,7 @@ with its sign inverted. The pairwise one contrasts the same input under two labe
 arXiv:2303.08418). To try another objective, write a function of this form and name it in `make_objective`.
 """
 
+import functools
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -21,7 +22,7 @@ from RecurrentFF.settings import ModelSettings
 
 
 class Objective(NamedTuple):
-    """A layer's loss at one timestep, and its slope: how it changes with the input's two badnesses. All (batch,)."""
+    """A layer's loss at one timestep, and its slope: how it changes with an input's two badnesses."""
 
     loss: Tensor
     slope_pos: Tensor
@@ -31,7 +32,8 @@ class Objective(NamedTuple):
 
 
 ObjectiveFunction = Callable[[Tensor, Tensor], Objective]
-"""From (badness_pos, badness_neg), both (batch,) and of the same inputs, to an Objective."""
+"""From badness_pos (1, batch) and badness_neg (wrong labels, batch) of the same inputs to an Objective, (wrong labels, batch); a
+slope that depends on badness_pos alone may stay (1, batch)."""
 
 
 def threshold(badness_pos: Tensor, badness_neg: Tensor, theta: float) -> Objective:
@@ -49,7 +51,7 @@ def pairwise(badness_pos: Tensor, badness_neg: Tensor, alpha: float) -> Objectiv
 
 def total(*objectives: Objective) -> Objective:
     """Several objectives of the same badness at once."""
-    return Objective(*(torch.stack(parts).sum(0) for parts in zip(*objectives, strict=True)))
+    return Objective(*(functools.reduce(torch.add, parts) for parts in zip(*objectives, strict=True)))
 
 
 def make_objective(settings: ModelSettings) -> ObjectiveFunction:

@@ -26,6 +26,8 @@ class Constants(NamedTuple):
     epsilon: float
     """ε"""
     activation: Activation
+    summed: bool
+    """Badness is the sum of squares, not their mean."""
 
 
 class Response(NamedTuple):
@@ -57,18 +59,18 @@ def respond(
     """
     z = dynamics.drive(sources, weights, bias, masks)
     h = dynamics.respond(z, h, constants.damping, constants.activation)
-    badness = dynamics.badness(h)
-    following.copy_(dynamics.normalise(h, badness, constants.epsilon))
-    return Response(z, h, badness)
+    mean_square = dynamics.mean_square(h)
+    following.copy_(dynamics.normalise(h, mean_square, constants.epsilon))
+    return Response(z, h, mean_square * len(h) if constants.summed else mean_square)
 
 
 class Learned(NamedTuple):
     """What a timestep made of a layer, and how its weights should change."""
 
     h: Tensor
-    """The activity h', (units, 2, batch)."""
+    """The activity h', (units, labels, batch)."""
     badness: Tensor
-    """(2, batch): under the true label, under the wrong one"""
+    """(labels, batch): under the true label, then under the wrong ones"""
     loss: Tensor
     """()"""
     grad_weight: Tensor
@@ -87,19 +89,24 @@ def learn(
     objective: ObjectiveFunction,
     share: Tensor,
     masks: Sequence[Tensor] | None = None,
+    peers: learning.Peers | None = None,
 ) -> Learned:
-    """`respond` under the true and a wrong label, and learn from it.
+    """`respond` under the true label and wrong ones, and learn from it.
 
     Args:
-        objective: what the layer wants.
+        objective: what the layer wants of the true label and each wrong one; its mean over the wrong ones is the loss.
         share: (batch,) of each input in the mean loss.
+        peers: for peer normalisation.
     """
     z, h, badness = respond(sources, weights, bias, h, following, constants, masks)
-    loss, *slopes = objective(*badness.unbind())
-    slope = share * torch.stack(slopes)
-    grad_z = learning.drive_gradient(slope, h, z, constants.damping, constants.activation).to(sources[0].dtype)
+    loss, slope_pos, slope_neg = objective(badness[:1], badness[1:])
+    slope = share * torch.cat([slope_pos.mean(0, keepdim=True), slope_neg / len(slope_neg)])
+    grad_h = learning.activity_gradient(slope, h, constants.summed)
+    if peers is not None:
+        grad_h = grad_h + learning.peer_pull(h, share, peers)
+    grad_z = learning.drive_gradient(grad_h, z, constants.damping, constants.activation).to(sources[0].dtype)
     grad_weight = learning.weight_gradient(grad_z, sources, masks)
-    return Learned(h, badness, (share * loss).sum(), grad_weight, grad_z.sum((1, 2), dtype=z.dtype))
+    return Learned(h, badness, (share * loss.mean(0)).sum(), grad_weight, grad_z.sum((1, 2), dtype=z.dtype))
 
 
 def rmsprop(

@@ -84,7 +84,7 @@ def epoch_metrics(
     """Read the epoch's numbers off the device."""
     mean = totals.mean()
     layers = list(network.hidden_layers())
-    units = torch.tensor([layer.units for layer in layers], device=network.device)
+    units = torch.tensor([1 if layer.summed else layer.units for layer in layers], device=network.device)
     share = mean.counted / mean.counted.sum().clamp(min=1e-9)  # of each timestep in all that counts
     badness_pos, badness_neg = (share * mean.badness_pos).sum(0), (share * mean.badness_neg).sum(0)
     changes = [layer.weight - before for layer, before in zip(layers, weights_before, strict=True)]
