@@ -240,6 +240,7 @@ def scaling(device: str, precision: str) -> dict[str, list[float]]:
 def plot_scaling(rates: dict[str, list[float]], precision: str, path: Path) -> None:
     """Draw what `scaling` found, and save it as a PNG."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(13, 3.4), layout="constrained")
     changed = f"3×500 units, batch {BATCH}, {PRELABEL} + {ITERATIONS} timesteps, {precision}, and one of them changed"
@@ -248,6 +249,8 @@ def plot_scaling(rates: dict[str, list[float]], precision: str, path: Path) -> N
         axes.loglog(values, rates[name], marker=".")
         axes.set_xticks(values, [str(value) for value in values])
         axes.xaxis.minorticks_off()
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.minorticks_off()
         axes.yaxis.set_major_formatter("{x:,g}")
         axes.set_xlabel(name)
         axes.grid(alpha=0.3)
