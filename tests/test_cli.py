@@ -230,7 +230,11 @@ MISTAKES = {
     "absent device": (["--device=cuda:77"], "device 'cuda:77' is not there; this machine has: cpu"),
     "unknown device": (["--device=tpu"], "error: --device tpu: device.device = 'tpu': expected \"auto\""),
     "wrong data size": (["--set=data_config.data_size=100"], "data_config.data_size = 100, but this benchmark's is 784"),
-    "wrong data set": (["--set=data_config.dataset=CIFAR"], "data_config.dataset = 'CIFAR', but this benchmark's is 'MNIST'"),
+    "wrong data set": (
+        ["--set=data_config.dataset=CIFAR"],
+        "data_config.dataset = 'CIFAR', but this benchmark's is 'MNIST' or 'fashion_mnist'",
+    ),
+    "data set of another benchmark": (["--dataset=Seq MNIST"], "error: data_config.dataset = 'Seq MNIST', but this benchmark's"),
     "no data there": (["--data-dir=."], "no readable torchvision MNIST"),
     "too many samples": (["--set=data_config.validation_samples=60000"], "60000 validation samples leave 0"),
     "weights not named": (["--set=model.should_load_weights=true"], "--weights FILE"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from RecurrentFF.data import mnist
+from RecurrentFF.data import fashion_mnist, mnist
 from RecurrentFF.data.dataset import LoaderDataset, TensorDataset, split
 from RecurrentFF.errors import DataError, InputError
 
@@ -106,3 +106,28 @@ def test_data_that_does_not_fit_is_refused() -> None:
         TensorDataset(torch.zeros(3, 2), torch.zeros(3))
     with pytest.raises(InputError, match="knows its number of batches"):
         LoaderDataset(iter([]))
+
+
+@pytest.fixture
+def clothes(tmp_path: Path) -> Path:
+    """A torchvision folder of Fashion-MNIST, but with MNIST's digits, whose files have the same form."""
+    mnist.unpack(tmp_path)
+    (tmp_path / "MNIST").rename(tmp_path / "FashionMNIST")
+    return tmp_path
+
+
+def test_fashion_mnist_is_read_by_torchvision(clothes: Path, digits: tuple[TensorDataset, TensorDataset]) -> None:
+    for found, expected in zip(fashion_mnist.load(clothes), digits, strict=True):
+        assert torch.equal(found.labels, expected.labels)
+        torch.testing.assert_close(found.inputs * 0.3530 + 0.2860, expected.inputs * 0.3081 + 0.1307, rtol=0, atol=1e-6)
+
+
+def test_fashion_mnist_that_is_not_there_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=r"no readable Fashion-MNIST in .*raw; put its four original files there$") as caught:
+        fashion_mnist.load(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", ["file:///nowhere/"])
+    with pytest.raises(DataError, match=r"raw and can't be downloaded \(.*\); put .*--data-dir") as caught:
+        fashion_mnist.load()
+    assert str(tmp_path / "RecurrentFF") in str(caught.value) and "\n" not in str(caught.value)

@@ -24,8 +24,8 @@ class Benchmark:
 
     name: str
     """Of its module and its run folders."""
-    dataset: str
-    """As data_config.dataset names it."""
+    datasets: tuple[str, ...]
+    """Names that data_config.dataset may have; the first if it has none."""
     description: str
     default_config: Path
     """Used without --config-file."""
@@ -39,11 +39,17 @@ class Benchmark:
 
     def complete(self, settings: Settings) -> Settings:
         """Fill in what the data set decides. Raises SettingsError where the configuration says otherwise."""
-        facts = {"dataset": self.dataset, "data_size": self.data_size(settings), "num_classes": self.num_classes}
-        for key, fact in facts.items():
+        allowed = {"dataset": self.datasets, "data_size": (self.data_size(settings),), "num_classes": (self.num_classes,)}
+        facts = {}
+        for key, values in allowed.items():
             said = getattr(settings.data_config, key)
-            if said is not None and str(said).lower() != str(fact).lower():
-                raise SettingsError(f"data_config.{key} = {said!r}, but this benchmark's is {fact!r}; leave it out or set it so")
+            fitting = [value for value in values if said is None or str(said).lower() == str(value).lower()]
+            if not fitting:
+                facts_are = " or ".join(repr(value) for value in values)
+                raise SettingsError(
+                    f"data_config.{key} = {said!r}, but this benchmark's is {facts_are}; leave it out or set it so"
+                )
+            facts[key] = fitting[0]
         return settings.with_arguments(**facts)
 
 

@@ -51,7 +51,7 @@ def _start(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
 
 
 def _resume(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
-    kept = ("config_file", "overrides", "weights", "seed", "output_dir", "baseline")
+    kept = ("config_file", "overrides", "weights", "seed", "output_dir", "baseline", "dataset")
     if any(getattr(arguments, flag) for flag in kept):
         raise SettingsError("--resume keeps the configuration of its run; only --device, --epochs and --data-dir go with it")
 
@@ -68,6 +68,7 @@ def _with_flags(settings: Settings, arguments: argparse.Namespace) -> Settings:
         "--device": ("device.device", arguments.device),
         "--epochs": ("model.epochs", arguments.epochs),
         "--seed": ("training.seed", arguments.seed),
+        "--dataset": ("data_config.dataset", arguments.dataset),
         "--data-dir": ("data_config.data_dir", arguments.data_dir),
         "--weights": ("training.weights", arguments.weights),
     }
@@ -106,6 +107,9 @@ def argument_parser(benchmark: Benchmark) -> argparse.ArgumentParser:
     add("--epochs", metavar="N", help="how many epochs to train")
     add("--seed", metavar="N", help="of all that is random: weights, sample order, negative labels, dropout, the data")
     add("--output-dir", type=Path, metavar="DIR", help="where the run's folder is made (default: runs)")
+    parser.set_defaults(dataset=None)
+    if len(benchmark.datasets) > 1:
+        add("--dataset", metavar="NAME", help=f"one of {', '.join(benchmark.datasets)} (default: {benchmark.datasets[0]})")
     add("--data-dir", type=Path, metavar="DIR", help="an existing data folder instead of the built-in data")
     add(
         "--baseline",

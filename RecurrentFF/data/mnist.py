@@ -53,14 +53,16 @@ def load(data_dir: Path | None = None, device: torch.device | None = None) -> tu
     Raises:
         DataError: as for `read`.
     """
+    train, test = read(data_dir, device)
+    return as_inputs(train, _MEAN, _STD), as_inputs(test, _MEAN, _STD)
+
+
+def as_inputs(digits: Digits, mean: float, std: float) -> TensorDataset:
+    """Images as rows of (pixel − mean) / std, where pixels are from 0 to 1."""
     from torchvision.transforms.v2 import functional as transforms  # imported late: torchvision takes a second
 
-    def as_inputs(digits: Digits) -> TensorDataset:
-        images = transforms.to_dtype(digits.images.unsqueeze(1), torch.float32, scale=True)
-        return TensorDataset(transforms.normalize(images, [_MEAN], [_STD], inplace=True).flatten(1), digits.labels)
-
-    train, test = read(data_dir, device)
-    return as_inputs(train), as_inputs(test)
+    images = transforms.to_dtype(digits.images.unsqueeze(1), torch.float32, scale=True)
+    return TensorDataset(transforms.normalize(images, [mean], [std], inplace=True).flatten(1), digits.labels)
 
 
 def read(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[Digits, Digits]:

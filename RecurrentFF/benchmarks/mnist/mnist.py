@@ -1,4 +1,4 @@
-"""MNIST: python -m RecurrentFF.benchmarks.mnist.mnist [--config-file FILE]."""
+"""MNIST, and Fashion-MNIST: python -m RecurrentFF.benchmarks.mnist.mnist [--dataset fashion_mnist] [--config-file FILE]."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ if TYPE_CHECKING:
 
 
 def load(settings: Settings, device: torch.device) -> Splits:
-    """Training, validation and test digits. Only the training digits are distorted."""
-    from RecurrentFF.data import mnist
+    """Training, validation and test images. Only the training images are distorted."""
+    from RecurrentFF.data import fashion_mnist, mnist
     from RecurrentFF.data.distortion import DistortedImages, Distortion
 
     data = settings.data_config
-    train, test = mnist.load(Path(data.data_dir) if data.data_dir is not None else None, device)
+    source = fashion_mnist if data.dataset == "fashion_mnist" else mnist
+    train, test = source.load(Path(data.data_dir) if data.data_dir is not None else None, device)
     splits = cut(settings, train, test)
     how = Distortion(data.shift, data.rotation, data.scaling, data.bending, data.cutout)
     if not any(how):
         return splits
     images = train[: len(splits.train)]
-    return splits._replace(train=DistortedImages(images, how, seed=settings.training.seed, background=mnist.BACKGROUND))
+    return splits._replace(train=DistortedImages(images, how, seed=settings.training.seed, background=source.BACKGROUND))
 
 
 MNIST = Benchmark(
     name="mnist",
-    dataset="MNIST",
+    datasets=("MNIST", "fashion_mnist"),
     description="Train a Recurrent Forward-Forward network on MNIST.",
     default_config=Path(__file__).with_name("default.toml"),
     data_size=lambda settings: 28 * 28,

@@ -30,7 +30,7 @@ def load(settings: Settings, device: torch.device) -> Splits:
 
 MOVING_MNIST = Benchmark(
     name="moving_mnist",
-    dataset="Moving MNIST",
+    datasets=("Moving MNIST",),
     description="Train a Recurrent Forward-Forward network on single-digit Moving MNIST.",
     default_config=Path(__file__).with_name("default.toml"),
     data_size=lambda settings: 64 * 64,

@@ -64,7 +64,7 @@ def show(dataset: Dataset, samples: int) -> Tensor:
 
 SEQ_MNIST = Benchmark(
     name="seq_mnist",
-    dataset="Seq MNIST",
+    datasets=("Seq MNIST",),
     description="Train a Recurrent Forward-Forward network on the pen strokes of MNIST's digits.",
     default_config=Path(__file__).with_name("default.toml"),
     data_size=lambda settings: 4 * settings.data_config.delay_line,
