@@ -25,5 +25,9 @@ class DivergenceError(RecurrentFFError):
     """A training whose numbers are no longer finite."""
 
 
+class OutputError(RecurrentFFError):
+    """A file that can't be written."""
+
+
 class CheckpointError(RecurrentFFError):
     """A checkpoint or run folder that can't be read or doesn't fit."""

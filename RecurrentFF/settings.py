@@ -267,6 +267,9 @@ class TrainingSettings(_Section):
     """The checkpoint to start from if model.should_load_weights is on."""
     train_accuracy_samples: Annotated[int, Field(ge=0)] = 2000
     """Size of the fixed subset of the training set whose accuracy is reported after every epoch; 0 means none."""
+    on_divergence: Literal["stop", "retry"] = "stop"
+    """Where the numbers are no longer finite: stop, or go back to the last checkpoint with half the learning rate, again and
+    again if need be, but at most five times in a run."""
     test_every_epoch: Flag = True
     """Report the test accuracy after every epoch too. It decides nothing; false reads the test set once, at the end."""
 

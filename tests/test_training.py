@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset as TorchDataset
 
 import RecurrentFF as rff
 from RecurrentFF.data.dataset import Batch, Dataset, LoaderDataset, Splits, TensorDataset
-from RecurrentFF.errors import CheckpointError, DeviceError, DivergenceError, InputError, SettingsError
+from RecurrentFF.errors import CheckpointError, DeviceError, DivergenceError, InputError, OutputError, SettingsError
 from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.training import checkpoint, devices, tracker
 from RecurrentFF.training.console import Console
@@ -205,7 +205,7 @@ def test_badness_is_a_mean_over_what_counts() -> None:
 
 def test_divergence_ends_the_run_with_the_layer_named(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path / "run", ff_adam={"learning_rate": 1e30})
-    with pytest.raises(DivergenceError, match=r"epoch 1: the training has diverged, \w+ of layer 1 is (nan|inf)"):
+    with pytest.raises(DivergenceError, match=r"^epoch 1, batch 1: .* the loss of layer 1 at label timestep 1 is not finite"):
         trainer.fit()
 
 
@@ -329,7 +329,7 @@ def test_precision_decides_the_operands_and_is_kept(tmp_path: Path) -> None:
 
 
 def test_saving_where_it_cannot_be_is_named(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"absent/network\.pt: can't be written"):
+    with pytest.raises(OutputError, match=r"absent/network\.pt: can't be written"):
         rff.save(rff.build(small_settings()), tmp_path / "absent" / "network.pt")
 
 
@@ -409,7 +409,7 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
         path.write_text("half")
         raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OutputError, match="disk full"):
         write_atomically(file, fail)
     assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
 

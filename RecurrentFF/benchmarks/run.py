@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from RecurrentFF.benchmarks.benchmark import Benchmark
-from RecurrentFF.errors import SettingsError
+from RecurrentFF.errors import CheckpointError, SettingsError
 from RecurrentFF.settings import Settings
 from RecurrentFF.training import checkpoint
 from RecurrentFF.training.allocation import keep_freed_memory
@@ -15,7 +16,7 @@ from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.plots import plot_samples
 from RecurrentFF.training.summary import conclude
 from RecurrentFF.training.trainer import Trainer
-from RecurrentFF.writing import write_text
+from RecurrentFF.writing import write_atomically, write_text
 
 SAMPLES_SHOWN = 6
 """In the picture of the data."""
@@ -28,14 +29,24 @@ def start(benchmark: Benchmark, settings: Settings, parent: Path) -> bool:
     splits = benchmark.load(network.settings, network.device)
     if settings.model.should_load_weights and settings.training.weights is not None:
         checkpoint.load_weights(network, checkpoint.read(settings.training.weights), settings.training.weights)
-    return _train(benchmark, Trainer(network, splits, RunFolder.create(parent, benchmark.name)))
+    folder = RunFolder.create(parent, benchmark.name)
+    with folder.alone():
+        return _train(benchmark, Trainer(network, splits, folder))
 
 
 def resume(benchmark: Benchmark, path: Path, change: Callable[[Settings], Settings]) -> bool:
     """Go on with the run in folder `path`, with its settings but for what `change` does to them. Returns as `start`."""
     keep_freed_memory()
-    folder = RunFolder.existing(path)
-    before = checkpoint.settings(checkpoint.read(folder.last), folder.last)
+    folder = RunFolder(path.parent) if path.is_file() else RunFolder.existing(path)
+    with folder.alone():
+        if path.is_file() and path.resolve() != folder.last.resolve():
+            checkpoint.read(path)
+            write_atomically(folder.last, lambda file: file.write_bytes(path.read_bytes()))
+        return _go_on(benchmark, folder, change)
+
+
+def _go_on(benchmark: Benchmark, folder: RunFolder, change: Callable[[Settings], Settings]) -> bool:
+    before = checkpoint.settings(_last_checkpoint(folder), folder.last)
     settings = benchmark.complete(change(before))
     if settings.model.epochs != before.model.epochs and settings.model.lr_schedule == "cosine":
         raise SettingsError(
@@ -50,6 +61,23 @@ def resume(benchmark: Benchmark, path: Path, change: Callable[[Settings], Settin
     return _train(benchmark, trainer)
 
 
+def _last_checkpoint(folder: RunFolder) -> dict[str, Any]:
+    """The content of the folder's last checkpoint. Raises CheckpointError, which names the one before if only that is whole."""
+    try:
+        return checkpoint.read(folder.last)
+    except CheckpointError as error:
+        advice = f"; the one before it is whole: go on from it with --resume {folder.former}" if _whole(folder.former) else ""
+        raise CheckpointError(f"{error}{advice}") from None
+
+
+def _whole(path: Path) -> bool:
+    try:
+        checkpoint.read(path)
+    except CheckpointError:
+        return False
+    return True
+
+
 def _train(benchmark: Benchmark, trainer: Trainer) -> bool:
     folder, say = trainer.folder, trainer.console.say
     assert folder is not None
@@ -60,11 +88,12 @@ def _train(benchmark: Benchmark, trainer: Trainer) -> bool:
     say("")
     train = trainer.splits.train
     labels = next(iter(train.batches(SAMPLES_SHOWN))).labels
-    plot_samples(benchmark.show(train, len(labels)), labels, folder.samples)
+    trainer.attempt(lambda: plot_samples(benchmark.show(train, len(labels)), labels, folder.samples))
     if not trainer.fit():
         if trainer.tracker is not None:
             trainer.tracker.finish({})
-        say(f"stopped     all saved; go on with --resume {folder.path}")
+        saved = "all saved" if trainer.saved else "not all could be saved (see above)"
+        say(f"stopped     {saved}; go on with --resume {folder.path}")
         return False
     conclude(trainer, folder)
     return True

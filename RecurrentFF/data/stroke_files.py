@@ -28,7 +28,7 @@ from tqdm import tqdm
 
 from RecurrentFF.data.mnist import Digits
 from RecurrentFF.data.strokes import moves, skeleton, trace
-from RecurrentFF.errors import DataError
+from RecurrentFF.errors import DataError, OutputError
 from RecurrentFF.writing import write_atomically
 
 PART = 5000
@@ -113,8 +113,8 @@ def _keep(file: Path, rows: npt.NDArray[np.int8], lengths: npt.NDArray[np.int64]
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(file, lambda path: np.savez_compressed(path, moves=rows, lengths=lengths))
-    except OSError as error:
-        print(f"note: {file.parent}: the strokes can't be kept there ({error.strerror})", file=sys.stderr)
+    except (OSError, OutputError) as error:
+        print(f"note: the strokes can't be kept ({error})", file=sys.stderr)
         return False
     return True
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from pathlib import Path
 from typing import Any
 
 import toml
 import torch
+from torch import Tensor
 
 from RecurrentFF.errors import CheckpointError
 from RecurrentFF.model.network import Network
@@ -15,16 +17,19 @@ from RecurrentFF.settings import Settings
 from RecurrentFF.training.build import build
 from RecurrentFF.writing import write_atomically
 
-FORMAT = 3
+FORMAT = 4
 
 
-def save(network: Network, path: str | Path, **extra: Any) -> None:
+def save(network: Network, path: str | Path, *, former: Path | None = None, **extra: Any) -> None:
     """Write a network, with its settings, to a file that `load` reads; `extra` is stored beside it.
 
-    The file is written in one step: it is there whole, or as it was before.
+    The file is written in one step: it is there whole, or as it was before. It carries a checksum of its content.
+
+    Args:
+        former: where the checkpoint that is at `path` now stays.
 
     Raises:
-        CheckpointError: it can't be written.
+        OutputError: it can't be written.
     """
     content = {
         "format": FORMAT,
@@ -32,10 +37,8 @@ def save(network: Network, path: str | Path, **extra: Any) -> None:
         "network": {name: tensor.cpu() for name, tensor in network.state_dict().items()},
         **extra,
     }
-    try:
-        write_atomically(Path(path), lambda file: torch.save(content, file))
-    except (OSError, RuntimeError) as error:  # torch's writer reports a missing folder or a full disk as RuntimeError
-        raise CheckpointError(f"{path}: can't be written ({_first_line(error)})") from None
+    content["checksum"] = checksum(content)
+    write_atomically(Path(path), lambda file: torch.save(content, file), former)
 
 
 def load(path: str | Path, device: str = "auto") -> Network:
@@ -81,7 +84,33 @@ def read(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this version of RecurrentFF (format {FORMAT})")
+    if content.pop("checksum", None) != checksum(content):
+        raise CheckpointError(f"{path}: a damaged checkpoint, its content does not have the checksum it was written with")
     return content
+
+
+def checksum(content: Any) -> str:
+    """SHA-256 of nested dictionaries and lists of tensors, numbers and texts, in their order."""
+    digest = hashlib.sha256()
+
+    def feed(value: Any) -> None:
+        if isinstance(value, Tensor):
+            digest.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        elif isinstance(value, dict):
+            digest.update(f"dictionary {len(value)}".encode())
+            for key, part in value.items():
+                feed(key)
+                feed(part)
+        elif isinstance(value, list | tuple):
+            digest.update(f"list {len(value)}".encode())
+            for part in value:
+                feed(part)
+        else:
+            digest.update(f"{type(value).__name__} {value!r}".encode())
+
+    feed(content)
+    return digest.hexdigest()
 
 
 def _architecture(settings: Settings) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import secrets
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
 from RecurrentFF.errors import CheckpointError, SettingsError
+from RecurrentFF.writing import remove_unfinished
 
 
 class RunFolder:
@@ -23,6 +27,8 @@ class RunFolder:
         self.profile = path / "profile.json"
         self.best = path / "best.pt"
         self.last = path / "last.pt"
+        self.former = path / "former.pt"
+        """The checkpoint before the last."""
 
     @classmethod
     def create(cls, parent: Path, name: str) -> RunFolder:
@@ -41,3 +47,24 @@ class RunFolder:
         if not folder.last.is_file():
             raise CheckpointError(f"{path}: not a run folder to resume, it has no {folder.last.name}")
         return folder
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """No other process trains here meanwhile; what a killed one left unfinished is cleared away. Raises CheckpointError if
+        another one does."""
+        try:
+            import fcntl
+        except ImportError:  # not on Windows
+            yield
+            return
+        lock = os.open(self.path, os.O_RDONLY)  # the system lets go of it, too, when the process is killed
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise CheckpointError(f"{self.path}: another process is training in this run folder; wait for it to end") from None
+        try:
+            remove_unfinished(self.path)
+            yield
+        finally:
+            os.close(lock)

@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict, dataclass
 
 from RecurrentFF.model.counting import label_timesteps
-from RecurrentFF.training import checkpoint
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.plots import plot_curves, plot_timesteps
@@ -34,12 +33,15 @@ class Summary:
 
 
 def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
-    """Load the best epoch's weights, read the test set, write summary and picture, and tell the user."""
+    """Load the best epoch's weights, read the test set, write summary and pictures, and tell the user.
+
+    Raises OutputError, after all that, if the trained network could not be saved.
+    """
     import torch
 
     settings, progress, history = trainer.settings, trainer.progress, trainer.history
     assert trainer.splits.test is not None
-    checkpoint.load_weights(trainer.network, checkpoint.read(folder.best), folder.best)
+    trainer.load_best()
     summary = Summary(
         test_accuracy=accuracy(trainer.network, trainer.splits.test),
         validation_accuracy=progress.best_accuracy,
@@ -53,18 +55,20 @@ def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
         torch=torch.__version__,
     )
     text = json.dumps(asdict(summary), indent=2) + "\n"
-    write_text(folder.summary, text)
+    trainer.attempt(lambda: write_text(folder.summary, text))
     if trainer.tracker is not None:
         trainer.tracker.finish(asdict(summary))
     title = f"{settings.data_config.dataset}: test accuracy {100 * summary.test_accuracy:.2f} % ({folder.path.name})"
-    plot_curves(history, title, folder.curves, progress.best_epoch, summary.test_accuracy)
+    trainer.attempt(lambda: plot_curves(history, title, folder.curves, progress.best_epoch, summary.test_accuracy))
     if trainer.splits.validation is not None:
         few, network = next(iter(trainer.splits.validation.batches(settings.data_config.test_batch_size))), trainer.network
         badness, labels = network.badness_over_time(few.inputs), few.labels.to(network.device)
         counts = label_timesteps(few.mask, len(labels), settings, badness)
-        plot_timesteps(badness, labels, counts, settings.prediction_window, network.judges, folder.timesteps)
+        window = settings.prediction_window
+        trainer.attempt(lambda: plot_timesteps(badness, labels, counts, window, network.judges, folder.timesteps))
     for line in _lines(summary, folder, len(trainer.splits.test)):
         trainer.console.say(line)
+    trainer.require_saved()
     return summary
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import Dataset, Splits
-from RecurrentFF.errors import CheckpointError, DivergenceError
+from RecurrentFF.errors import CheckpointError, DivergenceError, OutputError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.training import checkpoint, compiling
 from RecurrentFF.training.averaging import average
 from RecurrentFF.training.console import Console
+from RecurrentFF.training.divergence import Watch
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.interruption import Interruption
@@ -24,6 +26,9 @@ from RecurrentFF.training.profiling import profiler
 from RecurrentFF.training.schedule import learning_rate_factor
 from RecurrentFF.training.timing import Stopwatch
 from RecurrentFF.training.tracker import Tracker
+
+MOST_RETRIES = 5
+"""After divergences, with on_divergence = "retry"."""
 
 
 @dataclass
@@ -41,6 +46,8 @@ class Progress:
     """Spent so far, evaluation included."""
     epoch_seconds: float = 0.0
     """Spent in the running epoch's batches."""
+    rate_factor: float = 1.0
+    """What the learning rates are multiplied by: halved after each divergence, if the settings say so."""
 
 
 class Trainer:
@@ -67,6 +74,9 @@ class Trainer:
         self._totals = Totals()
         self._weights_before = self._weights()
         self._average = average(network)
+        self.saved = True
+        """Whether the last writing into the folder went well."""
+        self._best: dict[str, Tensor] | None = None  # the best epoch's weights, where best.pt couldn't be written
 
     def compile(self) -> None:
         """Compile the layers' timestep, if the settings want it."""
@@ -79,13 +89,35 @@ class Trainer:
         if self.folder is not None and self.settings.model.should_log_metrics:
             self.tracker = Tracker(self.settings, self.folder.path, self.console.say, resume=bool(self.history))
         trace = self.folder.profile if self.folder and not self.settings.model.skip_profiling else None
+        if self.progress == Progress():
+            self._save_last()  # so that a run that is killed at any moment can be resumed
         with Interruption() as interruption, profiler(trace) as profiling:
             while self.progress.epoch < self.settings.model.epochs and not interruption.requested:
-                if self._train_epoch(interruption, profiling.step):
-                    metrics = self._end_epoch()
-                    if self.tracker is not None:
-                        self.tracker.log(metrics)
-        return self.progress.epoch >= self.settings.model.epochs
+                self._train_and_end_epoch(interruption, profiling.step)
+        done = self.progress.epoch >= self.settings.model.epochs
+        if done and self.saved and self.folder is not None:
+            self.folder.former.unlink(missing_ok=True)  # it was there for a run that is cut off
+        return done
+
+    def _train_and_end_epoch(self, interruption: Interruption, after_batch: Callable[[], None]) -> None:
+        try:
+            metrics = self._end_epoch() if self._train_epoch(interruption, after_batch) else None
+        except DivergenceError as error:
+            self._retry(error)
+            return
+        if metrics is not None and self.tracker is not None:
+            self.tracker.log(metrics)
+
+    def _retry(self, error: DivergenceError) -> None:
+        """Go back to the last checkpoint with half the learning rate; raise the error again if that is not wanted, or no use."""
+        self.console.stop()
+        factor = self.progress.rate_factor / 2
+        if self.settings.training.on_divergence == "stop" or self.folder is None or factor < 2**-MOST_RETRIES:
+            raise error
+        self.resume()
+        self.progress.rate_factor = factor
+        place = str(error).partition(":")[0]
+        self.console.say(f"diverged    in {place}; back to the last checkpoint, with learning rates times {factor:g}")
 
     def _train_epoch(self, interruption: Interruption, after_batch: Callable[[], None]) -> bool:
         """The running epoch's remaining batches. Returns whether all are done; false, with all saved, after Ctrl-C."""
@@ -94,13 +126,15 @@ class Trainer:
         order = epoch_order(seed, self.progress.epoch, len(train))
         batches = train.batch_count(size)
         self.console.start(f"epoch {self.progress.epoch + 1}/{epochs}", len(train), self._totals.samples)
-        clock = Stopwatch()
+        clock, watch = Stopwatch(), Watch(self.progress.epoch + 1, start)
         for batch in train.batches(size, order[start * size :], self.progress.epoch):
             factor = learning_rate_factor(self.settings.model, self.progress.epoch, self.progress.batch, batches)
-            self.learner.scale_learning_rates(factor)
+            self.learner.scale_learning_rates(factor * self.progress.rate_factor)
             self.learner.generator.manual_seed(batch_seed(seed, self.progress.epoch, self.progress.batch))
             samples = batch.labels.shape[-1]
-            self._totals.add(self.learner.train_batch(*batch), samples)
+            metrics = self.learner.train_batch(*batch)
+            watch.add(metrics.loss)
+            self._totals.add(metrics, samples)
             if self._average is not None:
                 self._average.update_parameters(self.network)
             self.progress.batch += 1
@@ -108,6 +142,7 @@ class Trainer:
             after_batch()
             if interruption.requested:
                 break
+        watch.look()
         self._synchronise()
         self.progress.epoch_seconds += clock.seconds
         self.progress.seconds += clock.seconds
@@ -146,25 +181,56 @@ class Trainer:
         self.console.epoch(metrics, self.settings.model.epochs, best)
         self.progress.seconds += clock.seconds
         if self.folder is not None:
-            write_metrics(self.folder.metrics, self.history)
+            history, folder = self.history, self.folder
+            self.attempt(lambda: write_metrics(folder.metrics, history))
             if best:
-                checkpoint.save(self.evaluated, self.folder.best, epoch=metrics.epoch, metrics=asdict(metrics))
+                self._save_best(folder.best, metrics)
             self._save_last()
         return metrics
+
+    def _save_best(self, path: Path, metrics: EpochMetrics) -> None:
+        """Keep the weights as the best; in memory, if they can't be written."""
+        self._best = None
+        if not self.attempt(lambda: checkpoint.save(self.evaluated, path, epoch=metrics.epoch, metrics=asdict(metrics))):
+            self._best = {name: tensor.clone() for name, tensor in self.evaluated.state_dict().items()}
+
+    def load_best(self) -> None:
+        """Give the network the weights of the best epoch. Raises CheckpointError if they are lost."""
+        assert self.folder is not None
+        if self._best is not None:
+            self.network.load_state_dict(self._best)
+        else:
+            checkpoint.load_weights(self.network, checkpoint.read(self.folder.best), self.folder.best)
+
+    def require_saved(self) -> None:
+        """Raise OutputError if the network as it is could not be saved, after another try to save the best weights."""
+        if self.folder is not None and self._best is not None:
+            checkpoint.save(self.network, self.folder.best, epoch=self.progress.best_epoch)
+            self._best = None
+
+    def attempt(self, write: Callable[[], None]) -> bool:
+        """Do what writes to the run's folder. What can't be written is said in a line, and the run goes on."""
+        try:
+            write()
+        except OutputError as error:
+            self.console.say(f"not saved   {error}")
+            self.saved = False
+            return False
+        return True
 
     def _save_last(self) -> None:
         """Everything that the next batch depends on, and what the running epoch has gathered."""
         if self.folder is not None:
+            folder = self.folder
             totals = {"sums": self._totals.sums, "samples": self._totals.samples, "weights_before": self._weights_before}
-            checkpoint.save(
-                self.network,
-                self.folder.last,
-                learner=self.learner.state_dict(),
-                progress=asdict(self.progress),
-                totals=totals,
-                history=[asdict(metrics) for metrics in self.history],
-                average=self._average.state_dict() if self._average is not None else None,
-            )
+            state = {
+                "learner": self.learner.state_dict(),
+                "progress": asdict(self.progress),
+                "totals": totals,
+                "history": [asdict(metrics) for metrics in self.history],
+                "average": self._average.state_dict() if self._average is not None else None,
+            }
+            self.saved = self.attempt(lambda: checkpoint.save(self.network, folder.last, former=folder.former, **state))
 
     def resume(self) -> None:
         """Go on where the folder's last checkpoint stands. Raises CheckpointError."""
