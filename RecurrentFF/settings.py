@@ -114,6 +114,11 @@ class ModelSettings(_Section):
     """Added to the mean square under the root of the normalised activity."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Probability that a unit misses one of its drives (forward, lateral, backward) at a training timestep."""
+    activity_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that a unit is silent to all that read it, for a whole training sequence (variational dropout, Gal and
+    Ghahramani 2016, arXiv:1512.05287)."""
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The same for an input."""
     receptive_field: Annotated[int, Field(ge=0)] = 0
     """Side of the square patch of the image that a unit of the first layer reads, in pixels; 0 for all of it."""
     lateral_field: Annotated[int, Field(ge=0)] = 0

@@ -50,6 +50,7 @@ class Oracle:
         self.weight: dict[tuple[int, int], Tensor] = {}  # (layer, source), with its natural sign
         self.bias: dict[int, Tensor] = {}
         self.running: dict[int, Tensor] = {}
+        self.audible: dict[int, Tensor] = {}
         self.field: dict[tuple[int, int], Tensor] = {}
         for layer in network.hidden_layers():
             for source, columns in weight_columns(network.topology, layer.number).items():
@@ -67,6 +68,7 @@ class Oracle:
         """inputs (timesteps, batch, data_size), labels (iterations, batch), equal rows if `held`, mask (timesteps, batch)."""
         model, trace = self.settings.model, Trace()
         h = self.rest(inputs.shape[1])
+        inputs = self._drop_out(inputs)
         uniform = torch.full((inputs.shape[1], self.widths[-1]), 1 / self.widths[-1], dtype=torch.float64)
         for t in range(model.prelabel_timesteps):
             with torch.no_grad():
@@ -79,6 +81,19 @@ class Oracle:
             y = F.one_hot(torch.cat([labels[t], *(wrong[t] for wrong in negatives)]), self.widths[-1]).double()
             rows = self._learn(x, y, rows, mask[model.prelabel_timesteps + t], trace)
         return trace
+
+    def _drop_out(self, inputs: Tensor) -> Tensor:
+        """Chooses what is silent in this batch, as the package draws it: in float32, inputs first."""
+        model, batch = self.settings.model, inputs.shape[1]
+        if model.input_dropout:
+            heard = torch.rand_like(inputs[0]).float().bernoulli_(1 - model.input_dropout, generator=self.generator)
+            inputs = inputs * (heard / (1 - model.input_dropout)).double()
+        self.audible = {layer: torch.ones(batch, self.widths[layer], dtype=torch.float64) for layer in range(1, self.label)}
+        if model.activity_dropout:
+            heard = torch.empty(sum(self.widths[1:-1]), batch).bernoulli_(1 - model.activity_dropout, generator=self.generator)
+            heard = (heard / (1 - model.activity_dropout)).double()
+            self.audible = dict(zip(self.audible, (part.T for part in torch.split(heard, self.widths[1:-1])), strict=True))
+        return inputs
 
     def _learn(self, x: Tensor, y: Tensor, h: dict[int, Tensor], real: Tensor, trace: Trace) -> dict[int, Tensor]:
         after = self.timestep(x, y, h, self.settings.model.damping_factor, self._masks(len(x)))
@@ -107,6 +122,10 @@ class Oracle:
         trace.weights.append([self.stacked(layer) for layer in self.optimisers])
         return after
 
+    def _heard(self, layer: int, rows: int) -> Tensor:
+        heard = self.audible[layer]
+        return heard.repeat(rows // len(heard), 1)
+
     def layer_badness(self, h: Tensor) -> Tensor:
         return (h**2).sum(1) if self.settings.model.badness == "sum" else (h**2).mean(1)
 
@@ -128,7 +147,7 @@ class Oracle:
     ) -> dict[int, Tensor]:
         """All layers at once, from the previous timestep's activities."""
         model = self.settings.model
-        reads = {layer: self.normalised(h[layer]) for layer in h} | {0: x, self.label: y}
+        reads = {layer: self.normalised(h[layer]) * self._heard(layer, len(x)) for layer in h} | {0: x, self.label: y}
         after = {}
         for layer in h:
             z = self.bias[layer]
@@ -147,6 +166,7 @@ class Oracle:
         """(batch, classes): every label by itself, from rest, through all timesteps; mask (timesteps, batch)."""
         model = self.settings.model
         batch, classes = inputs.shape[1], self.widths[-1]
+        kept, self.audible = self.audible, {layer: torch.ones(1, 1, dtype=torch.float64) for layer in self.bias}
         columns = []
         with torch.no_grad():
             for label in range(classes):
@@ -162,6 +182,7 @@ class Oracle:
                         judges = model.prediction_layers or tuple(h)
                         per_timestep.append(torch.stack([self.layer_badness(h[layer]) for layer in judges]).mean(0))
                 columns.append(torch.stack([self._average(per_timestep, mask, sample) for sample in range(batch)]))
+        self.audible = kept
         return torch.stack(columns, 1)
 
     def _average(self, per_timestep: list[Tensor], mask: Tensor, sample: int) -> Tensor:
@@ -207,7 +228,7 @@ class Oracle:
         if self.settings.model.should_replace_neg_data and self.settings.model.negatives_from == "badness":
             logits = -self.badness(inputs, torch.ones(inputs.shape[:2], dtype=torch.bool))
         elif self.settings.model.should_replace_neg_data:
-            features = torch.cat([self.normalised(h[layer]) for layer in sorted(h)], 1)
+            features = torch.cat([self.normalised(h[layer]) * self._heard(layer, len(h[layer])) for layer in sorted(h)], 1)
             live = features @ self.classifier[0].T + self.classifier[1]
             self.classifier_optimiser.zero_grad()
             F.cross_entropy(live, labels[0]).backward()  # type: ignore[no-untyped-call]

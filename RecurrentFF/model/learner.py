@@ -78,6 +78,7 @@ class Learner:
             raise InputError(f"{inputs.shape[1]} inputs but {labels.shape[1]} labels in a batch; give one label to each input")
         counts = label_timesteps(mask, inputs.shape[1], self.settings, network.classifier_bias)
         state = self._room(inputs.shape[1])
+        inputs = self._drop_out(state, inputs)
         operands = network.operands()
         network.settle(state, inputs, operands, self.generator)
         negatives, classifier_loss = self._negative_labels(state, inputs, labels, held)
@@ -93,6 +94,24 @@ class Learner:
         if self._state is None or self._state.now.shape[2] != batch:
             self._state = self.network.new_state(1 + self.settings.model.negatives, batch)
         return self._state
+
+    def _drop_out(self, state: State, inputs: Tensor) -> Tensor:
+        """Choose what is silent in this batch; the inputs without what is silent of them."""
+        model, batch, static = self.settings.model, inputs.shape[1], inputs.stride(0) == 0
+        if model.input_dropout:
+            factors = self._factors(model.input_dropout, batch, inputs.shape[2]).to(inputs.dtype)
+            inputs = (inputs[0] * factors).expand_as(inputs) if static else inputs * factors
+        state.audible = None
+        if model.activity_dropout:
+            state.audible = torch.ones(len(state.now), 1, batch, dtype=state.now.dtype, device=state.now.device)
+            hidden = state.audible[self.network.topology.rows(1, self.network.topology.label - 1), 0]
+            hidden.copy_(self._factors(model.activity_dropout, *hidden.shape))
+        return inputs
+
+    def _factors(self, dropout: float, *shape: int) -> Tensor:
+        """0 with this probability, else what makes up for it."""
+        keep = 1 - dropout
+        return torch.empty(shape, device=self.network.device).bernoulli_(keep, generator=self.generator).div_(keep)
 
     def scale_learning_rates(self, factor: float) -> None:
         """Set every layer's learning rate to `factor` times its configured one."""

@@ -33,6 +33,8 @@ class State:
         self.activity: list[Tensor] = []
         self.now = torch.empty(topology.height, labels, batch, dtype=operand_dtype, device=device)
         self.input: Tensor | None = None
+        self.audible: Tensor | None = None
+        """(height, 1, batch) factors of what is read from now on, for activity dropout; None for all as it is."""
         self._following = torch.empty_like(self.now)
 
     def at_rest(self) -> State:
@@ -67,6 +69,8 @@ class State:
 
     def advance(self) -> None:
         """End the timestep: what was written is what the layers read next. Input and label are to be clamped anew."""
+        if self.audible is not None:
+            self._following *= self.audible
         self.now, self._following = self._following, self.now
 
     @property
