@@ -92,7 +92,7 @@ class Oracle:
         if model.activity_dropout:
             heard = torch.empty(sum(self.widths[1:-1]), batch).bernoulli_(1 - model.activity_dropout, generator=self.generator)
             heard = (heard / (1 - model.activity_dropout)).double()
-            self.audible = dict(zip(self.audible, (part.T for part in torch.split(heard, self.widths[1:-1])), strict=True))
+            self.audible = dict(zip(self.audible, (part.T for part in torch.split(heard, list(self.widths[1:-1]))), strict=True))
         return inputs
 
     def _learn(self, x: Tensor, y: Tensor, h: dict[int, Tensor], real: Tensor, trace: Trace) -> dict[int, Tensor]:
