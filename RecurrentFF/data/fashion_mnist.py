@@ -12,7 +12,7 @@ import platformdirs
 import torch
 
 from RecurrentFF.data.dataset import TensorDataset
-from RecurrentFF.data.mnist import Digits, as_inputs
+from RecurrentFF.data.mnist import Digits, as_inputs, require_images
 from RecurrentFF.errors import DataError
 
 _MEAN, _STD = 0.2860, 0.3530  # of all training pixels, scaled to 0..1
@@ -49,5 +49,7 @@ def load(data_dir: Path | None = None, device: torch.device | None = None) -> tu
                 f"no readable Fashion-MNIST in {folder / 'FashionMNIST' / 'raw'}{missing}; put its four original files there"
                 + ("" if data_dir is not None else ", or name the folder that holds FashionMNIST/raw with --data-dir")
             ) from None
-        splits.append(as_inputs(Digits(dataset.data.to(device), dataset.targets.to(device)), _MEAN, _STD))
+        images = Digits(dataset.data.to(device), dataset.targets.to(device))
+        require_images(images, folder)
+        splits.append(as_inputs(images, _MEAN, _STD))
     return splits[0], splits[1]

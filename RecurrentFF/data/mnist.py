@@ -111,4 +111,14 @@ def _read_folder(folder: Path, device: torch.device | None) -> tuple[Digits, Dig
                 "come with this package"
             ) from None
         splits.append(Digits(dataset.data.to(device), dataset.targets.to(device)))
+        require_images(splits[-1], folder)
     return splits[0], splits[1]
+
+
+def require_images(digits: Digits, folder: Path) -> None:
+    """Raise DataError if there are not as many labels as 28 × 28 images, or labels other than 0 to 9."""
+    images, labels = digits
+    if images.shape != (len(labels), 28, 28) or len(labels) == 0:
+        raise DataError(f"{folder}: {len(labels)} labels for images of shape {tuple(images.shape)}; expected as many of 28 × 28")
+    if not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
+        raise DataError(f"{folder}: labels run from {labels.min()} to {labels.max()}; expected 0 to 9")

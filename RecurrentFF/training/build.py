@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
 from RecurrentFF.training import devices
+from RecurrentFF.training.memory import require_room
 
 
 def build(settings: Settings | str | Path | None = None, /, **arguments: Any) -> Network:
@@ -32,4 +35,6 @@ def build(settings: Settings | str | Path | None = None, /, **arguments: Any) ->
                             "Settings.from_dict makes them from dictionaries")  # fmt: skip
     settings = (settings or Settings()).with_arguments(**arguments)
     settings = settings.model_copy(update={"device": devices.resolve(settings.device)})
+    if settings.data_config.data_size is not None and settings.data_config.num_classes is not None:
+        require_room(settings, torch.device(settings.device.device))
     return Network(settings, operand_dtype=devices.operand_dtype(settings.device)).to(settings.device.device)
