@@ -106,21 +106,32 @@ class Oracle:
             pairs = [(i, k * batch + i) for i in range(batch) if real[i] for k in range(1, count + 1)]
             loss = sum((self.loss(badness[i], badness[j]) for i, j in pairs), 0 * badness.sum()) / batch / count
             optimiser.zero_grad()
+            if self._waits(after[layer]):
+                gradients.append([])
+                losses.append(loss.detach())
+                continue
             (loss + self._peer_loss(layer, after[layer], real)).backward()  # type: ignore[no-untyped-call]
             grads = [p.grad for p in self._parameters(layer)]
             assert all(g is not None for g in grads)
             gradients.append([g.clone() for g in grads if g is not None])
             losses.append(loss.detach())
         trace.badness.append([self.layer_badness(after[layer].detach()) for layer in sorted(after)])
-        for optimiser in self.optimisers.values():
-            optimiser.step()
+        for optimiser, gradient in zip(self.optimisers.values(), gradients, strict=True):
+            if gradient:
+                optimiser.step()
         after = {layer: activity.detach() for layer, activity in after.items()}
         trace.activity.append([after[layer] for layer in sorted(after)])
         trace.losses.append(losses)
-        trace.weight_gradients.append([self._stack(layer, g[:-1]) for layer, g in enumerate(gradients, start=1)])
-        trace.bias_gradients.append([g[-1] for g in gradients])
+        trace.weight_gradients.append([self._stack(layer, g[:-1]) for layer, g in enumerate(gradients, start=1) if g])
+        trace.bias_gradients.append([g[-1] for g in gradients if g])
         trace.weights.append([self.stacked(layer) for layer in self.optimisers])
         return after
+
+    def _waits(self, h: Tensor) -> bool:
+        """With the same activity under all labels, an objective that only compares them teaches nothing."""
+        rows = h.chunk(1 + self.settings.model.negatives)
+        alone = self.settings.model.objective == "pairwise" and not self.settings.model.peer_normalisation
+        return alone and all(torch.equal(row, rows[0]) for row in rows)
 
     def _heard(self, layer: int, rows: int) -> Tensor:
         heard = self.audible[layer]

@@ -63,9 +63,9 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def rows(activity: list[Tensor]) -> list[Tensor]:
-    """Copies of (units, labels, batch) as the oracle has them: (labels · batch, units)."""
-    return [h.flatten(1).T.clone() for h in activity]
+def rows(activity: list[Tensor], labels: int = 1) -> list[Tensor]:
+    """Copies of (units, labels, batch), or (units, 1, batch) for all labels, as the oracle has them: (labels · batch, units)."""
+    return [h.expand(-1, labels, -1).flatten(1).T.clone() for h in activity]
 
 
 class RecordingNetwork(Network):
@@ -97,7 +97,7 @@ class RecordingLearner(Learner):
             for optimiser in self.optimisers:
                 patch.setattr(optimiser, "step", partial(noting_step, optimiser.step, gradients))
             steps = super()._timestep(state, operands, share)
-        trace.activity.append(rows(state.activity))
+        trace.activity.append(rows(state.activity, state.now.shape[1]))
         trace.weight_gradients.append([weight for weight, _ in gradients])
         trace.bias_gradients.append([bias for _, bias in gradients])
         trace.weights.append([layer.weight.clone() for layer in self.network.hidden_layers()])

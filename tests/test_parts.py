@@ -8,6 +8,7 @@ import torch
 from RecurrentFF.model.dynamics import Connection
 from RecurrentFF.model.initialisation import initial_weight
 from RecurrentFF.model.negatives import sample_wrong_labels
+from RecurrentFF.model.state import State
 from RecurrentFF.model.topology import Topology
 from RecurrentFF.settings import Settings
 from RecurrentFF.training.schedule import learning_rate_factor
@@ -94,7 +95,7 @@ def test_initial_weights(layer: int) -> None:
 def test_adjacent_blocks_are_one_product_and_the_input_stands_apart() -> None:
     topology = Topology((5, 2, 3, 4, 6))
     assert topology.height == 15
-    assert topology.connections(1) == (Connection(None, slice(0, 5)), Connection(slice(0, 5), slice(5, 10)))
+    assert topology.connections(1) == (Connection(None, slice(0, 5), shared=True), Connection(slice(0, 5), slice(5, 10)))
     assert topology.connections(2) == (Connection(slice(0, 9), slice(0, 9)),)
     assert [c.state for c in topology.connections(2, merged=False)] == [slice(0, 2), slice(2, 5), slice(5, 9)]
     assert [c.weight for c in topology.connections(1, merged=False)] == [slice(0, 5), slice(5, 7), slice(7, 10)]
@@ -104,11 +105,36 @@ def test_residual_blocks_merge_where_they_touch() -> None:
     touching = Topology((5, 2, 3, 4, 6), ((1, 3),))
     assert touching.connections(3) == (Connection(slice(0, 15), slice(0, 15)),)
     apart = Topology((5, 2, 3, 4, 6), ((0, 3), (4, 1)))
-    assert apart.connections(3) == (Connection(None, slice(0, 5)), Connection(slice(2, 15), slice(5, 18)))
+    assert apart.connections(3) == (Connection(None, slice(0, 5), shared=True), Connection(slice(2, 15), slice(5, 18)))
     below, beside, above = apart.connections(1)
     assert (below.state, beside.state, above.state) == (None, slice(0, 5), slice(9, 15))
     assert (below.weight, beside.weight, above.weight) == (slice(0, 5), slice(5, 10), slice(10, 16))
     assert apart.connections(2) == (Connection(slice(0, 9), slice(0, 9)),)
+
+
+def test_what_differs_between_the_labels_is_told_from_what_does_not() -> None:
+    topology = Topology((5, 2, 3, 4, 6))
+    assert topology.connections(3, differing=frozenset({4})) == (
+        Connection(slice(2, 9), slice(0, 7), shared=True),
+        Connection(slice(9, 15), slice(7, 13)),
+    )
+    assert [c.shared for c in topology.connections(2, differing=frozenset({3, 4}))] == [True, False]
+    assert [c.shared for c in topology.connections(2, merged=False, differing=frozenset({3, 4}))] == [True, True, False]
+
+
+def test_the_label_comes_down_one_layer_a_timestep() -> None:
+    state = State(Topology((5, 2, 3, 4, 6)), 2, 7, torch.float64, torch.float64, torch.device("cpu"))
+    state.rest()
+    one, two = torch.zeros(6, 1, 7), torch.zeros(6, 2, 7)
+    state.clamp(torch.zeros(7, 5), one)
+    assert not any(state.differs(layer) for layer in (1, 2, 3))
+    for reached in ([3], [2, 3], [1, 2, 3], [1, 2, 3]):
+        state.clamp(torch.zeros(7, 5), two)
+        assert [layer for layer in (1, 2, 3) if state.differs(layer)] == reached
+        assert [state.following(layer).shape[1] for layer in (1, 2, 3)] == [2 if layer in reached else 1 for layer in (1, 2, 3)]
+        state.advance()
+    state.rest()
+    assert not state.differing
 
 
 def test_warm_up_rises_to_the_schedule() -> None:

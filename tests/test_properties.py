@@ -12,6 +12,8 @@ from RecurrentFF.errors import InputError, SettingsError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import Objective, ObjectiveFunction
+from RecurrentFF.model.state import State
+from RecurrentFF.model.topology import Topology
 from tests.helpers import CLASSES, DATA_SIZE, class_numbers, float64_network, small_settings, video
 
 
@@ -74,9 +76,13 @@ def test_dropout_is_only_for_training() -> None:
 
 def test_dropout_scales_what_it_keeps() -> None:
     layer = next(float64_network(dropout=0.25).hidden_layers())
-    masks = layer.dropout_masks(torch.Size([2, 10_000]), torch.Generator().manual_seed(0))
+    state = State(Topology((DATA_SIZE, 9, 5, 8, CLASSES)), 2, 10_000, torch.float64, torch.float64, torch.device("cpu"))
+    state.rest()
+    state.part()
+    masks = layer.dropout_masks(state, torch.Generator().manual_seed(0))
     assert masks is not None and len(masks) == 3
     for mask in masks:
+        assert mask.shape == (9, 2, 10_000)
         assert set(mask.flatten().tolist()) == {0.0, 1 / 0.75}
         assert mask.mean().item() == pytest.approx(1, abs=0.01)
     assert not torch.equal(masks[0], masks[1])

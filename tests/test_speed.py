@@ -30,12 +30,16 @@ def test_the_plain_network_learns_and_predicts_the_same(objective: str) -> None:
 
 
 def test_operations_are_those_of_the_equations() -> None:
-    network = float64_network(hidden_sizes=[9, 5], prelabel_timesteps=2, iterations=4, prediction_window=[1, 1])
-    train, predict = speed.operations(network, batch=6, predicted=3)
+    shape = {"hidden_sizes": [9, 5], "prelabel_timesteps": 2, "iterations": 4, "prediction_window": [1, 1]}
+    train, predict = speed.operations(float64_network(**shape), batch=6, predicted=3)
     first, second = 9 * (9 + 5), 5 * (9 + 5 + 5)  # weights that meet what changes: lateral and backward, and all of the second
     settling = 2 * (9 * 7 + 2 * first + 2 * second)
-    assert train == 6 * settling + 4 * 2 * 6 * 2 * (9 * 7 + 2 * first + 2 * second)
-    assert predict == 3 * settling + 2 * 3 * ((1 + 5) * first + (5 + 5) * second)  # the first layer is reached one timestep later
+    # What a label has not reached, and the input, count once for both labels; from the third timestep on that is the input alone.
+    arriving = 9 * (7 + 9 + 5) + 5 * (9 + 5 + 2 * 5), 9 * (7 + 9 + 2 * 5) + 5 * (9 + 2 * 5 + 2 * 5)
+    assert train == 6 * settling + 2 * 2 * 6 * (sum(arriving) + 2 * (9 * 7 + 2 * first + 2 * second))
+    assert predict == 3 * settling + 2 * 3 * (first + 5 * (9 + 5 + 5 * 5) + 9 * (9 + 5 * 5) + 5 * (9 + 5 * 5 + 5 * 5))
+    waiting, _ = speed.operations(float64_network(**shape, objective="pairwise"), batch=6, predicted=3)
+    assert waiting == train - 2 * 6 * 9 * (7 + 9 + 5)  # a label that is not there yet teaches the first layer nothing
 
 
 def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,8 @@ from RecurrentFF.benchmarks.plain import PlainNetwork
 from RecurrentFF.errors import DeviceError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.objectives import only_compares
+from RecurrentFF.model.topology import INPUT
 from RecurrentFF.training import compiling, devices
 from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build
@@ -165,19 +167,28 @@ def _repeat(a: Tensor, b: Tensor, times: int) -> None:
 
 def operations(network: Network, batch: int, predicted: int) -> tuple[float, float]:
     """Multiplications and additions that a training batch and a prediction can't do without, with a static input."""
-    model, topology = network.settings.model, network.topology
-    last = network.settings.prediction_window[1]
-    train = predict = 0.0
+    settings, topology = network.settings, network.topology
+
+    def drives(layer: int, differing: set[int], labels: int, held: bool = False) -> int:
+        """For each sample, of one timestep of a layer under so many labels; what is the same under all of them counts once."""
+        sources = [source for source in topology.sources(layer) if not (held and source == INPUT)]
+        return 2 * topology.widths[layer] * sum(topology.widths[s] * (labels if s in differing else 1) for s in sources)
+
+    settling = 0
     for layer in topology.hidden:
-        units = topology.widths[layer]
-        inputs = topology.widths[0] if 0 in topology.sources(layer) else 0
-        others = sum(topology.widths[source] for source in topology.sources(layer)) - inputs
-        settling = 2 * units * (inputs + model.prelabel_timesteps * others)  # a held input drives but once
-        train += batch * settling + network.settings.data_config.iterations * 2 * 2 * batch * units * (inputs + 2 * others)
-        for t in range(last + 1):
-            labels = topology.widths[-1] if layer in topology.reached(topology.label, t + 1) else 1
-            predict += 2 * predicted * labels * units * others
-        predict += predicted * settling
+        held = drives(layer, set(), 1) - (
+            unchanged := drives(layer, set(), 1, held=True)
+        )  # an input that is held drives but once
+        settling += held + settings.model.prelabel_timesteps * unchanged
+    train, predict, differing = batch * settling, predicted * settling, {topology.label}
+    for t in range(settings.data_config.iterations):
+        readers = topology.readers(differing)
+        for layer in topology.hidden:
+            learns = layer in readers or not only_compares(settings.model)
+            train += batch * (1 + learns) * drives(layer, differing, 2)
+            if t <= settings.prediction_window[1]:
+                predict += predicted * drives(layer, differing, topology.widths[-1], held=True)
+        differing = readers | {topology.label}
     return train, predict
 
 

@@ -10,8 +10,8 @@ from the previous timestep, so that all layers move at once. The minus sign make
 cancels what comes up. (Hinton 2022, arXiv:2212.13345, the recurrent network of section 3.4, with its objective inverted.)
 
 The columns of a layer's `weight` are [W_f | W_lat | −W_b]. What it reads lies one below the other in the state,
-[below; n(h); above], so that its three drives are one product; those of the first layer are two, for the input is the same under
-every label.
+[below; n(h); above], so that its three drives are one product. What is the same under all labels, as the input is and every
+layer that the label has not come down to, is a product of its own, computed once.
 
 Activities are (units, labels, batch), one column for each sample under each label, as the equations have them: the same batch of
 inputs under one or several labels at once. Before the label is shown there is one (the uniform one), in training there are two
@@ -33,6 +33,8 @@ class Connection(NamedTuple):
     state: slice | None
     """A run of rows of the state; None is the input."""
     weight: slice
+    shared: bool = False
+    """It is the same under all labels, as the input is."""
 
 
 def drive(sources: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor, masks: Sequence[Tensor] | None = None) -> Tensor:
@@ -40,13 +42,13 @@ def drive(sources: Sequence[Tensor], weights: Sequence[Tensor], bias: Tensor, ma
 
     Args:
         sources: what the layer reads, as it was at the previous timestep: each (columns, labels, batch), or (columns, 1, batch)
-            for the input.
+            where it is the same under all labels.
         weights: for each source (units, columns), in its type.
         bias: (units, 1, 1), or (units, 1, batch) with a drive that is known already.
         masks: dropout, for each source a (units, labels, batch) factor of its drive; None for none.
 
     Returns:
-        (units, labels, batch).
+        (units, labels, batch), or (units, 1, batch) where all sources are the same under all labels.
     """
     z = bias
     for index, (source, weight) in enumerate(zip(sources, weights, strict=True)):

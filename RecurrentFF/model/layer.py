@@ -50,7 +50,6 @@ class RecurrentLayer(nn.Module):
         self.summed = settings.badness == "sum"
         self.peer_normalisation = settings.peer_normalisation
         self.steps: Steps = EAGER
-        self.merged = topology.connections(number)
         self.separate = topology.connections(number, merged=False)
         weight = initial_weight(topology, number, dtype, generator)
         self.register_buffer("field", _field(topology, number, settings, dtype), persistent=False)
@@ -66,13 +65,14 @@ class RecurrentLayer(nn.Module):
         """Compiled functions can't be pickled; a copy from a pickle starts without."""
         return self.__dict__ | {"steps": EAGER}
 
-    def dropout_masks(self, samples: torch.Size, generator: torch.Generator | None) -> list[Tensor] | None:
-        """For each drive a (units, *samples) factor of 0 or 1/(1 − dropout); None without dropout or generator (no training)."""
+    def dropout_masks(self, state: State, generator: torch.Generator | None) -> list[Tensor] | None:
+        """For each drive a factor of 0 or 1/(1 − dropout), of the shape of what the layer writes into the state; None without
+        dropout or generator (no training)."""
         if generator is None or self.dropout == 0:
             return None
         keep = 1 - self.dropout
         return [
-            torch.empty(self.units, *samples, dtype=self.bias.dtype, device=self.bias.device)
+            torch.empty(state.following(self.number).shape, dtype=self.bias.dtype, device=self.bias.device)
             .bernoulli_(keep, generator=generator)
             .div_(keep)
             for _ in self.separate
@@ -85,7 +85,6 @@ class RecurrentLayer(nn.Module):
         damping: float,
         generator: torch.Generator | None = None,
         held: Tensor | None = None,
-        labels: int | None = None,
     ) -> Tensor:
         """Respond to what the state holds, and write the new activity into it.
 
@@ -95,25 +94,24 @@ class RecurrentLayer(nn.Module):
             damping: d.
             generator: of the dropout masks; none, no dropout.
             held: (units, 1, batch) from `held_drive`, where the input stays the same.
-            labels: how many of the state's labels to look at, where the layer can't tell them apart yet; all if left out.
 
         Returns:
-            Badness, (labels, batch).
+            Badness, (labels, batch), or (1, batch) where it is the same under all labels.
         """
-        masks = self.dropout_masks(state.now.shape[1:], generator)
-        connections = [c for c in self._connections(masks) if held is None or c.state is not None]
-        # A layer that looks at one label of several is left to eager code: a few cases, not worth a graph of their own.
-        steps = self.steps if labels is None else EAGER
+        masks = self.dropout_masks(state, generator)
+        connections = state.connections(self.number, merged=masks is None)
+        steps = self._steps_for(connections)
+        connections = tuple(c for c in connections if held is None or c.state is not None)
         response = steps.respond(
-            [state.read(connection, labels) for connection in connections],
+            [state.read(connection) for connection in connections],
             [operand[:, connection.weight] for connection in connections],
             self.bias.detach()[:, None, None] if held is None else held,
-            state.activity[self.number - 1][:, :labels],
+            state.activity[self.number - 1],
             state.following(self.number),
             self.constants(damping),
             masks,
         )
-        state.activity[self.number - 1] = response.h if labels is None else response.h.repeat(1, state.now.shape[1] // labels, 1)
+        state.activity[self.number - 1] = response.h
         return response.badness
 
     def learn(
@@ -131,9 +129,9 @@ class RecurrentLayer(nn.Module):
             objective: what the layer wants.
             share: (batch,) of each input in the mean loss.
         """
-        masks = self.dropout_masks(state.now.shape[1:], generator)
-        connections = self._connections(masks)
-        learned = self.steps.learn(
+        masks = self.dropout_masks(state, generator)
+        connections = state.connections(self.number, merged=masks is None)
+        learned = self._steps_for(connections).learn(
             [state.read(connection) for connection in connections],
             [operand[:, connection.weight] for connection in connections],
             self.bias.detach()[:, None, None],
@@ -152,7 +150,7 @@ class RecurrentLayer(nn.Module):
 
     def held_drive(self, x: Tensor, operand: Tensor) -> Tensor | None:
         """The input's drive and the bias, (units, 1, batch), while input and weights stay; None where it doesn't lead."""
-        for connection in self.merged:
+        for connection in self.separate:
             if connection.state is None:
                 return dynamics.drive([as_source(x, operand.dtype)], [operand[:, connection.weight]], self.bias[:, None, None])
         return None
@@ -161,9 +159,10 @@ class RecurrentLayer(nn.Module):
         """The layer's constants with this damping."""
         return Constants(damping, self.epsilon, self.activation, self.summed)
 
-    def _connections(self, masks: Sequence[Tensor] | None) -> tuple[dynamics.Connection, ...]:
-        """Dropout masks tell the drives apart; without them, adjacent blocks are one product."""
-        return self.merged if masks is None else self.separate
+    def _steps_for(self, connections: Sequence[dynamics.Connection]) -> Steps:
+        """While the label is on its way through the layers, some sources are the same under all labels and some are not: for few
+        timesteps, and in ways that are not worth a compiled graph each."""
+        return self.steps if len({c.shared for c in connections if c.state is not None}) == 1 else EAGER
 
 
 def _field(topology: Topology, number: int, settings: ModelSettings, dtype: torch.dtype) -> Tensor | None:

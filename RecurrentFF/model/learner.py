@@ -10,11 +10,13 @@ from torch.nn import functional as F
 
 from RecurrentFF.errors import InputError
 from RecurrentFF.model.counting import label_timesteps, window_weights
+from RecurrentFF.model.layer import RecurrentLayer
 from RecurrentFF.model.negatives import classifier_gradient, sample_wrong_labels
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.objectives import make_objective
+from RecurrentFF.model.objectives import make_objective, only_compares
 from RecurrentFF.model.optimisers import layer_optimiser, library_optimiser
 from RecurrentFF.model.state import State
+from RecurrentFF.model.step import true_and_wrong
 
 
 class BatchMetrics(NamedTuple):
@@ -50,6 +52,8 @@ class Learner:
         self.generator = generator or torch.Generator(device=network.device).manual_seed(seed)
         self.settings = network.settings
         self.objective = make_objective(self.settings.model)
+        # While the label has not come down to a layer, its gradients would cancel: it is not made to learn from them.
+        self.waits_for_label = only_compares(self.settings.model) and not self.settings.model.peer_normalisation
         self.optimisers = [layer_optimiser(self.settings.model, layer) for layer in network.hidden_layers()]
         self.classifier_optimiser = library_optimiser(
             self.settings.model, "classifier", [network.classifier_weight, network.classifier_bias]
@@ -127,11 +131,20 @@ class Learner:
         """All layers one timestep on, each learning from what it just did. `share` (batch,) is each input's in the mean loss."""
         damping, steps = self.settings.model.damping_factor, []
         for layer, optimiser, operand in zip(self.network.hidden_layers(), self.optimisers, operands, strict=True):
+            if self.waits_for_label and not state.differs(layer.number):
+                steps.append(self._wait(layer, state, operand, share))
+                continue
             learned = layer.learn(state, operand, damping, self.objective, share, self.generator)
             optimiser.step((learned.grad_weight, learned.grad_bias), operand)
-            steps.append(_LayerStep(learned.loss, learned.badness[0], learned.badness[1:].mean(0)))
+            pos, neg = true_and_wrong(learned.badness)
+            steps.append(_LayerStep(learned.loss, pos[0], neg.mean(0)))
         state.advance()
         return steps
+
+    def _wait(self, layer: RecurrentLayer, state: State, operand: Tensor, share: Tensor) -> _LayerStep:
+        """A layer goes on without learning, its badness the same under all labels."""
+        badness = layer.timestep(state, operand, self.settings.model.damping_factor, self.generator)
+        return _LayerStep((share * self.objective(badness, badness).loss[0]).sum(), badness[0], badness[0])
 
     def _per_timestep(self, labels: Tensor) -> Tensor:
         """Labels as (iterations, batch), on the network's device. They are only looked at where that needs no waiting."""

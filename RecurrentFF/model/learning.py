@@ -70,7 +70,7 @@ def weight_gradient(grad_z: Tensor, sources: Sequence[Tensor], masks: Sequence[T
     parts = []
     for index, source in enumerate(sources):
         grad_drive = grad_z if masks is None else (masks[index] * grad_z).to(grad_z.dtype)
-        if source.shape[1] != grad_z.shape[1]:  # the input, which drove the layer under every label
+        if source.shape[1] != grad_z.shape[1]:  # the same under all labels: it drove the layer under each
             grad_drive = grad_drive.sum(1, keepdim=True)
         # A product so wide is faster in two halves: the library's choice of blocks suits it badly.
         halves = source.flatten(1).chunk(2 if len(source) > 2 * len(grad_z) else 1)

@@ -107,18 +107,19 @@ class Network(nn.Module):
         depend on the label to come, so they are run once for all.
 
         Args:
-            state: set under all its labels.
+            state: of which nothing is kept.
             inputs: (timesteps, batch, data_size); the first `prelabel_timesteps` are seen.
             operands: from `operands`.
             generator: of the dropout masks; none, no dropout.
         """
-        one = state.at_rest()
+        state.rest()
         uniform = torch.full((self.num_classes,), 1 / self.num_classes, dtype=self.dtype, device=self.device)[:, None, None]
         held = self._held_drives(inputs, operands) if generator is None or self.settings.model.dropout == 0 else None
         for x in inputs[: self.settings.model.prelabel_timesteps]:
-            one.clamp(x, uniform)
-            self.timestep(one, operands, damping=1.0, generator=generator, held=held)
-        state.spread(one)
+            state.clamp(x, uniform)
+            self.timestep(state, operands, damping=1.0, generator=generator, held=held)
+        if generator is not None and self.settings.model.dropout:
+            state.part()
 
     def timestep(
         self,
@@ -127,13 +128,11 @@ class Network(nn.Module):
         damping: float,
         generator: torch.Generator | None = None,
         held: list[Tensor | None] | None = None,
-        reached: set[int] | None = None,
     ) -> list[Tensor]:
         """Move all layers one timestep on, without learning.
 
         Args:
             held: each layer's drive of an input that stays the same.
-            reached: the layers whose activity may differ between the state's labels; all if left out.
 
         Returns:
             Each layer's badness, (labels, batch), or (1, batch) where it is the same under all labels.
@@ -141,8 +140,7 @@ class Network(nn.Module):
         badness = []
         for layer, operand in zip(self.hidden_layers(), operands, strict=True):
             drive = None if held is None else held[layer.number - 1]
-            labels = None if reached is None or layer.number in reached else 1
-            badness.append(layer.timestep(state, operand, damping, generator, drive, labels))
+            badness.append(layer.timestep(state, operand, damping, generator, drive))
         state.advance()
         return badness
 
@@ -205,8 +203,7 @@ class Network(nn.Module):
         held = self._held_drives(inputs, operands)
         for t in range(timesteps):
             state.clamp(inputs[prelabel + t], labels)
-            reached = self.topology.reached(self.topology.label, t + 1)  # the others are alike under all labels
-            yield self.timestep(state, operands, damping, held=held, reached=reached)
+            yield self.timestep(state, operands, damping, held=held)
 
     def predict(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """The label of lowest badness for every input: (batch,) class numbers. Arguments as for `badness`."""

@@ -54,6 +54,11 @@ def total(*objectives: Objective) -> Objective:
     return Objective(*(functools.reduce(torch.add, parts) for parts in zip(*objectives, strict=True)))
 
 
+def only_compares(settings: ModelSettings) -> bool:
+    """Whether the objective only compares the badness of labels: where that is the same under all, its slopes cancel."""
+    return settings.objective == "pairwise"
+
+
 def make_objective(settings: ModelSettings) -> ObjectiveFunction:
     """The objective that the settings name, with its parameter."""
     by_threshold = partial(threshold, theta=settings.loss_threshold)

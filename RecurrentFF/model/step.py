@@ -34,11 +34,11 @@ class Response(NamedTuple):
     """What a timestep made of a layer."""
 
     z: Tensor
-    """The drive, (units, labels, batch)."""
+    """The drive, (units, labels, batch), or (units, 1, batch) where all sources are the same under all labels."""
     h: Tensor
-    """The activity h', (units, labels, batch)."""
+    """The activity h', of the shape of `following`."""
     badness: Tensor
-    """(labels, batch)"""
+    """(labels, batch), or (1, batch)"""
 
 
 def respond(
@@ -54,8 +54,9 @@ def respond(
 
     Args:
         sources, weights, bias, masks: as for `dynamics.drive`.
-        h: (units, labels, batch) the activity so far.
-        following: (units, labels, batch) the layer's block of the state after this timestep.
+        h: (units, labels, batch) the activity so far, or (units, 1, batch) if that was the same under all labels.
+        following: (units, labels, batch) the layer's block of the state after this timestep, or (units, 1, batch) if that is the
+            same under all labels.
     """
     z = dynamics.drive(sources, weights, bias, masks)
     h = dynamics.respond(z, h, constants.damping, constants.activation)
@@ -70,7 +71,7 @@ class Learned(NamedTuple):
     h: Tensor
     """The activity h', (units, labels, batch)."""
     badness: Tensor
-    """(labels, batch): under the true label, then under the wrong ones"""
+    """(labels, batch): under the true label, then under the wrong ones; or (1, batch) for all"""
     loss: Tensor
     """()"""
     grad_weight: Tensor
@@ -99,14 +100,21 @@ def learn(
         peers: for peer normalisation.
     """
     z, h, badness = respond(sources, weights, bias, h, following, constants, masks)
-    loss, slope_pos, slope_neg = objective(badness[:1], badness[1:])
-    slope = share * torch.cat([slope_pos.mean(0, keepdim=True), slope_neg / len(slope_neg)])
+    loss, slope_pos, slope_neg = objective(*true_and_wrong(badness))
+    slopes = slope_pos.mean(0, keepdim=True), slope_neg / len(slope_neg)
+    slope = share * (slopes[0] + slopes[1] if len(badness) == 1 else torch.cat(slopes))
     grad_h = learning.activity_gradient(slope, h, constants.summed)
     if peers is not None:
         grad_h = grad_h + learning.peer_pull(h, share, peers)
     grad_z = learning.drive_gradient(grad_h, z, constants.damping, constants.activation).to(sources[0].dtype)
     grad_weight = learning.weight_gradient(grad_z, sources, masks)
     return Learned(h, badness, (share * loss.mean(0)).sum(), grad_weight, grad_z.sum((1, 2), dtype=z.dtype))
+
+
+def true_and_wrong(badness: Tensor) -> tuple[Tensor, Tensor]:
+    """Badness under the true label, (1, batch), and under the wrong ones, (wrong labels, batch); both are the same where it is
+    (1, batch), the same under all labels."""
+    return badness[:1], badness if len(badness) == 1 else badness[1:]
 
 
 def rmsprop(

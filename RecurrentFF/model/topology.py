@@ -5,6 +5,7 @@ other in the state, so adjacent ones are one run of rows, hence one matrix produ
 all labels, and so is its drive.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -54,22 +55,26 @@ class Topology:
         """The blocks that a hidden layer reads, bottom to top."""
         return tuple(sorted({layer - 1, layer, layer + 1} | {s for s, target in self.residuals if target == layer}))
 
-    def reached(self, source: int, timesteps: int) -> set[int]:
-        """The hidden layers that what is clamped to block `source` has reached after so many timesteps."""
-        reached = {source}
-        for _ in range(timesteps):
-            reached |= {layer for layer in self.hidden if reached & set(self.sources(layer))}
-        return reached - {source}
+    def readers(self, blocks: Set[int]) -> set[int]:
+        """The hidden layers that read at least one of these blocks: those that know of them one timestep later."""
+        return {layer for layer in self.hidden if not blocks.isdisjoint(self.sources(layer))}
 
-    def connections(self, layer: int, *, merged: bool = True) -> tuple[Connection, ...]:
-        """What a layer reads, with the columns of its weight: the input, then a run of the state's rows for adjacent
-        blocks, or one for each block where `merged` is false (dropout tells the drives apart)."""
+    def connections(self, layer: int, *, merged: bool = True, differing: frozenset[int] | None = None) -> tuple[Connection, ...]:
+        """What a layer reads, with the columns of its weight: the input, then a run of the state's rows for adjacent blocks, or
+        one for each block where `merged` is false (dropout tells the drives apart).
+
+        Args:
+            differing: the blocks that may differ between the labels; all but the input if left out.
+        """
+        differing = frozenset(range(1, self.label + 1)) if differing is None else differing
         runs: list[list[int]] = []
         for source in self.sources(layer):
-            if merged and runs and runs[-1][-1] != INPUT and source == runs[-1][-1] + 1:
+            last = runs[-1][-1] if runs else INPUT
+            if merged and last != INPUT and source == last + 1 and (source in differing) == (last in differing):
                 runs[-1].append(source)
             else:
                 runs.append([source])
         reads = [None if run == [INPUT] else self.rows(run[0], run[-1]) for run in runs]
         edges = accumulate((sum(self.widths[source] for source in run) for run in runs), initial=0)
-        return tuple(Connection(read, slice(*edge)) for read, edge in zip(reads, pairwise(edges), strict=True))
+        columns = [slice(*edge) for edge in pairwise(edges)]
+        return tuple(Connection(*each) for each in zip(reads, columns, (run[0] not in differing for run in runs), strict=True))
