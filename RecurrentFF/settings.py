@@ -327,7 +327,23 @@ class Settings(_Section):
     @classmethod
     def from_file(cls, path: str | Path) -> Settings:
         """Settings from a TOML file. Raises SettingsError."""
-        return cls.from_dict(read_toml(path), str(path))
+        try:
+            return cls.from_toml(Path(path).read_text(encoding="utf-8"), str(path))
+        except FileNotFoundError:
+            raise SettingsError(f"{path}: no such configuration file") from None
+        except OSError as error:
+            raise SettingsError(f"{path}: the configuration file can't be read ({error.strerror})") from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{path}: not a text file; a configuration is TOML in UTF-8") from None
+
+    @classmethod
+    def from_toml(cls, text: str, origin: str = "settings") -> Settings:
+        """Settings from TOML; `origin` names their source in messages. Raises SettingsError."""
+        try:
+            tree = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise SettingsError(f"{origin}: not valid TOML ({error})") from None
+        return cls.from_dict(tree, origin)
 
     @classmethod
     def from_arguments(cls, **arguments: Any) -> Settings:
@@ -372,22 +388,8 @@ class Settings(_Section):
             raise SettingsError(f"{' '.join(at_fault or written)}: {in_words(error, type(self))}") from None
 
     def to_toml(self) -> str:
-        """The whole tree as TOML; keys without a value are left out. `from_dict(toml.loads(...))` gives it back."""
+        """The whole tree as TOML; keys without a value are left out. `from_toml` gives it back."""
         return toml.dumps(self.model_dump(mode="json", exclude_none=True))
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """The tree in a TOML file. Raises SettingsError, in one line, where there is none."""
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such configuration file") from None
-    except OSError as error:
-        raise SettingsError(f"{path}: the configuration file can't be read ({error.strerror})") from None
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path}: not a text file; a configuration is TOML in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path}: not valid TOML ({error})") from None
 
 
 def _assign(tree: dict[str, Any], override: str, written: str) -> None:

@@ -218,50 +218,6 @@ def test_what_would_make_a_resumed_run_another_is_refused(tmp_path: Path, capsys
     assert before == {path: path.read_bytes() for path in [*cosine.iterdir(), *step.iterdir()]}
 
 
-MISTAKES = {
-    "no such file": (["--config-file=absent.toml"], "absent.toml: no such configuration file"),
-    "unknown key": (["--set=model.epocs=3"], "--set model.epocs=3: unknown key 'model.epocs'; did you mean 'epochs'?"),
-    "unknown section": (["--set=modle.epochs=3"], "there is no section 'modle'"),
-    "ill-typed": (["--set=model.epochs=many"], "model.epochs = 'many'"),
-    "no epochs": (["--set=model.dropout=0.1", "--epochs=0"], "error: --epochs 0: model.epochs = 0"),
-    "epochs in words": (["--epochs=many"], "error: --epochs many: model.epochs = 'many': expected a whole number"),
-    "unknown flag": (["--epoch-count=3"], "unrecognized arguments: --epoch-count=3; --help lists the flags"),
-    "unclosed list": (["--set=model.hidden_sizes=[5,5"], "expected a list"),
-    "absent device": (["--device=cuda:77"], "device 'cuda:77' is not there; this machine has: cpu"),
-    "unknown device": (["--device=tpu"], "error: --device tpu: device.device = 'tpu': expected \"auto\""),
-    "wrong data size": (["--set=data_config.data_size=100"], "data_config.data_size = 100, but this benchmark's is 784"),
-    "wrong data set": (
-        ["--set=data_config.dataset=CIFAR"],
-        "data_config.dataset = 'CIFAR', but this benchmark's is 'MNIST' or 'fashion_mnist'",
-    ),
-    "data set of another benchmark": (["--dataset=Seq MNIST"], "error: data_config.dataset = 'Seq MNIST', but this benchmark's"),
-    "no data there": (["--data-dir=."], "no readable torchvision MNIST"),
-    "too many samples": (["--set=data_config.validation_samples=60000"], "60000 validation samples leave 0"),
-    "weights not named": (["--set=model.should_load_weights=true"], "--weights FILE"),
-    "no weights there": (["--weights=absent.pt"], "absent.pt: no such checkpoint"),
-    "nothing to resume": (["--resume=."], "not a run folder to resume"),
-    "unknown baseline": (["--baseline=svm"], "invalid choice: 'svm' (choose from"),
-    "baseline from weights": (["--baseline=gru", "--weights=absent.pt"], "--baseline gru: starts from weights of its own"),
-    "resume a baseline": (["--resume=.", "--baseline=gru"], "--resume keeps the configuration"),
-    "compile perhaps": (["--set=device.compile=yes"], "device.compile = 'yes': expected \"auto\", true or false"),
-    "short delay line": (["--set=data_config.delay_line=2"], "data_config.delay_line = 2: must be at least"),
-    "resume with settings": (["--resume=.", "--set=model.epochs=3"], "--resume keeps the configuration"),
-}
-
-
-@pytest.mark.parametrize("case", MISTAKES)
-def test_a_mistake_gives_one_line_exit_code_2_and_no_files(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    arguments, message = MISTAKES[case]
-    assert main(MNIST, arguments) == 2
-    output = capsys.readouterr()
-    assert output.out == "" and len(output.err.splitlines()) == 1
-    assert output.err.startswith("error: ") and message in output.err
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_help_does_not_wait_for_torch() -> None:
     code = (
         "import sys\nfrom RecurrentFF.benchmarks.mnist.mnist import MNIST\n"

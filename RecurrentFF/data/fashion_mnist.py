@@ -12,7 +12,7 @@ import platformdirs
 import torch
 
 from RecurrentFF.data.dataset import TensorDataset
-from RecurrentFF.data.mnist import Digits, as_inputs, require_images
+from RecurrentFF.data.mnist import Digits, as_inputs, reason_of, require_images
 from RecurrentFF.errors import DataError
 
 _MEAN, _STD = 0.2860, 0.3530  # of all training pixels, scaled to 0..1
@@ -42,9 +42,8 @@ def load(data_dir: Path | None = None, device: torch.device | None = None) -> tu
     for train in (True, False):
         try:
             dataset = FashionMNIST(str(folder), train=train, download=data_dir is None)
-        except (RuntimeError, OSError, ValueError) as error:
-            reason = str(error).strip().splitlines()[-1]
-            missing = f" and can't be downloaded ({reason})" if data_dir is None else ""
+        except (RuntimeError, OSError, ValueError, AssertionError) as error:
+            missing = f" and can't be downloaded ({reason_of(error)})" if data_dir is None else ""
             raise DataError(
                 f"no readable Fashion-MNIST in {folder / 'FashionMNIST' / 'raw'}{missing}; put its four original files there"
                 + ("" if data_dir is not None else ", or name the folder that holds FashionMNIST/raw with --data-dir")

@@ -104,8 +104,8 @@ def _read_folder(folder: Path, device: torch.device | None) -> tuple[Digits, Dig
     for train in (True, False):
         try:
             dataset = MNIST(str(folder), train=train)
-        except (RuntimeError, OSError, ValueError) as error:
-            reason = "files are missing" if "not found" in str(error) else str(error).splitlines()[0]
+        except (RuntimeError, OSError, ValueError, AssertionError) as error:
+            reason = "files are missing" if "not found" in str(error) else reason_of(error)
             raise DataError(
                 f"{folder}: no readable torchvision MNIST in MNIST/raw ({reason}); leave out --data-dir to use the digits that "
                 "come with this package"
@@ -113,6 +113,11 @@ def _read_folder(folder: Path, device: torch.device | None) -> tuple[Digits, Dig
         splits.append(Digits(dataset.data.to(device), dataset.targets.to(device)))
         require_images(splits[-1], folder)
     return splits[0], splits[1]
+
+
+def reason_of(error: Exception) -> str:
+    """What torchvision says of files that it can't read, in one line."""
+    return str(error).strip().splitlines()[-1] if str(error).strip() else "a file is not in the IDX format"
 
 
 def require_images(digits: Digits, folder: Path) -> None:

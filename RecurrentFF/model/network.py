@@ -76,22 +76,25 @@ class Network(nn.Module):
                 `settings.timesteps` timesteps: those before the label first.
 
         Raises:
-            InputError: the shape is neither, the type is not floating point, or the batch is empty.
+            InputError: the shape is neither, the type is not floating point, the batch is empty, or, on a CPU, an input is not
+                finite. (A GPU would have to be waited for; there, a training's watch over its losses finds it.)
         """
         timesteps, data_size = self.settings.timesteps, self.topology.widths[0]
         inputs = torch.as_tensor(inputs)
         if not inputs.is_floating_point():
             raise InputError(f"inputs of type {inputs.dtype}: expected floating point, scaled to about unit mean square")
-        inputs = inputs.to(self.device, self.dtype)
+        given, inputs = tuple(inputs.shape), inputs.to(self.device, self.dtype)
         if inputs.dim() == 2:
             inputs = inputs.expand(timesteps, *inputs.shape)
         if inputs.dim() != 3 or inputs.shape[0] != timesteps or inputs.shape[2] != data_size:
             raise InputError(
-                f"inputs of shape {tuple(inputs.shape)}: expected (batch, {data_size}) or ({timesteps}, batch, {data_size}), "
+                f"inputs of shape {given}: expected (batch, {data_size}) or ({timesteps}, batch, {data_size}), "
                 f"where {timesteps} is prelabel_timesteps + iterations; images are flattened with inputs.flatten(1)"
             )
         if inputs.shape[1] == 0:
             raise InputError("inputs of an empty batch: give at least one sample")
+        if inputs.device.type == "cpu" and not inputs[0 : 1 if inputs.stride(0) == 0 else None].isfinite().all():
+            raise InputError("inputs that are not all finite: replace what is NaN or infinite in them")  # elsewhere it would wait
         return inputs
 
     def operands(self) -> list[Tensor]:

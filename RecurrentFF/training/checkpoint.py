@@ -7,7 +7,6 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import toml
 import torch
 from torch import Tensor
 
@@ -55,7 +54,7 @@ def load(path: str | Path, device: str = "auto") -> Network:
 
 def settings(content: dict[str, Any], path: str | Path) -> Settings:
     """The configuration of the network in a checkpoint's content; `path` names it in messages."""
-    return Settings.from_dict(toml.loads(content["settings"]), str(path))
+    return Settings.from_toml(content["settings"], str(path))
 
 
 def load_weights(network: Network, content: dict[str, Any], path: str | Path) -> None:

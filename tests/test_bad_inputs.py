@@ -1,0 +1,405 @@
+"""Whatever a user may get wrong: one line that names it, exit code 2, the same words in a named exception, no file changed."""
+
+import functools
+import gzip
+import os
+import pickle
+import re
+import struct
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import RecurrentFF as rff
+from RecurrentFF.benchmarks.benchmark import Benchmark
+from RecurrentFF.benchmarks.cli import main
+from RecurrentFF.benchmarks.mnist.mnist import MNIST
+from RecurrentFF.benchmarks.moving_mnist.moving_mnist import MOVING_MNIST
+from RecurrentFF.benchmarks.seq_mnist.seq_mnist import SEQ_MNIST
+from RecurrentFF.data import mnist, stroke_files
+from RecurrentFF.data.dataset import LoaderDataset, TensorDataset
+from RecurrentFF.errors import CheckpointError, DataError, DeviceError, InputError, RecurrentFFError, SettingsError
+from RecurrentFF.settings import Settings
+from RecurrentFF.training import checkpoint
+from tests.helpers import DATA_SIZE, class_numbers, clusters, small_settings
+from tests.test_cli import TINY, run_folder
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str], benchmark: Benchmark = MNIST) -> str:
+    """What the command line says to these arguments: one line, after which nothing has changed."""
+    before = files(Path())
+    capsys.readouterr()
+    assert main(benchmark, arguments) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.startswith("error: ") and output.err.endswith("\n")
+    assert files(Path()) == before
+    (line,) = output.err.splitlines()
+    return line.removeprefix("error: ")
+
+
+def exception(call: Callable[[], object], kind: type[RecurrentFFError]) -> str:
+    """What the Python API says to the same."""
+    before = files(Path())
+    with pytest.raises(kind) as caught:
+        call()
+    assert type(caught.value) is kind and files(Path()) == before
+    return str(caught.value)
+
+
+CONFIGURATIONS: dict[str, str] = {
+    # not TOML
+    "[model]\nhidden_sizes = [500, 500": r"not valid TOML",
+    "[model]\nhidden_sizes = [100, 200)": r"not valid TOML",
+    "[model": r"not valid TOML",
+    "just words": r"not valid TOML",
+    "[model]\nepochs = 3\nepochs = 4": r"not valid TOML",
+    # keys that are not there
+    "[model]\nepocs = 3": r"unknown key 'model\.epocs'; did you mean 'epochs'",
+    "[modle]\nepochs = 3": r"unknown key 'modle'; did you mean 'model'",
+    "[model.ff_adam]\nlearningrate = 3": r"unknown key 'model\.ff_adam\.learningrate'; did you mean 'learning_rate'",
+    "[model]\nxyz = 1": r"unknown key 'model\.xyz'; known: activity_dropout, badness",
+    # wrong types
+    "[model]\nepochs = '3'": r"model\.epochs = '3': expected a whole number",
+    "[model]\nepochs = 2.5": r"model\.epochs = 2\.5: expected a whole number",
+    "[model]\nepochs = true": r"model\.epochs = true: expected a whole number",
+    "[model]\nepochs = 2026-01-01": r"model\.epochs = .*: expected a whole number",
+    "[model]\nskip_profiling = 2": r"model\.skip_profiling = 2: expected true or false",
+    "[model]\nhidden_sizes = 10": r"model\.hidden_sizes = 10",
+    "[model]\nhidden_sizes = [[10]]": r"model\.hidden_sizes\.0 = \[10\]: expected a whole number",
+    "[model]\nprediction_window = [1]": r"model\.prediction_window\.1 = \[1\]: expected a list with one more number",
+    "[model]\nresidual_connections = [0, 2]": r"model\.residual_connections\.0 = 0: expected a list",
+    "[model]\nff_adam = 3": r"model\.ff_adam = 3: expected a section",
+    "[model]\ndropout = 'some'": r"model\.dropout = 'some': expected a number",
+    "model = 3": r"model = 3: expected a section",
+    "[data_config]\ndata_dir = 3": r"data_config\.data_dir = 3: expected text",
+    "[device]\ncompile = 'perhaps'": r"device\.compile = 'perhaps': expected \"auto\", true or false",
+    # values that are none
+    "[model]\nepochs = 0": r"model\.epochs = 0: .*greater than or equal to 1",
+    "[model]\ndamping_factor = 1.5": r"model\.damping_factor = 1\.5: .*less than or equal to 1",
+    "[model]\ndamping_factor = 0": r"model\.damping_factor = 0.*greater than 0",
+    "[model]\nepsilon = inf": r"model\.epsilon = inf",
+    "[model]\nloss_threshold = nan": r"model\.loss_threshold = nan: expected a finite number",
+    "[model.ff_adam]\nlearning_rate = -1e-3": r"model\.ff_adam\.learning_rate = -0\.001: .*greater than 0",
+    "[model.ff_rmsprop]\nlearning_rate = inf": r"model\.ff_rmsprop\.learning_rate = inf: expected a finite number",
+    "[model]\nff_activation = 'step'": r"model\.ff_activation = 'step': .*'leaky_relu'.*'tanh'",
+    "[model]\nff_optimizer = 'sgd'": r"model\.ff_optimizer = 'sgd': .*'rmsprop', 'adam' or 'adadelta'",
+    "[model]\nhidden_sizes = []": r"model\.hidden_sizes = ",
+    "[model]\nhidden_sizes = [10, -1]": r"model\.hidden_sizes\.1 = -1",
+    "[device]\ndevice = 'gpu'": r"device\.device = 'gpu': expected .*\"cuda:N\"",
+    "[device]\nprecision = 'float16'": r"device\.precision = 'float16': .*'auto', 'float32' or 'bfloat16'",
+    "[training]\nseed = -1": r"training\.seed = -1",
+    "[training]\nseed = 9223372036854775808": r"training\.seed = 9223372036854775808|not valid TOML",
+    "[data_config]\ntrain_batch_size = 0": r"data_config\.train_batch_size = 0",
+    "[data_config]\nnum_classes = 1": r"data_config\.num_classes = 1",
+    "[data_config]\nshift = 28": r"data_config\.shift = 28: .*less than 28",
+    # values that don't fit each other
+    "[model]\nprediction_window = [2, 10]": r"model\.prediction_window: \[2, 10\] .* data_config\.iterations = 10",
+    "[model]\nprediction_window = [5, 4]": r"model\.prediction_window: \[5, 4\]",
+    "[model]\nprediction_layers = [4]": r"model\.prediction_layers: \[4\] must name layers from 1 to 3",
+    "[model]\nprediction_layers = []": r"model\.prediction_layers: \[\] must name",
+    "[model]\nprediction_layers = [1, 1]": r"each once",
+    "[model]\nprediction_layers = [0]": r"model\.prediction_layers\.0 = 0",
+    "[model]\nresidual_connections = [[1, 2]]": r"model\.residual_connections: \[1, 2\]",
+    "[model]\nresidual_connections = [[1, 4]]": r"model\.residual_connections: \[1, 4\]",
+    "[model]\nresidual_connections = [[5, 1]]": r"model\.residual_connections: \[5, 1\]",
+    "[model]\nresidual_connections = [[0, 2], [0, 2]]": r"stands there twice",
+    "[model]\nshould_replace_neg_data = true\nprelabel_timesteps = 0": r"model\.prelabel_timesteps = 0: .*at least 1",
+    "[model]\nnegatives = 10": r"model\.negatives = 10: of 10 classes only 9 are wrong",
+    "[model]\nreceptive_field = 29": r"model\.receptive_field = 29: images are only 28 pixels wide",
+    "[data_config]\ndelay_line = 2": r"data_config\.delay_line = 2: must be at least",
+    # more than there is room for
+    "[model]\nhidden_sizes = [2000000, 2000000]": r"at least [\d,]+ GiB, but cpu has .*model\.hidden_sizes, make that smaller",
+    "[data_config]\ntrain_batch_size = 1000000000000": r"needs at least .* data_config\.train_batch_size, make that smaller",
+    "[data_config]\niterations = 10000000000": r"needs at least .* data_config\.iterations, make that smaller",
+}
+
+
+@pytest.mark.parametrize("content", CONFIGURATIONS)
+def test_a_bad_configuration(content: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.toml").write_text(content)
+    in_python = exception(lambda: rff.build("mine.toml", data_size=784, num_classes=10, device="cpu"), SettingsError)
+    assert re.search(CONFIGURATIONS[content], in_python), in_python
+    assert refusal(["--config-file=mine.toml", "--device=cpu"], capsys) == in_python
+
+
+def test_what_is_no_configuration_file(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("binary").write_bytes(bytes(range(256)))
+    Path("folder").mkdir()
+    Path("empty").write_text("")
+    assert Settings.from_file("empty") == Settings()  # every key has a default
+    for path, reason in [("absent", "no such configuration file"), ("binary", "not a text file"), ("folder", "can't be read")]:
+        in_python = exception(functools.partial(Settings.from_file, path), SettingsError)
+        assert in_python.startswith(f"{path}: ") and reason in in_python
+        assert refusal([f"--config-file={path}"], capsys) == in_python
+
+
+COMMAND_LINES = {
+    "unknown key": (["--set=model.epocs=3"], "--set model.epocs=3: unknown key 'model.epocs'; did you mean 'epochs'?"),
+    "unknown section": (["--set=modle.epochs=3"], "there is no section 'modle'"),
+    "no value": (["--set=model.epochs"], "--set model.epochs: write it as section.key=value"),
+    "ill-typed": (["--set=model.epochs=many"], "model.epochs = 'many'"),
+    "no epochs": (["--set=model.dropout=0.1", "--epochs=0"], "--epochs 0: model.epochs = 0"),
+    "epochs in words": (["--epochs=many"], "--epochs many: model.epochs = 'many': expected a whole number"),
+    "negative seed": (["--seed=-1"], "--seed -1: training.seed = -1: Input should be greater than or equal to 0"),
+    "unknown flag": (["--epoch-count=3"], "unrecognized arguments: --epoch-count=3; --help lists the flags"),
+    "flag without value": (["--config-file"], "argument --config-file: expected one argument"),
+    "stray word": (["mine.toml"], "unrecognized arguments: mine.toml"),
+    "unclosed list": (["--set=model.hidden_sizes=[5,5"], "expected a list"),
+    "absent device": (["--device=cuda:77"], "device 'cuda:77' is not there; this machine has: cpu"),
+    "unknown device": (["--device=tpu"], "--device tpu: device.device = 'tpu': expected \"auto\""),
+    "wrong data size": (["--set=data_config.data_size=100"], "data_config.data_size = 100, but this benchmark's is 784"),
+    "wrong number of classes": (["--set=data_config.num_classes=7"], "data_config.num_classes = 7, but this benchmark's is 10"),
+    "wrong data set": (
+        ["--set=data_config.dataset=CIFAR"],
+        "data_config.dataset = 'CIFAR', but this benchmark's is 'MNIST' or 'fashion_mnist'",
+    ),
+    "data set of another benchmark": (["--dataset=Seq MNIST"], "data_config.dataset = 'Seq MNIST', but this benchmark's"),
+    "no data there": (["--data-dir=."], "no readable torchvision MNIST"),
+    "no folder there": (["--data-dir=absent"], "no readable torchvision MNIST"),
+    "too many samples": (["--set=data_config.validation_samples=60000"], "60000 validation samples leave 0"),
+    "too many test samples": (["--set=data_config.test_samples=10001"], "data_config.test_samples = 10001, but the test set has"),
+    "weights not named": (["--set=model.should_load_weights=true"], "--weights FILE"),
+    "no weights there": (["--weights=absent.pt"], "absent.pt: no such checkpoint"),
+    "output below a file": (["--output-dir=/dev/null/runs"], "--output-dir /dev/null/runs: no run folder can be made there"),
+    "nothing to resume": (["--resume=."], "not a run folder to resume"),
+    "no folder to resume": (["--resume=absent"], "absent: not a run folder to resume"),
+    "unknown baseline": (["--baseline=svm"], "invalid choice: 'svm' (choose from"),
+    "baseline from weights": (["--baseline=gru", "--weights=absent.pt"], "--baseline gru: starts from weights of its own"),
+    "resume a baseline": (["--resume=.", "--baseline=gru"], "--resume keeps the configuration"),
+    "resume with settings": (["--resume=.", "--set=model.epochs=3"], "--resume keeps the configuration"),
+}
+
+
+@pytest.mark.parametrize("case", COMMAND_LINES)
+def test_a_bad_command_line(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, message = COMMAND_LINES[case]
+    assert message in refusal(arguments, capsys)
+    assert list(Path().iterdir()) == []
+
+
+def test_every_benchmark_refuses_in_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
+    for benchmark in (MOVING_MNIST, SEQ_MNIST):
+        assert "did you mean 'epochs'" in refusal(["--set=model.epocs=3"], capsys, benchmark)
+        assert "but this benchmark's is" in refusal(["--set=data_config.data_size=7"], capsys, benchmark)
+        assert "absent" in refusal(["--data-dir=absent"], capsys, benchmark)
+
+
+@functools.cache
+def original(name: str) -> bytes:
+    return gzip.decompress((resources.files("RecurrentFF.data") / "mnist_idx" / f"{name}.gz").read_bytes())
+
+
+LABELS, IMAGES = "train-labels-idx1-ubyte", "train-images-idx3-ubyte"
+
+DATA_FILES: dict[str, tuple[str, Callable[[bytes], bytes | None]]] = {
+    "images missing": (IMAGES, lambda content: None),
+    "images truncated": (IMAGES, lambda content: content[:-1000]),
+    "images empty": (IMAGES, lambda content: b""),
+    "header truncated": (IMAGES, lambda content: content[:6]),
+    "magic number": (IMAGES, lambda content: b"\x12\x34\x56\x78" + content[4:]),
+    "more images than labels": (LABELS, lambda content: content[:4] + struct.pack(">I", 50_000) + content[8:50_008]),
+    "count not as announced": (IMAGES, lambda content: content[:4] + struct.pack(">I", 70_000) + content[8:]),
+    "images of another size": (IMAGES, lambda content: content[:4] + struct.pack(">III", 60_000, 14, 56) + content[16:]),
+    "labels out of range": (LABELS, lambda content: content[:8] + b"\x0a" + content[9:]),
+    "labels for images": (IMAGES, lambda content: original(LABELS)),
+}
+
+
+@pytest.mark.parametrize("case", DATA_FILES)
+def test_bad_data_files(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name, damage = DATA_FILES[case]
+    raw = tmp_path / "data/MNIST/raw"
+    raw.mkdir(parents=True)
+    for each in mnist._MD5:
+        content = damage(original(each)) if each == name else original(each)
+        if content is not None:
+            (raw / each).write_bytes(content)
+    in_python = exception(lambda: mnist.load(tmp_path / "data"), DataError)
+    assert str(tmp_path / "data") in in_python
+    assert refusal([f"--data-dir={tmp_path / 'data'}", "--output-dir=runs"], capsys) == in_python
+
+
+ROW = "0 0 0 0 0 1 0 0 0 0"
+STROKE_FILES: dict[str, tuple[str, str]] = {
+    "words": ("a pen stroke", "not a stroke sequence"),
+    "numbers missing": (f"{ROW} 5 5 0", "expected 4 or 14 whole numbers"),
+    "rows of two lengths": (f"{ROW} 5 5 0 0\n{ROW} 1 1 1", "not a stroke sequence"),
+    "no end": (f"{ROW} 5 5 0 0", "must end the digit"),
+    "off the image": (f"{ROW} 40 5 0 1", "the pen leaves the image"),
+    "two classes": ("1 0 0 0 0 1 0 0 0 0 5 5 0 1", "don't name one class"),
+    "a mark of two": (f"{ROW} 5 5 2 1", "0 or 1"),
+    "beyond a byte": (f"{ROW} 99999999999999999999 5 0 1", "not a stroke sequence"),
+}
+
+
+@pytest.mark.parametrize("case", STROKE_FILES)
+def test_bad_stroke_files(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    content, message = STROKE_FILES[case]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}img-0-targetdata.txt").write_text(content + "\n")
+    in_python = exception(lambda: stroke_files.read_file(tmp_path / "trainimg-0-targetdata.txt"), DataError)
+    assert message in in_python
+    assert refusal([f"--data-dir={tmp_path}", "--output-dir=runs"], capsys, SEQ_MNIST) == in_python
+
+
+class Hostile:
+    """Runs code when it is unpickled by something that lets it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, ("executed",)
+
+
+def _changed(content: dict[str, Any], **values: Any) -> dict[str, Any]:
+    """With the checksum that fits, as a careful forger would."""
+    content = {key: value for key, value in (content | values).items() if key != "checksum"}
+    return content | {"checksum": checkpoint.checksum(content)}
+
+
+def _with_a_weight_changed(content: dict[str, Any]) -> dict[str, Any]:
+    content["network"]["layers.0.weight"][0, 0] += 1
+    return content
+
+
+CHECKPOINTS: dict[str, tuple[Callable[[bytes, dict[str, Any]], object], str]] = {
+    "empty": (lambda whole, content: b"", "not a readable checkpoint"),
+    "text": (lambda whole, content: b"weights", "not a readable checkpoint"),
+    "truncated": (lambda whole, content: whole[: len(whole) // 2], "not a readable checkpoint"),
+    "altered": (lambda whole, content: _with_a_weight_changed(content), "a damaged checkpoint"),
+    "hostile pickle": (lambda whole, content: pickle.dumps(Hostile(), protocol=2), "not a readable checkpoint .*run code"),
+    "hostile checkpoint": (lambda whole, content: content | {"network": Hostile()}, "not a readable checkpoint .*run code"),
+    "of another library": (lambda whole, content: {"state_dict": {}}, "not a checkpoint of this version of RecurrentFF"),
+    "of another version": (
+        lambda whole, content: _changed(content, format=checkpoint.FORMAT + 1),
+        "not a checkpoint of this",
+    ),
+    "a tensor": (lambda whole, content: torch.zeros(3), "not a checkpoint of this"),
+    "of another architecture": (
+        lambda whole, content: _changed(content, network={"layers.0.weight": torch.zeros(2, 2)}),
+        "another architecture",
+    ),
+    "settings that are none": (lambda whole, content: _changed(content, settings="[modle]"), "unknown key 'modle'"),
+    "settings that are no TOML": (lambda whole, content: _changed(content, settings="[model"), "not valid TOML"),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished run."""
+    parent = tmp_path_factory.mktemp("runs")
+    assert main(MNIST, [*TINY, f"--output-dir={parent}"]) == 0
+    return run_folder(parent)
+
+
+@pytest.mark.parametrize("case", CHECKPOINTS)
+def test_a_bad_checkpoint(case: str, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make, message = CHECKPOINTS[case]
+    whole = (trained / "last.pt").read_bytes()
+    made = make(whole, torch.load(trained / "last.pt", weights_only=True))
+    Path("run").mkdir()
+    if isinstance(made, bytes):
+        Path("run/last.pt").write_bytes(made)
+    else:
+        torch.save(made, "run/last.pt")
+    kind = SettingsError if "settings" in case else CheckpointError
+    in_python = exception(lambda: rff.load("run/last.pt", "cpu"), kind)
+    assert in_python.startswith("run/last.pt: ") and re.search(message, in_python), in_python
+    assert refusal(["--resume=run"], capsys) == in_python
+    if kind is CheckpointError:
+        assert refusal([*TINY, "--weights=run/last.pt"], capsys) == f"{Path().absolute()}/{in_python}"
+    assert not Path("executed").exists()
+
+
+def test_a_checkpoint_of_another_network_and_one_without_what_resuming_takes(
+    trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = refusal([*TINY, "--set=model.hidden_sizes=[16, 11]", f"--weights={trained / 'best.pt'}"], capsys)
+    assert words == f"{trained / 'best.pt'}: weights of another architecture, 784-16-12-10; this network is 784-16-11-10"
+    Path("run").mkdir()
+    Path("run/last.pt").write_bytes((trained / "best.pt").read_bytes())
+    assert "run/last.pt: holds weights only, nothing to resume" in refusal(["--resume=run"], capsys)
+    words = exception(lambda: rff.load("run/last.pt", "cuda:77"), DeviceError)
+    assert words.startswith("device 'cuda:77' is not there")
+
+
+def network() -> rff.Network:
+    return rff.build(small_settings())
+
+
+def inputs(*shape: int) -> torch.Tensor:
+    return torch.zeros(*(shape or (6,)), DATA_SIZE)
+
+
+NAN, INFINITE = inputs().index_fill(1, torch.tensor(3), torch.nan), inputs().index_fill(1, torch.tensor(3), torch.inf)
+LATE_NAN = inputs(5, 6).index_fill(0, torch.tensor(4), torch.nan)
+
+
+def train(*batch: Any) -> Callable[[], object]:
+    return lambda: rff.Learner(network()).train_batch(*batch)
+
+
+def fit(*data: Any, **more: Any) -> Callable[[], object]:
+    return lambda: rff.fit(network(), data if len(data) > 1 else data[0], quiet=True, **more)
+
+
+PYTHON: dict[str, tuple[Callable[[], object], type[RecurrentFFError], str]] = {
+    "shape": (
+        lambda: network().predict(inputs()[:, 1:]),
+        InputError,
+        r"shape \(6, 6\): expected \(batch, 7\) or \(5, b",
+    ),
+    "images": (lambda: network().predict(torch.zeros(6, 28, 28)), InputError, r"flatten\(1\)"),
+    "one sample": (lambda: network().predict(torch.zeros(7)), InputError, r"shape \(7,\)"),
+    "timesteps": (lambda: network().predict(inputs(4, 6)), InputError, r"shape \(4, 6, 7\)"),
+    "dtype": (lambda: network().predict(inputs().long()), InputError, "type torch.int64: expected floating point"),
+    "bytes": (train(inputs().byte(), class_numbers(6)), InputError, "type torch.uint8: expected floating point"),
+    "NaN": (lambda: network().predict(NAN), InputError, "not all finite"),
+    "infinite": (train(INFINITE, class_numbers(6)), InputError, "not all finite"),
+    "NaN in a late frame": (train(LATE_NAN, class_numbers(6)), InputError, "not all finite"),
+    "NaN to fit": (fit(NAN, class_numbers(6)), InputError, "not all finite"),
+    "empty batch": (lambda: network().badness(inputs(0)), InputError, "empty batch"),
+    "no samples": (fit(inputs(0), class_numbers(0)), InputError, "no samples"),
+    "device": (lambda: rff.build(data_size=7, num_classes=2, device="cuda:99"), DeviceError, "'cuda:99' is not there"),
+    "one class": (lambda: rff.build(data_size=7, num_classes=1), SettingsError, "num_classes = 1"),
+    "no size": (lambda: rff.build(num_classes=3), SettingsError, r"data_config\.data_size"),
+    "unknown argument": (lambda: rff.build(hidden_size=[3]), SettingsError, "did you mean 'hidden_sizes'"),
+    "no settings": (lambda: rff.build({"model": {}}), SettingsError, "from_dict"),  # type: ignore[arg-type]
+    "label too high": (train(inputs(), torch.tensor([0, 1, 2, 3, 4, 5])), InputError, "labels run from 0 to 5; expected 0 to 4"),
+    "label negative": (train(inputs(), torch.tensor([0, 1, 2, 3, 4, -1])), InputError, "labels run from -1"),
+    "labels of floats": (train(inputs(), torch.zeros(6)), InputError, "integer class numbers"),
+    "fewer labels": (train(inputs(), class_numbers(5)), InputError, "6 inputs but 5 labels"),
+    "labels of two timesteps": (train(inputs(), class_numbers(2, 6)), InputError, r"labels of shape \(2, 6\)"),
+    "mask": (train(inputs(), class_numbers(6), torch.ones(3, 6)), InputError, r"mask of shape \(3, 6\): expected \(5, 6\)"),
+    "features to fit": (fit(inputs()[:, 1:], class_numbers(6)), InputError, "6 features, but the network's data_size is 7"),
+    "labels to fit": (fit(inputs(), class_numbers(6) + 5), InputError, "labels run from"),
+    "images to fit": (fit(torch.zeros(6, 28, 28), class_numbers(6)), InputError, r"flatten\(1\)"),
+    "no data to fit": (fit(7), InputError, "a int is neither"),
+    "an endless loader": (lambda: LoaderDataset(iter([])), InputError, "knows its number of batches"),
+    "an empty loader": (fit([]), InputError, "the loader is empty"),
+    "uneven data": (lambda: TensorDataset(inputs(), class_numbers(4)), InputError, r"\(6, 7\) and labels \(4,\)"),
+    "a profile nowhere": (
+        lambda: rff.fit(rff.build(small_settings(skip_profiling=False)), clusters(20)),
+        SettingsError,
+        "output_dir=",
+    ),
+    "output below a file": (fit(*clusters(20), output_dir="/dev/null/runs"), SettingsError, "no run folder can be made"),
+}
+
+
+@pytest.mark.parametrize("case", PYTHON)
+def test_a_bad_call(case: str) -> None:
+    call, kind, message = PYTHON[case]
+    words = exception(call, kind)
+    assert re.search(message, words) and "\n" not in words, words
