@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -449,6 +450,17 @@ def test_wandb_failing_to_start_or_to_log_does_not_end_the_run(tmp_path: Path, m
     broken.finish({})
     assert said[-1] == "wandb       off, training goes on without it (ConnectionError: down)"
     assert len(said) == 2
+
+    class Slow:
+        summary: dict[str, Any] = {}  # noqa: RUF012
+
+        def finish(self) -> None:
+            threading.Event().wait()
+
+    monkeypatch.setattr(wandb, "init", lambda **_: Slow())
+    monkeypatch.setattr(tracker.Tracker, "_PATIENCE", 0.1)
+    tracker.Tracker(trainer.settings, tmp_path, said.append).finish({})
+    assert said[-1] == "wandb       off, training goes on without it (TimeoutError: not all is sent after 0.1 s)"
 
     def refuse(**_: Any) -> None:
         raise SystemExit(1)

@@ -56,8 +56,6 @@ def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
     )
     text = json.dumps(asdict(summary), indent=2) + "\n"
     trainer.attempt(lambda: write_text(folder.summary, text))
-    if trainer.tracker is not None:
-        trainer.tracker.finish(asdict(summary))
     title = f"{settings.data_config.dataset}: test accuracy {100 * summary.test_accuracy:.2f} % ({folder.path.name})"
     trainer.attempt(lambda: plot_curves(history, title, folder.curves, progress.best_epoch, summary.test_accuracy))
     if trainer.splits.validation is not None:
@@ -68,6 +66,8 @@ def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
         trainer.attempt(lambda: plot_timesteps(badness, labels, counts, window, network.judges, folder.timesteps))
     for line in _lines(summary, folder, len(trainer.splits.test)):
         trainer.console.say(line)
+    if trainer.tracker is not None:
+        trainer.tracker.finish(asdict(summary))  # last, for it may have to wait
     trainer.require_saved()
     return summary
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +23,9 @@ class Tracker:
         say: prints a line for the user.
         resume: whether the folder's run goes on.
     """
+
+    _PATIENCE = 60
+    """Seconds that the end of a run waits for the last of the data to be sent."""
 
     def __init__(self, settings: Settings, folder: Path, say: Callable[[str], None], resume: bool = False) -> None:
         self._say = say
@@ -58,7 +62,25 @@ class Tracker:
     def finish(self, summary: dict[str, Any]) -> None:
         """Log the run's summary and close."""
         self._guarded(lambda run: run.summary.update(summary))
-        self._guarded(lambda run: run.finish())
+        self._guarded(self._close)
+
+    def _close(self, run: Any) -> None:
+        """Let what is still to be sent go, but not for ever. Raises TimeoutError, or what closing raises."""
+        failures: list[Exception] = []
+
+        def close() -> None:
+            try:
+                run.finish()
+            except Exception as error:
+                failures.append(error)
+
+        closing = threading.Thread(target=close, daemon=True)
+        closing.start()
+        closing.join(self._PATIENCE)
+        if closing.is_alive():
+            raise TimeoutError(f"not all is sent after {self._PATIENCE} s")
+        for failure in failures:
+            raise failure
 
     def _guarded(self, action: Callable[[Any], None]) -> None:
         if self._run is not None:
