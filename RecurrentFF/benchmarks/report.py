@@ -1,0 +1,144 @@
+"""What runs came to: python -m RecurrentFF.benchmarks.report FOLDER... [--csv FILE] [--plot PNG].
+
+Each folder holds finished runs that differ only in their seed, as `--output-dir FOLDER` leaves them; it is one line of the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import statistics
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from RecurrentFF.errors import DataError, RecurrentFFError
+from RecurrentFF.settings import Settings
+from RecurrentFF.writing import write_atomically, write_text
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run."""
+
+    name: str
+    """Of the folder that holds it."""
+    settings: Settings
+    summary: dict[str, Any]
+    epochs: list[dict[str, Any]]
+    """The lines of its metrics.jsonl."""
+
+    @property
+    def test_error(self) -> float:
+        """Per cent."""
+        return 100 * (1 - float(self.summary["test_accuracy"]))
+
+    @property
+    def validation_error(self) -> float:
+        """Per cent, of the epoch whose weights were tested."""
+        return 100 * (1 - float(self.summary["validation_accuracy"]))
+
+
+def read(folder: Path) -> list[Run]:
+    """The finished runs in a folder, by seed.
+
+    Raises:
+        DataError: there are none, two of them have the same seed, or they differ in more than their seed.
+    """
+    runs = []
+    for file in sorted(folder.glob("*/summary.json")):
+        epochs = [json.loads(line) for line in (file.parent / "metrics.jsonl").read_text().splitlines()]
+        settings = Settings.from_file(file.parent / "config.toml")
+        runs.append(Run(folder.name, settings, json.loads(file.read_text()), epochs))
+    if not runs:
+        raise DataError(f"{folder}: holds no finished run; name the folder that was given as --output-dir")
+    runs.sort(key=lambda run: run.settings.training.seed)
+    if len({run.settings.training.seed for run in runs}) < len(runs):
+        raise DataError(f"{folder}: holds two runs of the same seed; remove one")
+    if len({run.settings.with_arguments(seed=0) for run in runs}) > 1:
+        raise DataError(f"{folder}: holds runs that differ in more than their seed; give each configuration an --output-dir")
+    return runs
+
+
+def table(groups: list[list[Run]]) -> str:
+    """A line for each group, with mean and standard deviation over its seeds."""
+    lines = ["| runs | epochs | validation error | test error | time of a run |", "| --- | ---: | ---: | ---: | ---: |"]
+    for runs in groups:
+        minutes = statistics.mean(float(run.summary["seconds"]) for run in runs) / 60
+        cells = [runs[0].name, str(runs[0].settings.model.epochs)]
+        cells += [spread([run.validation_error for run in runs]), spread([run.test_error for run in runs]), f"{minutes:.1f} min"]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def spread(values: list[float]) -> str:
+    """Mean ± standard deviation (each)."""
+    each = ", ".join(f"{value:.2f}" for value in values)
+    deviation = f" ± {statistics.stdev(values):.2f} % ({each})" if len(values) > 1 else " %"
+    return f"{statistics.mean(values):.2f}{deviation}"
+
+
+def as_csv(groups: list[list[Run]]) -> str:
+    """A line for each epoch of each run; errors in per cent. The test error is of the best epoch's weights, on the last line."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(["runs", "seed", "epoch", "loss", "train_error", "validation_error", "test_error", "samples_per_second"])
+    for run in (run for runs in groups for run in runs):
+        for epoch in run.epochs:
+            errors = [_error(epoch["train_accuracy"]), _error(epoch["validation_accuracy"])]
+            tested = f"{run.test_error:.2f}" if epoch is run.epochs[-1] else ""
+            place = [run.name, run.settings.training.seed, epoch["epoch"], f"{epoch['loss']:.5f}"]
+            writer.writerow([*place, *errors, tested, f"{epoch['samples_per_second']:.0f}"])
+    return file.getvalue()
+
+
+def _error(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"{100 * (1 - accuracy):.2f}"
+
+
+def plot(groups: list[list[Run]], path: Path) -> None:
+    """Validation error over the epochs, the mean of each group in its spread. Raises OutputError."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.subplots()
+    for runs in groups:
+        curves = [[100 * (1 - (epoch["validation_accuracy"] or 0)) for epoch in run.epochs] for run in runs]
+        epochs, columns = [epoch["epoch"] for epoch in runs[0].epochs], list(zip(*curves, strict=True))
+        axes.plot(epochs, [statistics.mean(column) for column in columns], label=runs[0].name)
+        axes.fill_between(epochs, [min(column) for column in columns], [max(column) for column in columns], alpha=0.15)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
+    axes.set(xlabel="epoch", ylabel="validation error, %")
+    axes.grid(alpha=0.3, which="both")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    write_atomically(path, lambda file: figure.savefig(file, dpi=110, format="png"))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m RecurrentFF.benchmarks.report", description="What runs came to.")
+    parser.add_argument("folders", type=Path, nargs="+", help="each holds runs that differ only in their seed")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write every epoch of every run there")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the validation errors there")
+    arguments = parser.parse_args(argv)
+    try:
+        groups = [read(folder) for folder in arguments.folders]
+        print(table(groups))
+        if arguments.csv is not None:
+            write_text(arguments.csv, as_csv(groups))
+        if arguments.plot is not None:
+            plot(groups, arguments.plot)
+    except RecurrentFFError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""The table over several runs is computed from what the runs left, and refuses what can't be averaged."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import toml
+
+from RecurrentFF.benchmarks import report
+from RecurrentFF.benchmarks.cli import main
+from RecurrentFF.benchmarks.mnist.mnist import MNIST
+from RecurrentFF.settings import Settings
+from tests.test_cli import TINY, run_folder
+
+
+def finished(folder: Path, seed: int, test: float, validation: list[float], **arguments: int) -> None:
+    """What a run leaves behind that a report reads."""
+    run = folder / f"run-{seed}-{test}"
+    run.mkdir(parents=True)
+    (run / "config.toml").write_text(Settings.from_arguments(seed=seed, epochs=len(validation), **arguments).to_toml())
+    (run / "summary.json").write_text(
+        json.dumps({"test_accuracy": test, "validation_accuracy": max(validation), "seconds": 90.0 + 60 * seed})
+    )
+    lines = [
+        {"epoch": n, "loss": 0.5, "train_accuracy": None, "validation_accuracy": share, "samples_per_second": 1000.4}
+        for n, share in enumerate(validation, start=1)
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_mean_and_deviation_over_the_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, test in ((2, 0.97), (0, 0.99), (1, 0.98)):
+        finished(tmp_path / "fast", seed, test, [0.9, 0.985])
+    finished(tmp_path / "single", 0, 0.995, [0.99])
+    folders = [str(tmp_path / "fast"), str(tmp_path / "single")]
+    assert report.main([*folders, f"--csv={tmp_path / 'all.csv'}", f"--plot={tmp_path / 'all.png'}"]) == 0
+    output = capsys.readouterr().out
+    assert "| fast | 2 | 1.50 ± 0.00 % (1.50, 1.50, 1.50) | 2.00 ± 1.00 % (1.00, 2.00, 3.00) | 2.5 min |" in output
+    assert "| single | 1 | 1.00 % | 0.50 % | 1.5 min |" in output
+    rows = list(csv.DictReader((tmp_path / "all.csv").open()))
+    assert len(rows) == 7
+    assert [row["test_error"] for row in rows] == ["", "1.00", "", "2.00", "", "3.00", "0.50"]
+    assert rows[0]["validation_error"] == "10.00" and rows[0]["train_error"] == "" and rows[0]["samples_per_second"] == "1000"
+    assert (tmp_path / "all.png").stat().st_size > 1000
+
+
+def test_what_is_not_comparable_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finished(tmp_path / "twice", 0, 0.9, [0.9])
+    finished(tmp_path / "twice", 0, 0.8, [0.9])
+    finished(tmp_path / "mixed", 0, 0.9, [0.9])
+    finished(tmp_path / "mixed", 1, 0.9, [0.9], iterations=3)
+    for name, words in (
+        ("twice", "two runs of the same seed"),
+        ("mixed", "differ in more than their seed"),
+        ("none", "no finished"),
+    ):
+        assert report.main([str(tmp_path / name)]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"error: {tmp_path / name}: ") and words in error and error.count("\n") == 1
+
+
+def test_it_reads_real_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (0, 1):
+        assert main(MNIST, [*TINY, f"--seed={seed}", f"--output-dir={tmp_path / 'tiny'}"]) == 0
+    assert main(MNIST, [*TINY, f"--output-dir={tmp_path / 'other'}"]) == 0
+    capsys.readouterr()
+    assert report.main([str(tmp_path / "tiny"), str(tmp_path / "other"), f"--csv={tmp_path / 'runs.csv'}"]) == 0
+    summary = json.loads((run_folder(tmp_path / "other") / "summary.json").read_text())
+    assert f"| other | 2 | {100 - 100 * summary['validation_accuracy']:.2f} % |" in capsys.readouterr().out
+    assert toml.load(run_folder(tmp_path / "other") / "config.toml")["training"]["seed"] == 0
+    assert (tmp_path / "runs.csv").read_text().count("\n") == 7
