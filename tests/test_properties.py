@@ -53,6 +53,17 @@ def test_permuting_the_batch_permutes_the_answer() -> None:
     assert torch.equal(network.predict(inputs[:, order]), network.predict(inputs)[order])
 
 
+def test_predictions_are_made_in_pieces_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, inputs = float64_network(test_batch_size=100), video(5, batch=11)
+    assert network.predicted_at_once == 100
+    whole = network.badness(inputs)
+    sample = CLASSES * (9 + 5 + 8 + CLASSES) * 4 * 8  # two stacks and two more of activity, eight bytes each
+    for room, pieces in ((4 * sample, 4), (sample - 1, 1)):
+        monkeypatch.setattr("RecurrentFF.model.network.PREDICTION_ROOM", room)
+        assert network.predicted_at_once == pieces
+        torch.testing.assert_close(network.badness(inputs), whole, rtol=1e-12, atol=1e-12)
+
+
 def test_what_happens_after_the_window_does_not_matter() -> None:
     network = float64_network(iterations=6, prediction_window=[1, 2])
     inputs = video(network.settings.timesteps)

@@ -15,6 +15,9 @@ from RecurrentFF.model.step import Steps
 from RecurrentFF.model.topology import Topology
 from RecurrentFF.settings import Settings
 
+PREDICTION_ROOM = 2**30
+"""Bytes of activity that a prediction takes at most, unless a single sample under all labels needs more."""
+
 
 class Network(nn.Module):
     """A Recurrent Forward-Forward network.
@@ -159,18 +162,25 @@ class Network(nn.Module):
 
         Args:
             inputs: (batch, data_size) or (timesteps, batch, data_size); see `sequence`. Worked on in pieces of
-                `data_config.test_batch_size` samples.
+                `data_config.test_batch_size` samples, or fewer if these under all labels would take over `PREDICTION_ROOM`.
             mask: (timesteps, batch), true where a sequence is not over: the other timesteps don't count in the average, unless
                 the whole window lies after the sequence's end. None where all count.
 
         Returns:
             (batch, num_classes), on the network's device.
         """
-        inputs, size = self.sequence(inputs), self.settings.data_config.test_batch_size
+        inputs, size = self.sequence(inputs), self.predicted_at_once
         counts = label_timesteps(mask, inputs.shape[1], self.settings, self.classifier_bias)
         weights = window_weights(counts, self.settings.prediction_window)
         pieces = zip(torch.split(inputs, size, dim=1), torch.split(weights, size, dim=1), strict=True)
         return torch.cat([self._badness(piece, weight) for piece, weight in pieces])
+
+    @property
+    def predicted_at_once(self) -> int:
+        """Samples in a piece of a prediction."""
+        stacks, activity = 2 * self.operand_dtype.itemsize, 2 * self.dtype.itemsize  # two stacks of blocks; z and h
+        sample = self.num_classes * self.topology.height * (stacks + activity)
+        return min(self.settings.data_config.test_batch_size, max(1, PREDICTION_ROOM // sample))
 
     def _badness(self, inputs: Tensor, weights: Tensor) -> Tensor:
         first, last = self.settings.prediction_window
