@@ -115,6 +115,21 @@ def test_a_run_killed_twenty_times_ends_as_one_that_was_not(tmp_path: Path) -> N
     assert without_times(tmp_path / "straight/metrics.jsonl") == without_times(tmp_path / "killed/metrics.jsonl")
 
 
+def test_a_run_that_is_cut_off_in_its_first_batch_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def power_cut(*_: Any) -> None:
+        raise SystemError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Learner, "train_batch", power_cut)
+        with pytest.raises(SystemError):
+            make_trainer(tmp_path / "cut", epochs=1).fit()
+    resumed, straight = make_trainer(tmp_path / "cut", epochs=1), make_trainer(tmp_path / "straight", epochs=1)
+    resumed.resume()
+    for trainer in (resumed, straight):
+        assert trainer.fit()
+    assert checkpoint.checksum(resumed.learner.state_dict()) == checkpoint.checksum(straight.learner.state_dict())
+
+
 def test_what_a_killed_run_left_unfinished_is_cleared_away(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     (tmp_path / ".writing-01234567-last.pt").write_text("half")
