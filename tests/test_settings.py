@@ -164,3 +164,9 @@ def test_an_unknown_argument_is_named() -> None:
 @pytest.mark.parametrize("file", sorted(CONFIGS.glob("*.toml")), ids=lambda file: file.name)
 def test_committed_configurations_load(file: Path) -> None:
     Settings.from_file(file)
+
+
+def test_what_runs_without_a_configuration_is_the_fast_recipe() -> None:
+    from RecurrentFF.benchmarks.mnist.mnist import MNIST
+
+    assert Settings.from_file(MNIST.default_config) == Settings.from_file(CONFIGS / "mnist_fast.toml")
