@@ -62,9 +62,15 @@ def _unfinished(path: Path) -> Path:
 
 def _copy(path: Path, to: Path) -> None:
     """Have `to` hold what `path` holds, in one step; as a second name of the same file where that can be."""
+    if to.exists() and to.samefile(path):
+        return  # from a time before, which was cut off here
     second = _unfinished(to)
     try:
-        os.link(path, second)
-    except OSError:
-        shutil.copyfile(path, second)
-    second.replace(to)
+        try:
+            os.link(path, second)
+        except OSError:
+            shutil.copyfile(path, second)
+        second.replace(to)
+    finally:
+        with contextlib.suppress(OSError):
+            second.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ JOBS
 
 jobs | while read -r name flags; do
   for seed in 0 1 2; do
-    echo "$seed runs/study/$name $flags"
+    echo "$seed runs/study/$name${flags:+ $flags}" # xargs would join a line that ends in a blank to the next
   done
 done | xargs -P 2 -L 1 bash -c 'seed=$1; folder=$2; shift 2
   grep -qs "\"seed\": $seed," "$folder"/*/summary.json && exit 0 # it is there already

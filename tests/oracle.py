@@ -74,7 +74,7 @@ class Oracle:
             with torch.no_grad():
                 h = self.timestep(inputs[t], uniform, h, damping=1.0, masks=self._masks(inputs.shape[1]))
             trace.activity.append([h[layer] for layer in sorted(h)])
-        negatives = self._negatives(h, inputs, labels, held)
+        negatives = self._negatives(h, inputs, labels, held, mask)
         rows = {layer: torch.cat([h[layer]] * (1 + model.negatives)) for layer in h}
         for t in range(self.settings.data_config.iterations):
             x = torch.cat([inputs[model.prelabel_timesteps + t]] * (1 + model.negatives))
@@ -142,7 +142,9 @@ class Oracle:
 
     def _peer_loss(self, layer: int, h: Tensor, real: Tensor) -> Tensor:
         per_input = torch.stack(h.chunk(1 + self.settings.model.negatives)).mean(0)
-        mean = 0.9 * self.running[layer] + 0.1 * (per_input * real.unsqueeze(1)).sum(0) / len(per_input)
+        if not real.any():
+            return 0 * per_input.sum()
+        mean = 0.9 * self.running[layer] + 0.1 * per_input[real].mean(0)
         self.running[layer] = mean.detach()
         return self.settings.model.peer_normalisation * ((mean - mean.mean()) ** 2).mean()
 
@@ -233,11 +235,11 @@ class Oracle:
             for layer, source in self.weight
         }
 
-    def _negatives(self, h: dict[int, Tensor], inputs: Tensor, labels: Tensor, held: bool) -> Tensor:
+    def _negatives(self, h: dict[int, Tensor], inputs: Tensor, labels: Tensor, held: bool, mask: Tensor) -> Tensor:
         drawn_for = labels[0] if held else labels
         logits = torch.zeros(self.widths[-1])
         if self.settings.model.should_replace_neg_data and self.settings.model.negatives_from == "badness":
-            logits = -self.badness(inputs, torch.ones(inputs.shape[:2], dtype=torch.bool))
+            logits = -self.badness(inputs, mask)
         elif self.settings.model.should_replace_neg_data:
             features = torch.cat([self.normalised(h[layer]) * self._heard(layer, len(h[layer])) for layer in sorted(h)], 1)
             live = features @ self.classifier[0].T + self.classifier[1]

@@ -214,6 +214,7 @@ DATA_FILES: dict[str, tuple[str, Callable[[bytes], bytes | None]]] = {
     "count not as announced": (IMAGES, lambda content: content[:4] + struct.pack(">I", 70_000) + content[8:]),
     "images of another size": (IMAGES, lambda content: content[:4] + struct.pack(">III", 60_000, 14, 56) + content[16:]),
     "labels out of range": (LABELS, lambda content: content[:8] + b"\x0a" + content[9:]),
+    "labels of another type": (LABELS, lambda content: b"\x00\x00\x0a\x01" + content[4:]),
     "labels for images": (IMAGES, lambda content: original(LABELS)),
 }
 
@@ -268,6 +269,10 @@ def _changed(content: dict[str, Any], **values: Any) -> dict[str, Any]:
     return content | {"checksum": checkpoint.checksum(content)}
 
 
+def _without(content: dict[str, Any], part: str) -> dict[str, Any]:
+    return _changed({key: value for key, value in content.items() if key != part})
+
+
 def _with_a_weight_changed(content: dict[str, Any]) -> dict[str, Any]:
     content["network"]["layers.0.weight"][0, 0] += 1
     return content
@@ -289,6 +294,14 @@ CHECKPOINTS: dict[str, tuple[Callable[[bytes, dict[str, Any]], object], str]] = 
     "of another architecture": (
         lambda whole, content: _changed(content, network={"layers.0.weight": torch.zeros(2, 2)}),
         "another architecture",
+    ),
+    "without settings": (lambda whole, content: _without(content, "settings"), "without a network's settings or weights"),
+    "with a number for settings": (lambda whole, content: _changed(content, settings=3), "without a network's settings"),
+    "without weights": (lambda whole, content: _without(content, "network"), "without a network's settings or weights"),
+    "with a list of weights": (lambda whole, content: _changed(content, network=[1]), "without a network's settings or weights"),
+    "with sparse weights": (
+        lambda whole, content: content | {"network": {"layers.0.weight": torch.eye(3).to_sparse()}},
+        "without a network's settings or weights",
     ),
     "settings that are none": (lambda whole, content: _changed(content, settings="[modle]"), "unknown key 'modle'"),
     "settings that are no TOML": (lambda whole, content: _changed(content, settings="[model"), "not valid TOML"),
@@ -313,7 +326,7 @@ def test_a_bad_checkpoint(case: str, trained: Path, capsys: pytest.CaptureFixtur
         Path("run/last.pt").write_bytes(made)
     else:
         torch.save(made, "run/last.pt")
-    kind = SettingsError if "settings" in case else CheckpointError
+    kind = SettingsError if case.startswith("settings") else CheckpointError
     in_python = exception(lambda: rff.load("run/last.pt", "cpu"), kind)
     assert in_python.startswith("run/last.pt: ") and re.search(message, in_python), in_python
     assert refusal(["--resume=run"], capsys) == in_python
@@ -328,9 +341,15 @@ def test_a_checkpoint_of_another_network_and_one_without_what_resuming_takes(
     words = refusal([*TINY, "--set=model.hidden_sizes=[16, 11]", f"--weights={trained / 'best.pt'}"], capsys)
     assert words == f"{trained / 'best.pt'}: weights of another architecture, 784-16-12-10; this network is 784-16-11-10"
     Path("run").mkdir()
-    Path("run/last.pt").write_bytes((trained / "best.pt").read_bytes())
-    assert "run/last.pt: holds weights only, nothing to resume" in refusal(["--resume=run"], capsys)
-    words = exception(lambda: rff.load("run/last.pt", "cuda:77"), DeviceError)
+    Path("run/last.pt").write_bytes((trained / "last.pt").read_bytes())
+    Path("run/best.pt").write_bytes((trained / "best.pt").read_bytes())
+    assert "run/best.pt: holds weights only, nothing to resume" in refusal(["--resume=run/best.pt"], capsys)
+    Path("run/former.pt").write_bytes((trained / "last.pt").read_bytes())
+    Path("run/last.pt").write_bytes(b"damaged")
+    assert "the cosine schedule" in refusal(["--resume=run/former.pt", "--epochs=9", "--device=cpu"], capsys)
+    Path("best.pt").write_bytes((trained / "best.pt").read_bytes())
+    assert refusal(["--resume=best.pt"], capsys) == ".: not a run folder to resume, it has no last.pt"
+    words = exception(lambda: rff.load("run/best.pt", "cuda:77"), DeviceError)
     assert words.startswith("device 'cuda:77' is not there")
 
 

@@ -162,16 +162,18 @@ def test_training_agrees_with_autograd(case: str, kind: str) -> None:
         torch.testing.assert_close(mine.data, theirs.detach(), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("temperature", [1e-6, 1.0])
-def test_negatives_from_the_networks_own_badness(temperature: float) -> None:
+def test_negatives_from_the_networks_own_badness(temperature: float, masked: bool) -> None:
     choice = {"should_replace_neg_data": True, "negatives_from": "badness", "negative_temperature": temperature}
     network = float64_network(**choice)
     oracle = Oracle(network, torch.Generator().manual_seed(7))
     learner = Learner(network, torch.Generator().manual_seed(7))
     for batch in range(3):
         inputs, labels = video(network.settings.timesteps, seed=batch), class_numbers(6, seed=batch)
-        metrics = learner.train_batch(inputs, labels)
-        oracle.train_batch(inputs, labels.expand(len(inputs) - 2, -1), True, torch.ones(inputs.shape[:2], dtype=torch.bool))
+        mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)
+        metrics = learner.train_batch(inputs, labels, mask if masked else None)
+        oracle.train_batch(inputs, labels.expand(len(inputs) - 2, -1), True, mask)
         assert metrics.classifier_loss == 0
     for layer in network.hidden_layers():
         torch.testing.assert_close(layer.weight.data, oracle.stacked(layer.number), rtol=1e-10, atol=1e-10)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from RecurrentFF.model import fields
 from RecurrentFF.model.dynamics import Connection
 from RecurrentFF.model.initialisation import initial_weight
 from RecurrentFF.model.negatives import sample_wrong_labels
@@ -135,6 +136,16 @@ def test_the_label_comes_down_one_layer_a_timestep() -> None:
         state.advance()
     state.rest()
     assert not state.differing
+
+
+@pytest.mark.parametrize(("units", "field"), [(200, 5), (500, 7), (1000, 14), (17, 10), (1, 28), (2, 27)])
+def test_receptive_fields_reach_the_whole_image(units: int, field: int) -> None:
+    begins = fields.origins(units, 28, field)
+    assert begins.shape == (units, 2) and begins.min() == 0 and begins.max() <= 28 - field
+    reads = fields.forward_field(units, 28 * 28, field)
+    assert (reads.sum(1) == field**2).all()
+    if units > 2:
+        assert reads.any(0).all() and begins[0].tolist() == [0, 0] and begins[-1].tolist() == [28 - field] * 2
 
 
 def test_warm_up_rises_to_the_schedule() -> None:

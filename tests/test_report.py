@@ -50,6 +50,9 @@ def test_what_is_not_comparable_is_refused(tmp_path: Path, capsys: pytest.Captur
     finished(tmp_path / "twice", 0, 0.8, [0.9])
     finished(tmp_path / "mixed", 0, 0.9, [0.9])
     finished(tmp_path / "mixed", 1, 0.9, [0.9], iterations=3)
+    finished(tmp_path / "cut", 0, 0.9, [0.9])
+    next((tmp_path / "cut").glob("*/metrics.jsonl")).unlink()
+    assert report.main([str(tmp_path / "cut")]) == 2 and "not a run of the network" in capsys.readouterr().err
     for name, words in (
         ("twice", "two runs of the same seed"),
         ("mixed", "differ in more than their seed"),

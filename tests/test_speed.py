@@ -58,3 +58,20 @@ def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     assert ours["train_ratio"] == pytest.approx(ours["train_samples_per_second"] / plain["train_samples_per_second"])
     assert len(report["measurements"][1]["predict"]) == 2 and (tmp_path / "speed.png").stat().st_size > 0
     assert "| 3×8 | float32 |" in capsys.readouterr().out
+
+
+def test_what_can_not_be_measured_or_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(speed, "peak_rate", lambda device, precision: 1e12)
+    monkeypatch.setattr(speed, "measure", lambda *_: [])
+    for arguments, words in (
+        (["--rounds=0"], "take whole numbers above 0"),
+        (["--units", "200", "-5"], "take whole numbers above 0"),
+        (["--device=cuda:77"], "'cuda:77' is not there"),
+        ([f"--json={tmp_path}/absent/speed.json"], "can't be written"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["speed", *arguments])
+        assert speed.main() == 2
+        error = capsys.readouterr().err
+        assert error.startswith("error: ") and words in error and error.count("\n") == 1

@@ -251,6 +251,32 @@ def test_a_disk_that_is_full_for_a_while_costs_nothing(
     assert not list((tmp_path / "run").glob(".writing*"))
 
 
+def test_best_weights_that_could_not_be_written_outlive_the_process(tmp_path: Path, disk: set[str]) -> None:
+    straight, cut = make_trainer(tmp_path / "straight", epochs=4), make_trainer(tmp_path / "cut", epochs=4)
+    straight.fit()
+    disk.add("best.pt")
+    assert not cut.folder or (cut.fit() and not cut.saved and not cut.folder.best.exists())
+    disk.clear()
+    resumed = make_trainer(tmp_path / "cut", epochs=4)
+    resumed.resume()
+    resumed.load_best()
+    best = checkpoint.read(tmp_path / "straight/best.pt")
+    assert best["epoch"] == resumed.progress.best_epoch
+    weights = {name: tensor.cpu() for name, tensor in resumed.network.state_dict().items()}
+    assert checkpoint.checksum(weights) == checkpoint.checksum(best["network"])
+    resumed.require_saved()
+    assert checkpoint.checksum(checkpoint.read(tmp_path / "cut/best.pt")["network"]) == checkpoint.checksum(best["network"])
+
+
+def test_what_was_cut_off_between_two_files_leaves_nothing_behind(tmp_path: Path) -> None:
+    last, former = tmp_path / "last.pt", tmp_path / "former.pt"
+    writing.write_text(last, "one")
+    writing._copy(last, former)  # and then it was killed
+    writing.write_atomically(last, lambda file: file.write_text("two"), former)
+    assert (last.read_text(), former.read_text()) == ("two", "one")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["former.pt", "last.pt"]
+
+
 def test_a_disk_that_stays_full_ends_with_the_result_shown_and_one_error(
     tmp_path: Path, disk: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

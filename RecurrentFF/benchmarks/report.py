@@ -50,9 +50,16 @@ def read(folder: Path) -> list[Run]:
     """
     runs = []
     for file in sorted(folder.glob("*/summary.json")):
-        epochs = [json.loads(line) for line in (file.parent / "metrics.jsonl").read_text().splitlines()]
-        settings = Settings.from_file(file.parent / "config.toml")
-        runs.append(Run(folder.name, settings, json.loads(file.read_text()), epochs))
+        try:
+            epochs = [json.loads(line) for line in (file.parent / "metrics.jsonl").read_text().splitlines()]
+            summary = json.loads(file.read_text())
+            run = Run(folder.name, Settings.from_file(file.parent / "config.toml"), summary, epochs)
+            assert run.test_error >= 0 <= run.validation_error and epochs[-1]["epoch"]
+        except (OSError, ValueError, LookupError, TypeError, AssertionError) as error:
+            raise DataError(
+                f"{file.parent}: not a run of the network that can be read ({type(error).__name__}: {error})"
+            ) from None
+        runs.append(run)
     if not runs:
         raise DataError(f"{folder}: holds no finished run; name the folder that was given as --output-dir")
     runs.sort(key=lambda run: run.settings.training.seed)

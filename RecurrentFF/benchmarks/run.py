@@ -35,18 +35,16 @@ def start(benchmark: Benchmark, settings: Settings, parent: Path) -> bool:
 
 
 def resume(benchmark: Benchmark, path: Path, change: Callable[[Settings], Settings]) -> bool:
-    """Go on with the run in folder `path`, with its settings but for what `change` does to them. Returns as `start`."""
+    """Go on with the run in folder `path`, or from the checkpoint `path` in it, with its settings but for what `change` does to
+    them. Returns as `start`."""
     keep_freed_memory()
-    folder = RunFolder(path.parent) if path.is_file() else RunFolder.existing(path)
+    folder = RunFolder.existing(path.parent if path.is_file() else path)
     with folder.alone():
-        if path.is_file() and path.resolve() != folder.last.resolve():
-            checkpoint.read(path)
-            write_atomically(folder.last, lambda file: file.write_bytes(path.read_bytes()))
-        return _go_on(benchmark, folder, change)
+        return _go_on(benchmark, folder, path if path.is_file() else folder.last, change)
 
 
-def _go_on(benchmark: Benchmark, folder: RunFolder, change: Callable[[Settings], Settings]) -> bool:
-    before = checkpoint.settings(_last_checkpoint(folder), folder.last)
+def _go_on(benchmark: Benchmark, folder: RunFolder, start: Path, change: Callable[[Settings], Settings]) -> bool:
+    before = checkpoint.settings(_read(start, folder), start)
     settings = benchmark.complete(change(before))
     if settings.model.epochs != before.model.epochs and settings.model.lr_schedule == "cosine":
         raise SettingsError(
@@ -55,16 +53,18 @@ def _go_on(benchmark: Benchmark, folder: RunFolder, change: Callable[[Settings],
         )
     network = build(settings)
     trainer = Trainer(network, benchmark.load(network.settings, network.device), folder)
-    trainer.resume()
+    trainer.resume(start)
     if trainer.progress.epoch > settings.model.epochs:
         raise SettingsError(f"--epochs {settings.model.epochs}: the run has trained {trainer.progress.epoch} already")
+    if start.resolve() != folder.last.resolve():  # what can be gone on from takes the place of what is damaged
+        write_atomically(folder.last, lambda file: file.write_bytes(start.read_bytes()))
     return _train(benchmark, trainer)
 
 
-def _last_checkpoint(folder: RunFolder) -> dict[str, Any]:
-    """The content of the folder's last checkpoint. Raises CheckpointError, which names the one before if only that is whole."""
+def _read(start: Path, folder: RunFolder) -> dict[str, Any]:
+    """The content of a checkpoint. Raises CheckpointError, which names the folder's one before the last if that is whole."""
     try:
-        return checkpoint.read(folder.last)
+        return checkpoint.read(start)
     except CheckpointError as error:
         advice = f"; the one before it is whole: go on from it with --resume {folder.former}" if _whole(folder.former) else ""
         raise CheckpointError(f"{error}{advice}") from None

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.benchmarks.plain import PlainNetwork
-from RecurrentFF.errors import DeviceError
+from RecurrentFF.errors import RecurrentFFError, SettingsError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import only_compares
@@ -33,7 +33,7 @@ from RecurrentFF.model.topology import INPUT
 from RecurrentFF.training import compiling, devices
 from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build
-from RecurrentFF.writing import write_text
+from RecurrentFF.writing import write_atomically, write_text
 
 LAYERS, BATCH, DATA_SIZE, CLASSES = 3, 500, 784, 10
 PRELABEL, ITERATIONS = 10, 15
@@ -266,7 +266,7 @@ def plot_scaling(rates: dict[str, list[float]], precision: str, path: Path) -> N
         axes.set_xlabel(name)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
+    write_atomically(path, lambda file: figure.savefig(file, dpi=110, format="png"))
 
 
 def _rate(name: str, value: int, device: str, precision: str) -> float:
@@ -299,10 +299,17 @@ def main() -> int:
     parser.add_argument("--scaling", type=Path, metavar="PNG", help="measure and draw how cost grows, too")
     arguments = parser.parse_args()
     try:
-        device = str(devices.resolve_device(arguments.device))
-    except DeviceError as error:
+        if min(arguments.rounds, *arguments.units) < 1:
+            raise SettingsError("--rounds and --units take whole numbers above 0")
+        run(arguments, str(devices.resolve_device(arguments.device)))
+    except RecurrentFFError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    return 0
+
+
+def run(arguments: argparse.Namespace, device: str) -> None:
+    """Measure what the arguments ask for. Raises OutputError."""
     keep_freed_memory()
     peaks = {precision: peak_rate(device, precision) for precision in ("float32", "bfloat16")}
     print(f"{machine(device)}; torch {torch.__version__}; batch {BATCH}, {PRELABEL} + {ITERATIONS} timesteps")
@@ -314,13 +321,12 @@ def main() -> int:
     print("\n" + markdown(lines))
     result: dict[str, Any] = {"machine": machine(device), "torch": torch.__version__, "peaks": peaks, "table": lines}
     result["measurements"] = [asdict(row) for row in rows]
-    if arguments.scaling is not None:
-        rates = scaling(device, "bfloat16")
-        result["scaling"] = {"values": SCALES, "samples_per_second": rates}
-        plot_scaling(rates, "bfloat16", arguments.scaling)
+    rates = scaling(device, "bfloat16") if arguments.scaling is not None else {}
     if arguments.json is not None:
+        result["scaling"] = {"values": SCALES, "samples_per_second": rates} if rates else None
         write_text(arguments.json, json.dumps(result, indent=2) + "\n")
-    return 0
+    if arguments.scaling is not None:
+        plot_scaling(rates, "bfloat16", arguments.scaling)
 
 
 if __name__ == "__main__":

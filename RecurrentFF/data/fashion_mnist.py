@@ -6,7 +6,9 @@ arXiv:1708.07747.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import platformdirs
 import torch
@@ -41,8 +43,10 @@ def load(data_dir: Path | None = None, device: torch.device | None = None) -> tu
     splits = []
     for train in (True, False):
         try:
-            dataset = FashionMNIST(str(folder), train=train, download=data_dir is None)
-        except (RuntimeError, OSError, ValueError, AssertionError) as error:
+            if data_dir is None:
+                _download(folder)
+            dataset = FashionMNIST(str(folder), train=train)
+        except Exception as error:  # a damaged file, or a failing network, may mean anything to torchvision
             missing = f" and can't be downloaded ({reason_of(error)})" if data_dir is None else ""
             raise DataError(
                 f"no readable Fashion-MNIST in {folder / 'FashionMNIST' / 'raw'}{missing}; put its four original files there"
@@ -52,3 +56,16 @@ def load(data_dir: Path | None = None, device: torch.device | None = None) -> tu
         require_images(images, folder)
         splits.append(as_inputs(images, _MEAN, _STD))
     return splits[0], splits[1]
+
+
+def _download(folder: Path) -> None:
+    """Have `folder` hold the pictures, all of them or none."""
+    from torchvision.datasets import FashionMNIST
+
+    if (folder / "FashionMNIST").exists():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".writing-", dir=folder) as unfinished:
+        FashionMNIST(unfinished, download=True)
+        with contextlib.suppress(OSError):  # another process was faster
+            (Path(unfinished) / "FashionMNIST").rename(folder / "FashionMNIST")

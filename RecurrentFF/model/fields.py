@@ -1,10 +1,10 @@
 r"""Receptive fields: which inputs, and which of its peers, a unit of the first layer reads.
 
-The units stand in rows on a square grid, which is laid over the (square) image so that the fields of the outermost units end at
-its border:
+The units stand in g = ⌈√units⌉ rows of g or nearly as many, which are laid over the (square) image so that the fields of the
+outermost units end at its border:
 
-    unit k stands in row ⌊k / g⌋ and column k mod g, where g = ⌈√units⌉
-    its field begins at pixel round(row · (side − field) / (g − 1)), and so for columns, and has field × field pixels
+    the field of unit k of a row's n begins at column round(k · (side − field) / (n − 1)), and so for the row among the g rows,
+    and has field × field pixels
 
 A unit reads the peers whose fields begin less than `lateral` pixels from its own, in rows and in columns. Other connections,
 those from the layer above among them, are full. What is not connected has a weight of exactly zero, always.
@@ -32,10 +32,12 @@ def image_side(data_size: int, field: int) -> int:
 
 def origins(units: int, side: int, field: int) -> Tensor:
     """Row and column of the pixel at which each unit's field begins: (units, 2) integers."""
-    grid = math.ceil(math.sqrt(units))
-    unit = torch.arange(units)
-    position = torch.stack([unit // grid, unit % grid], 1)
-    return (position * ((side - field) / max(1, grid - 1))).round().long()
+    rows = math.isqrt(units - 1) + 1
+    first = torch.arange(rows + 1) * units // rows  # the first unit of each row
+    row = torch.arange(rows).repeat_interleave(first.diff())
+    place, last = torch.arange(units) - first[row], (first.diff() - 1)[row]
+    position = torch.stack([row / max(1, rows - 1), place / last.clamp(min=1)], 1)
+    return (position * (side - field)).round().long()
 
 
 def forward_field(units: int, data_size: int, field: int) -> Tensor:

@@ -63,14 +63,15 @@ class Learner:
 
     @torch.no_grad()
     def train_batch(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> BatchMetrics:
-        """One batch, one update of every layer at every timestep with the label.
+        """One batch, one update of every layer at every timestep with the label. With an objective that only compares labels,
+        that begins with the timestep at which the label has come down to the layer.
 
         Args:
             inputs: (batch, data_size) or (timesteps, batch, data_size); see `Network.sequence`.
             labels: class numbers, (batch,), or (iterations, batch) where they change over time.
             mask: (timesteps, batch), true where a sequence is not over. Where it is, the layers go on but learn nothing from
-                it, and neither loss nor badness counts. None where all count. (The optimisers take a step at every timestep:
-                momentum and weight decay act even where no sequence goes on.)
+                it, and neither loss nor badness counts. None where all count. (An optimiser takes its step even where no
+                sequence goes on: momentum and weight decay act.)
 
         Raises:
             InputError: shapes, types or class numbers don't fit each other or the network.
@@ -85,7 +86,7 @@ class Learner:
         inputs = self._drop_out(state, inputs)
         operands = network.operands()
         network.settle(state, inputs, operands, self.generator)
-        negatives, classifier_loss = self._negative_labels(state, inputs, labels, held)
+        negatives, classifier_loss = self._negative_labels(state, inputs, labels, held, mask)
         clamps = F.one_hot(torch.stack([labels, *negatives], 1), network.num_classes).movedim(-1, 1)
         steps = []
         for x, y, count in zip(inputs[prelabel:], clamps, counts, strict=True):
@@ -161,7 +162,9 @@ class Learner:
             return labels
         raise InputError(f"labels of shape {tuple(labels.shape)}: expected class numbers (batch,) or ({iterations}, batch)")
 
-    def _negative_labels(self, state: State, inputs: Tensor, labels: Tensor, held: bool) -> tuple[Tensor, Tensor]:
+    def _negative_labels(
+        self, state: State, inputs: Tensor, labels: Tensor, held: bool, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         """Wrong labels, several times the shape of `labels`, and the loss of the classifier, which learns if it is used.
 
         Labels that were given as `held` through the sequence get a wrong label that is held too; others one a timestep.
@@ -170,7 +173,7 @@ class Learner:
         classifier_loss = torch.zeros((), device=network.device)
         logits = torch.zeros(network.num_classes, device=network.device)
         if model.should_replace_neg_data and model.negatives_from == "badness":
-            logits = -network.badness(inputs)
+            logits = -network.badness(inputs, mask)
         elif model.should_replace_neg_data:
             pattern = state.hidden_pattern[:, 0].T
             logits = F.linear(pattern, network.classifier_weight.to(pattern.dtype)) + network.classifier_bias

@@ -51,15 +51,18 @@ PEER_MEMORY = 0.9
 def peer_pull(h: Tensor, share: Tensor, peers: Peers) -> Tensor:
     """What peer normalisation adds to ∂loss/∂h', (units, 1, batch).
 
-        m ← ρ·m + (1 − ρ)·mean(h')          the loss it stands for:  λ · mean over units of (m − mean over units of m)²
+        m ← ρ·m + (1 − ρ)·mean(h')                over what counts; if nothing does, m stays
+        loss:  λ · mean over units of (m − mean over units of m)²
 
     of which only the new share of m depends on h'.
 
     Args:
         h: (units, labels, batch) activity after the timestep.
-        share: (batch,) of each input in a mean over the batch.
+        share: (batch,) of each input in a mean over the batch, less than one in sum where some don't count.
     """
-    peers.running.lerp_((h * share).sum(2).mean(1), 1 - PEER_MEMORY)
+    counted = share.sum()
+    share = share / counted.clamp(min=1e-9)
+    peers.running.lerp_((h * share).sum(2).mean(1), (1 - PEER_MEMORY) * (counted > 0).to(h))
     excess = peers.running - peers.running.mean()
     scale = 2 * peers.strength * (1 - PEER_MEMORY) / (h.shape[0] * h.shape[1])
     return (scale * excess)[:, None, None] * share

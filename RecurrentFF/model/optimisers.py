@@ -109,7 +109,7 @@ class RMSprop:
         """See LayerOptimiser."""
         parameters = (self.layer.weight.detach(), self.layer.bias.detach())
         copy = None if operand is self.layer.weight else operand
-        rate = torch.tensor(self.rate, dtype=self.layer.bias.dtype, device=self.layer.bias.device)
+        rate = torch.full((), self.rate, dtype=self.layer.bias.dtype, device=self.layer.bias.device)  # a GPU is not waited for
         self.layer.steps.rmsprop(parameters, gradients, self.squares, self.velocities, copy, rate, self.momentum)
 
     def state_dict(self) -> dict[str, Any]:

@@ -16,15 +16,18 @@ from RecurrentFF.settings import Settings
 from RecurrentFF.training.build import build
 from RecurrentFF.writing import write_atomically
 
-FORMAT = 4
+FORMAT = 5
 
 
-def save(network: Network, path: str | Path, *, former: Path | None = None, **extra: Any) -> None:
+def save(
+    network: Network, path: str | Path, *, weights: dict[str, Tensor] | None = None, former: Path | None = None, **extra: Any
+) -> None:
     """Write a network, with its settings, to a file that `load` reads; `extra` is stored beside it.
 
     The file is written in one step: it is there whole, or as it was before. It carries a checksum of its content.
 
     Args:
+        weights: of the network's state, instead of those that it has now.
         former: where the checkpoint that is at `path` now stays.
 
     Raises:
@@ -33,7 +36,7 @@ def save(network: Network, path: str | Path, *, former: Path | None = None, **ex
     content = {
         "format": FORMAT,
         "settings": network.settings.to_toml(),
-        "network": {name: tensor.cpu() for name, tensor in network.state_dict().items()},
+        "network": {name: tensor.cpu() for name, tensor in (weights or network.state_dict()).items()},
         **extra,
     }
     content["checksum"] = checksum(content)
@@ -67,6 +70,9 @@ def load_weights(network: Network, content: dict[str, Any], path: str | Path) ->
             f"{path}: weights of another architecture, {_architecture(theirs)}; this network is {_architecture(network.settings)}"
         )
     network.load_state_dict(weights)
+    for layer in network.hidden_layers():
+        if layer.field is not None:  # the weights may come from a network without receptive fields
+            layer.weight.mul_(layer.field)
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -83,6 +89,9 @@ def read(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise CheckpointError(f"{path}: not a checkpoint of this version of RecurrentFF (format {FORMAT})")
+    network = content.get("network")
+    if not isinstance(content.get("settings"), str) or not isinstance(network, dict) or not all(map(_is_plain, network.values())):
+        raise CheckpointError(f"{path}: a checkpoint without a network's settings or weights")
     if content.pop("checksum", None) != checksum(content):
         raise CheckpointError(f"{path}: a damaged checkpoint, its content does not have the checksum it was written with")
     return content
@@ -110,6 +119,10 @@ def checksum(content: Any) -> str:
 
     feed(content)
     return digest.hexdigest()
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, Tensor) and value.layout == torch.strided
 
 
 def _architecture(settings: Settings) -> str:

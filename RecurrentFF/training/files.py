@@ -59,11 +59,13 @@ class RunFolder:
             return
         lock = os.open(self.path, os.O_RDONLY)  # the system lets go of it, too, when the process is killed
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            raise CheckpointError(f"{self.path}: another process is training in this run folder; wait for it to end") from None
-        try:
+            with contextlib.suppress(OSError):  # some file systems, of networks mostly, have no such locks
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise CheckpointError(
+                        f"{self.path}: another process is training in this run folder; wait for it to end"
+                    ) from None
             remove_unfinished(self.path)
             yield
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def fit(
     Raises:
         InputError: shapes or labels don't fit the network.
         DivergenceError: the numbers are no longer finite.
+        OutputError: the best weights could not be written to the run folder; the network has what it has learned.
         KeyboardInterrupt: after an interruption; the network keeps what it has learned.
     """
     model = network.settings.model
@@ -57,10 +59,12 @@ def fit(
     folder = RunFolder.create(Path(output_dir), "fit") if output_dir is not None else None
     trainer = Trainer(network, splits, folder, Console(quiet))
     trainer.compile()
-    finished = trainer.fit()
+    with folder.alone() if folder is not None else contextlib.nullcontext():
+        finished = trainer.fit()
     if trainer.tracker is not None:
         trainer.tracker.finish({"best_epoch": trainer.progress.best_epoch})
     network.load_state_dict(trainer.evaluated.state_dict())  # the average of the weights, if there is one
+    trainer.require_saved()
     if not finished:
         raise KeyboardInterrupt(f"after {trainer.progress.epoch} epochs and {trainer.progress.batch} batches")
     return trainer.history

@@ -59,7 +59,7 @@ def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
     title = f"{settings.data_config.dataset}: test accuracy {100 * summary.test_accuracy:.2f} % ({folder.path.name})"
     trainer.attempt(lambda: plot_curves(history, title, folder.curves, progress.best_epoch, summary.test_accuracy))
     if trainer.splits.validation is not None:
-        few, network = next(iter(trainer.splits.validation.batches(settings.data_config.test_batch_size))), trainer.network
+        few, network = next(iter(trainer.splits.validation.batches(trainer.network.predicted_at_once))), trainer.network
         badness, labels = network.badness_over_time(few.inputs), few.labels.to(network.device)
         counts = label_timesteps(few.mask, len(labels), settings, badness)
         window = settings.prediction_window

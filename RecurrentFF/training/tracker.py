@@ -65,7 +65,7 @@ class Tracker:
         self._guarded(self._close)
 
     def _close(self, run: Any) -> None:
-        """Let what is still to be sent go, but not for ever. Raises TimeoutError, or what closing raises."""
+        """Let what is still to be sent go, but don't wait for ever. Raises what closing raises."""
         failures: list[Exception] = []
 
         def close() -> None:
@@ -78,7 +78,8 @@ class Tracker:
         closing.start()
         closing.join(self._PATIENCE)
         if closing.is_alive():
-            raise TimeoutError(f"not all is sent after {self._PATIENCE} s")
+            self._run = None
+            self._say(f"wandb       has not sent everything after {self._PATIENCE} s; if it keeps the program, Ctrl-C ends it")
         for failure in failures:
             raise failure
 

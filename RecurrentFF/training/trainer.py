@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -184,15 +185,19 @@ class Trainer:
             history, folder = self.history, self.folder
             self.attempt(lambda: write_metrics(folder.metrics, history))
             if best:
-                self._save_best(folder.best, metrics)
+                self._best = self.evaluated.state_dict()
             self._save_last()
         return metrics
 
-    def _save_best(self, path: Path, metrics: EpochMetrics) -> None:
-        """Keep the weights as the best; in memory, if they can't be written."""
-        self._best = None
-        if not self.attempt(lambda: checkpoint.save(self.evaluated, path, epoch=metrics.epoch, metrics=asdict(metrics))):
-            self._best = {name: tensor.clone() for name, tensor in self.evaluated.state_dict().items()}
+    def _save_best(self, folder: RunFolder) -> None:
+        """Write the best epoch's weights. If they can't be written, memory and the last checkpoint keep them."""
+        if self._best is not None:
+            best, metrics = self._best, asdict(self.history[self.progress.best_epoch - 1])
+            extra: dict[str, Any] = {"epoch": self.progress.best_epoch, "metrics": metrics}
+            if self.attempt(lambda: checkpoint.save(self.network, folder.best, weights=best, **extra)):
+                self._best = None
+            else:
+                self._best = {name: tensor.clone() for name, tensor in best.items()}  # of this epoch, whatever comes after it
 
     def load_best(self) -> None:
         """Give the network the weights of the best epoch. Raises CheckpointError if they are lost."""
@@ -205,7 +210,7 @@ class Trainer:
     def require_saved(self) -> None:
         """Raise OutputError if the network as it is could not be saved, after another try to save the best weights."""
         if self.folder is not None and self._best is not None:
-            checkpoint.save(self.network, self.folder.best, epoch=self.progress.best_epoch)
+            checkpoint.save(self.network, self.folder.best, weights=self._best, epoch=self.progress.best_epoch)
             self._best = None
 
     def attempt(self, write: Callable[[], None]) -> bool:
@@ -222,26 +227,31 @@ class Trainer:
         """Everything that the next batch depends on, and what the running epoch has gathered."""
         if self.folder is not None:
             folder = self.folder
+            self._save_best(folder)
             totals = {"sums": self._totals.sums, "samples": self._totals.samples, "weights_before": self._weights_before}
-            state = {
+            state: dict[str, Any] = {
                 "learner": self.learner.state_dict(),
                 "progress": asdict(self.progress),
                 "totals": totals,
                 "history": [asdict(metrics) for metrics in self.history],
                 "average": self._average.state_dict() if self._average is not None else None,
+                "best": self._best,
             }
-            self.saved = self.attempt(lambda: checkpoint.save(self.network, folder.last, former=folder.former, **state))
+            written = self.attempt(lambda: checkpoint.save(self.network, folder.last, former=folder.former, **state))
+            self.saved = written and self._best is None
 
-    def resume(self) -> None:
-        """Go on where the folder's last checkpoint stands. Raises CheckpointError."""
+    def resume(self, start: Path | None = None) -> None:
+        """Go on where a checkpoint stands, by default the folder's last. Raises CheckpointError."""
         assert self.folder is not None
-        saved = checkpoint.read(self.folder.last)
+        start = start or self.folder.last
+        saved = checkpoint.read(start)
         if not {"learner", "progress", "totals", "history"} <= saved.keys():
-            raise CheckpointError(f"{self.folder.last}: holds weights only, nothing to resume; start from it with --weights")
-        checkpoint.load_weights(self.network, saved, self.folder.last)
+            raise CheckpointError(f"{start}: holds weights only, nothing to resume; start from it with --weights")
+        checkpoint.load_weights(self.network, saved, start)
         self.learner.load_state_dict(saved["learner"])
         if self._average is not None:
             self._average.load_state_dict(saved["average"])
+        self._best = saved["best"]
         self.progress = Progress(**saved["progress"])
         self.history = [EpochMetrics(**metrics) for metrics in saved["history"]]
         totals, device = saved["totals"], self.network.device
