@@ -101,7 +101,8 @@ def plot_timesteps(
 
 
 def plot_samples(videos: Tensor, labels: Tensor, path: Path) -> None:
-    """Tile samples as what they look like: a row for each, a column for each of some timesteps, and save them as a PNG.
+    """Tile samples as what they look like, and save them as a PNG: a row for each, a column for each of some timesteps; or all in
+    one row if they don't change over time.
 
     Args:
         videos: (timesteps, samples, height, width), the higher the darker.
@@ -111,8 +112,9 @@ def plot_samples(videos: Tensor, labels: Tensor, path: Path) -> None:
 
     timesteps, samples = videos.shape[:2]
     shown = sorted({round(t) for t in torch.linspace(0, timesteps - 1, 10).tolist()})
-    figure = Figure(figsize=(1.1 * max(2, len(shown)), 1.15 * samples), layout="constrained")
-    grid = figure.subplots(samples, len(shown), squeeze=False)
+    rows, columns = (samples, len(shown)) if timesteps > 1 else (1, samples)
+    figure = Figure(figsize=(1.1 * columns, 1.15 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).reshape(samples, len(shown))
     for row, label in enumerate(labels.tolist()):
         for column, t in enumerate(shown):
             axes = grid[row, column]
