@@ -176,9 +176,8 @@ def operations(network: Network, batch: int, predicted: int) -> tuple[float, flo
 
     settling = 0
     for layer in topology.hidden:
-        held = drives(layer, set(), 1) - (
-            unchanged := drives(layer, set(), 1, held=True)
-        )  # an input that is held drives but once
+        unchanged = drives(layer, set(), 1, held=True)
+        held = drives(layer, set(), 1) - unchanged  # an input that stays drives but once
         settling += held + settings.model.prelabel_timesteps * unchanged
     train, predict, differing = batch * settling, predicted * settling, {topology.label}
     for t in range(settings.data_config.iterations):
