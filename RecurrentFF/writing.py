@@ -62,8 +62,6 @@ def _unfinished(path: Path) -> Path:
 
 def _copy(path: Path, to: Path) -> None:
     """Have `to` hold what `path` holds, in one step; as a second name of the same file where that can be."""
-    if to.exists() and to.samefile(path):
-        return  # from a time before, which was cut off here
     second = _unfinished(to)
     try:
         try:
@@ -73,4 +71,4 @@ def _copy(path: Path, to: Path) -> None:
         second.replace(to)
     finally:
         with contextlib.suppress(OSError):
-            second.unlink(missing_ok=True)
+            second.unlink(missing_ok=True)  # still there after an error, and where `to` was the same file already

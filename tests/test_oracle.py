@@ -165,8 +165,8 @@ def test_training_agrees_with_autograd(case: str, kind: str) -> None:
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("temperature", [1e-6, 1.0])
 def test_negatives_from_the_networks_own_badness(temperature: float, masked: bool) -> None:
-    choice = {"should_replace_neg_data": True, "negatives_from": "badness", "negative_temperature": temperature}
-    network = float64_network(**choice)
+    choice = {"should_replace_neg_data": True, "negatives_from": "badness", "prediction_window": [0, 2]}
+    network = float64_network(**choice, negative_temperature=temperature)
     oracle = Oracle(network, torch.Generator().manual_seed(7))
     learner = Learner(network, torch.Generator().manual_seed(7))
     for batch in range(3):
