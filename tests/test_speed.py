@@ -33,13 +33,37 @@ def test_operations_are_those_of_the_equations() -> None:
     shape = {"hidden_sizes": [9, 5], "prelabel_timesteps": 2, "iterations": 4, "prediction_window": [1, 1]}
     train, predict = speed.operations(float64_network(**shape), batch=6, predicted=3)
     first, second = 9 * (9 + 5), 5 * (9 + 5 + 5)  # weights that meet what changes: lateral and backward, and all of the second
-    settling = 2 * (9 * 7 + 2 * first + 2 * second)
+    settling = 2 * (9 * 7 + 5 * 5 + first + second)  # at rest, input and label alone drive
     # What a label has not reached, and the input, count once for both labels; from the third timestep on that is the input alone.
     arriving = 9 * (7 + 9 + 5) + 5 * (9 + 5 + 2 * 5), 9 * (7 + 9 + 2 * 5) + 5 * (9 + 2 * 5 + 2 * 5)
     assert train == 6 * settling + 2 * 2 * 6 * (sum(arriving) + 2 * (9 * 7 + 2 * first + 2 * second))
     assert predict == 3 * settling + 2 * 3 * (first + 5 * (9 + 5 + 5 * 5) + 9 * (9 + 5 * 5) + 5 * (9 + 5 * 5 + 5 * 5))
     waiting, _ = speed.operations(float64_network(**shape, objective="pairwise"), batch=6, predicted=3)
     assert waiting == train - 2 * 6 * 9 * (7 + 9 + 5)  # a label that is not there yet teaches the first layer nothing
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_bfloat16_is_measured_where_it_is_fast(
+    fast: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measured: list[str] = []
+
+    def peak_rate(device: str, precision: str) -> float:
+        measured.append(precision)
+        return 1e12
+
+    def measure(units: int, variants: list[str], *arguments: object) -> list[speed.Row]:
+        measured.extend(variants)
+        return []
+
+    monkeypatch.setattr("RecurrentFF.training.devices.multiplies_bfloat16_fast", lambda device: fast)
+    monkeypatch.setattr(speed, "peak_rate", peak_rate)
+    monkeypatch.setattr(speed, "measure", measure)
+    monkeypatch.setattr(sys, "argv", ["speed", "--units=8"])
+    assert speed.main() == 0
+    assert any("bfloat16" in name for name in measured) == fast
+    assert ("bfloat16 is left out" in capsys.readouterr().out) != fast
+    assert "float32 compiled" in measured
 
 
 def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

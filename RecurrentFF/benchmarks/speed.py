@@ -178,7 +178,8 @@ def operations(network: Network, batch: int, predicted: int) -> tuple[float, flo
     for layer in topology.hidden:
         unchanged = drives(layer, set(), 1, held=True)
         held = drives(layer, set(), 1) - unchanged  # an input that stays drives but once
-        settling += held + settings.model.prelabel_timesteps * unchanged
+        label = 2 * topology.widths[layer] * topology.widths[-1] if topology.label in topology.sources(layer) else 0
+        settling += held + label + (settings.model.prelabel_timesteps - 1) * unchanged  # at rest, nothing else drives
     train, predict, differing = batch * settling, predicted * settling, {topology.label}
     for t in range(settings.data_config.iterations):
         readers = topology.readers(differing)
@@ -292,7 +293,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m RecurrentFF.benchmarks.speed", description="Measure against plain autograd.")
     parser.add_argument("--units", type=int, nargs="+", default=[200, 500, 2000], help="of each layer (default: 200 500 2000)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each; their medians are shown (default: 5)")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS[1:], default=VARIANTS[1:], help="beside the plain one")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS[1:], help="beside the plain one (default: those fast here)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
     parser.add_argument("--scaling", type=Path, metavar="PNG", help="measure and draw how cost grows, too")
@@ -310,22 +311,27 @@ def main() -> int:
 def run(arguments: argparse.Namespace, device: str) -> None:
     """Measure what the arguments ask for. Raises OutputError."""
     keep_freed_memory()
-    peaks = {precision: peak_rate(device, precision) for precision in ("float32", "bfloat16")}
+    precision = "bfloat16" if devices.multiplies_bfloat16_fast(torch.device(device)) else "float32"
+    variants = arguments.variants or [name for name in VARIANTS[1:] if precision == "bfloat16" or "bfloat16" not in name]
+    used = {name.removesuffix(" compiled").removeprefix("plain ") for name in (VARIANTS[0], *variants)}
+    peaks = {name: peak_rate(device, name) for name in sorted(used, reverse=True)}
     print(f"{machine(device)}; torch {torch.__version__}; batch {BATCH}, {PRELABEL} + {ITERATIONS} timesteps")
     print("matrix products: " + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in peaks.items()), flush=True)
+    if arguments.variants is None and precision == "float32":
+        print("bfloat16 is left out: this device has no fast products of it (--variants bfloat16 measures it all the same)")
     rows: list[Row] = []
     for units in arguments.units:
-        rows += measure(units, [VARIANTS[0], *arguments.variants], arguments.rounds, device, lambda text: print(text, flush=True))
+        rows += measure(units, [VARIANTS[0], *variants], arguments.rounds, device, lambda text: print(text, flush=True))
     lines = table(rows, peaks, device)
     print("\n" + markdown(lines))
     result: dict[str, Any] = {"machine": machine(device), "torch": torch.__version__, "peaks": peaks, "table": lines}
     result["measurements"] = [asdict(row) for row in rows]
-    rates = scaling(device, "bfloat16") if arguments.scaling is not None else {}
+    rates = scaling(device, precision) if arguments.scaling is not None else {}
     if arguments.json is not None:
         result["scaling"] = {"values": SCALES, "samples_per_second": rates} if rates else None
         write_text(arguments.json, json.dumps(result, indent=2) + "\n")
     if arguments.scaling is not None:
-        plot_scaling(rates, "bfloat16", arguments.scaling)
+        plot_scaling(rates, precision, arguments.scaling)
 
 
 if __name__ == "__main__":
