@@ -14,7 +14,7 @@ from RecurrentFF.model.topology import Topology
 from RecurrentFF.settings import Settings
 from RecurrentFF.training.schedule import learning_rate_factor
 from RecurrentFF.training.trainer import epoch_order
-from tests.helpers import weight_columns
+from tests.helpers import float64_network, video, weight_columns
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -121,6 +121,29 @@ def test_what_differs_between_the_labels_is_told_from_what_does_not() -> None:
     )
     assert [c.shared for c in topology.connections(2, differing=frozenset({3, 4}))] == [True, False]
     assert [c.shared for c in topology.connections(2, merged=False, differing=frozenset({3, 4}))] == [True, True, False]
+
+
+def test_what_is_at_rest_is_not_read() -> None:
+    topology = Topology((5, 2, 3, 4, 6), ((0, 3),))
+    resting = frozenset(topology.hidden)
+    assert topology.connections(1, silent=resting) == (Connection(None, slice(0, 5), shared=True),)
+    assert topology.connections(2, silent=resting) == ()
+    assert topology.connections(3, silent=resting) == (
+        Connection(None, slice(0, 5), shared=True),
+        Connection(slice(9, 15), slice(12, 18)),
+    )
+    network = float64_network(hidden_sizes=[4, 4, 4], prelabel_timesteps=1)
+    for layer in network.hidden_layers():
+        layer.weight[:, hidden_columns(network.topology, layer.number)] = torch.nan  # would be seen, were it multiplied
+    state = network.new_state(1, 3)
+    network.settle(state, video(network.settings.timesteps, batch=3), network.operands())
+    assert all(h.shape == (4, 1, 3) and h.isfinite().all() for h in state.activity) and not state.silent
+
+
+def hidden_columns(topology: Topology, layer: int) -> list[int]:
+    """Columns of a layer's weight that meet hidden layers."""
+    blocks = [columns for source, columns in weight_columns(topology, layer).items() if source in topology.hidden]
+    return [column for block in blocks for column in range(block.start, block.stop)]
 
 
 def test_the_label_comes_down_one_layer_a_timestep() -> None:

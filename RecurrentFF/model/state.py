@@ -39,6 +39,8 @@ class State:
         """(height, 1, batch) factors of what is read from now on, for activity dropout; None for all as it is."""
         self.differing: set[int] = set()
         """Numbers of the blocks that may differ between the labels."""
+        self.silent: frozenset[int] = frozenset()
+        """Numbers of the blocks that have no activity yet: the hidden layers' at rest."""
         self._following = torch.empty_like(self.now)
 
     def rest(self) -> None:
@@ -47,6 +49,7 @@ class State:
         widths = [self.topology.widths[layer] for layer in self.topology.hidden]
         self.activity = [torch.zeros(width, 1, self.now.shape[2], dtype=self.dtype, device=self.now.device) for width in widths]
         self.differing = set()
+        self.silent = frozenset(self.topology.hidden)
 
     def part(self) -> None:
         """From now on, every layer may go its own way under each label: for dropout, which is drawn for each."""
@@ -63,9 +66,11 @@ class State:
         self.now[self.topology.rows(label), :labels] = y
         self.differing = self.differing | {label} if labels > 1 else self.differing - {label}
 
-    def connections(self, layer: int, *, merged: bool = True) -> tuple[Connection, ...]:
-        """What a layer reads at this timestep, as `Topology.connections` has it."""
-        return self.topology.connections(layer, merged=merged, differing=frozenset(self.differing))
+    def connections(self, layer: int, *, merged: bool = True, active: bool = False) -> tuple[Connection, ...]:
+        """What a layer reads at this timestep, as `Topology.connections` has it; if `active`, without what is at rest and so
+        drives nothing."""
+        silent = self.silent if active else frozenset()
+        return self.topology.connections(layer, merged=merged, differing=frozenset(self.differing), silent=silent)
 
     def read(self, connection: Connection) -> Tensor:
         """What comes in through a connection: (columns, labels, batch), or (columns, 1, batch) where it is the same under all
@@ -91,6 +96,7 @@ class State:
             self._following *= self.audible
         self.now, self._following = self._following, self.now
         self.differing = self.topology.readers(self.differing)
+        self.silent = frozenset()
 
     @property
     def hidden_pattern(self) -> Tensor:

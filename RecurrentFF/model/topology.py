@@ -8,7 +8,7 @@ all labels, and so is its drive.
 from collections.abc import Set
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 from RecurrentFF.model.dynamics import Connection
 
@@ -59,22 +59,26 @@ class Topology:
         """The hidden layers that read at least one of these blocks: those that know of them one timestep later."""
         return {layer for layer in self.hidden if not blocks.isdisjoint(self.sources(layer))}
 
-    def connections(self, layer: int, *, merged: bool = True, differing: frozenset[int] | None = None) -> tuple[Connection, ...]:
+    def connections(
+        self, layer: int, *, merged: bool = True, differing: frozenset[int] | None = None, silent: frozenset[int] = frozenset()
+    ) -> tuple[Connection, ...]:
         """What a layer reads, with the columns of its weight: the input, then a run of the state's rows for adjacent blocks, or
         one for each block where `merged` is false (dropout tells the drives apart).
 
         Args:
             differing: the blocks that may differ between the labels; all but the input if left out.
+            silent: blocks without activity, which are left out.
         """
         differing = frozenset(range(1, self.label + 1)) if differing is None else differing
+        sources = self.sources(layer)
+        first_column = dict(zip(sources, accumulate((self.widths[source] for source in sources), initial=0), strict=False))
         runs: list[list[int]] = []
-        for source in self.sources(layer):
+        for source in (source for source in sources if source not in silent):
             last = runs[-1][-1] if runs else INPUT
             if merged and last != INPUT and source == last + 1 and (source in differing) == (last in differing):
                 runs[-1].append(source)
             else:
                 runs.append([source])
         reads = [None if run == [INPUT] else self.rows(run[0], run[-1]) for run in runs]
-        edges = accumulate((sum(self.widths[source] for source in run) for run in runs), initial=0)
-        columns = [slice(*edge) for edge in pairwise(edges)]
+        columns = [slice(first_column[run[0]], first_column[run[-1]] + self.widths[run[-1]]) for run in runs]
         return tuple(Connection(*each) for each in zip(reads, columns, (run[0] not in differing for run in runs), strict=True))
