@@ -1,8 +1,14 @@
 """The built-in MNIST is the original; batches are views or indices of it."""
 
 import gzip
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib import resources
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import torch
@@ -122,12 +128,71 @@ def test_fashion_mnist_is_read_by_torchvision(clothes: Path, digits: tuple[Tenso
         torch.testing.assert_close(found.inputs * 0.3530 + 0.2860, expected.inputs * 0.3081 + 0.1307, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("packed", [True, False])
+def test_fashion_mnist_is_read_from_a_folder_of_its_files(
+    packed: bool, clothes: Path, digits: tuple[TensorDataset, TensorDataset]
+) -> None:
+    raw = clothes / "FashionMNIST" / "raw"
+    if packed:
+        zipped(raw)
+    for found, expected in zip(fashion_mnist.load(raw), digits, strict=True):
+        assert torch.equal(found.labels, expected.labels)
+    (raw / f"t10k-labels-idx1-ubyte{'.gz' if packed else ''}").write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"no readable Fashion-MNIST in .*raw; put its four original files there$"):
+        fashion_mnist.load(raw)
+
+
+def zipped(raw: Path) -> dict[str, str]:
+    """Each file in the folder becomes a .gz; their MD5s by name."""
+    sums = {}
+    for path in list(raw.iterdir()):
+        content = gzip.compress(path.read_bytes(), compresslevel=1)
+        Path(f"{path}.gz").write_bytes(content)
+        sums[f"{path.name}.gz"] = hashlib.md5(content).hexdigest()
+        path.unlink()
+    return sums
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments: object) -> None:
+        """Nothing."""
+
+
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a web server of the folder's files."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+
+
+def test_fashion_mnist_is_downloaded_whole_or_not_at_all(clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw, cache = clothes / "FashionMNIST" / "raw", tmp_path / "cache"
+    sums = zipped(raw)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: cache)
+    with served(raw) as address:
+        monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", [address])
+        last_damaged = {name: sums[name] if "train" in name else "0" * 32 for name in sorted(sums, reverse=True)}
+        monkeypatch.setattr("torchvision.datasets.FashionMNIST.resources", list(last_damaged.items()))
+        with pytest.raises(DataError, match=r"can't be downloaded \(File not found or corrupted"):
+            fashion_mnist.load()
+        assert list((cache / "fashion_mnist").iterdir()) == []
+        monkeypatch.setattr("torchvision.datasets.FashionMNIST.resources", list(sums.items()))
+        first, _ = fashion_mnist.load()
+    again, _ = fashion_mnist.load()  # with no server any more
+    assert torch.equal(first.inputs, again.inputs)
+    assert [path.name for path in (cache / "fashion_mnist").iterdir()] == ["FashionMNIST"]
+
+
 def test_fashion_mnist_that_is_not_there_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"no readable Fashion-MNIST in .*raw; put its four original files there$") as caught:
+    with pytest.raises(DataError, match=r"no readable Fashion-MNIST in .*; put its four original files there$") as caught:
         fashion_mnist.load(tmp_path)
     assert str(tmp_path) in str(caught.value)
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
     monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", ["file:///nowhere/"])
-    with pytest.raises(DataError, match=r"raw and can't be downloaded \(.*\); put .*--data-dir") as caught:
+    with pytest.raises(DataError, match=r"and can't be downloaded \(.*\); name .*--data-dir") as caught:
         fashion_mnist.load()
     assert str(tmp_path / "RecurrentFF") in str(caught.value) and "\n" not in str(caught.value)

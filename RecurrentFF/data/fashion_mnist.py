@@ -7,6 +7,7 @@ arXiv:1708.07747.
 from __future__ import annotations
 
 import contextlib
+import gzip
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,12 +24,17 @@ BACKGROUND = -_MEAN / _STD
 """Value of an empty pixel in the inputs of the network."""
 
 
+NAMES = [f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+"""The original files, unpacked."""
+
+
 def load(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[TensorDataset, TensorDataset]:
     """The 60,000 training and 10,000 test pictures as inputs of the network, in their original order.
 
     Args:
-        data_dir: an existing torchvision data folder (the one that holds FashionMNIST/raw), used as it is; none for one in the
-            user's cache folder, to which they are downloaded the first time.
+        data_dir: an existing torchvision data folder (the one that holds FashionMNIST/raw), or a folder of the four original
+            files, packed (.gz) or not; used as it is. None for a torchvision folder in the user's cache folder, to which they
+            are downloaded the first time.
         device: where the tensors go; none for the CPU.
 
     Returns:
@@ -37,25 +43,42 @@ def load(data_dir: Path | None = None, device: torch.device | None = None) -> tu
     Raises:
         DataError: the files are not there, and can't be downloaded.
     """
+    folder = data_dir or platformdirs.user_cache_path("RecurrentFF") / "fashion_mnist"
+    try:
+        if data_dir is None:
+            _download(folder)
+        if (folder / "FashionMNIST").exists():
+            splits = _read(folder, device)
+        else:
+            with TemporaryDirectory(prefix="recurrentff-fashion-mnist-") as unpacked:
+                _unpack(folder, Path(unpacked) / "FashionMNIST" / "raw")
+                splits = _read(Path(unpacked), device)
+    except Exception as error:  # a damaged file, or a failing network, may mean anything to torchvision
+        missing = f" and can't be downloaded ({reason_of(error)})" if data_dir is None else ""
+        raise DataError(
+            f"no readable Fashion-MNIST in {folder}{missing}; "
+            + ("put its four original files there" if data_dir is not None else "name a folder of its four files with --data-dir")
+        ) from None
+    for images in splits:
+        require_images(images, folder)
+    return as_inputs(splits[0], _MEAN, _STD), as_inputs(splits[1], _MEAN, _STD)
+
+
+def _read(folder: Path, device: torch.device | None) -> tuple[Digits, Digits]:
+    """What is in a torchvision data folder."""
     from torchvision.datasets import FashionMNIST  # imported late: torchvision takes a second
 
-    folder = data_dir or platformdirs.user_cache_path("RecurrentFF") / "fashion_mnist"
-    splits = []
-    for train in (True, False):
-        try:
-            if data_dir is None:
-                _download(folder)
-            dataset = FashionMNIST(str(folder), train=train)
-        except Exception as error:  # a damaged file, or a failing network, may mean anything to torchvision
-            missing = f" and can't be downloaded ({reason_of(error)})" if data_dir is None else ""
-            raise DataError(
-                f"no readable Fashion-MNIST in {folder / 'FashionMNIST' / 'raw'}{missing}; put its four original files there"
-                + ("" if data_dir is not None else ", or name the folder that holds FashionMNIST/raw with --data-dir")
-            ) from None
-        images = Digits(dataset.data.to(device), dataset.targets.to(device))
-        require_images(images, folder)
-        splits.append(as_inputs(images, _MEAN, _STD))
-    return splits[0], splits[1]
+    train, test = (FashionMNIST(str(folder), train=train) for train in (True, False))
+    return Digits(train.data.to(device), train.targets.to(device)), Digits(test.data.to(device), test.targets.to(device))
+
+
+def _unpack(folder: Path, raw: Path) -> None:
+    """Lay a folder's files out in `raw` as torchvision reads them."""
+    raw.mkdir(parents=True)
+    for name in NAMES:
+        packed = folder / f"{name}.gz"
+        content = gzip.decompress(packed.read_bytes()) if packed.exists() else (folder / name).read_bytes()
+        (raw / name).write_bytes(content)
 
 
 def _download(folder: Path) -> None:
