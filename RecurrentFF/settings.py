@@ -119,6 +119,9 @@ class ModelSettings(_Section):
     Ghahramani 2016, arXiv:1512.05287)."""
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The same for an input."""
+    adversarial_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """In training, how far an input is moved from one timestep with the label to the next, as a root mean square over its
+    features: to and fro, along the direction in which the layers that read it find it hardest (`learning.along`)."""
     receptive_field: Annotated[int, Field(ge=0)] = 0
     """Side of the square patch of the image that a unit of the first layer reads, in pixels; 0 for all of it."""
     lateral_field: Annotated[int, Field(ge=0)] = 0

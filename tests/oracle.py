@@ -68,7 +68,7 @@ class Oracle:
         """inputs (timesteps, batch, data_size), labels (iterations, batch), equal rows if `held`, mask (timesteps, batch)."""
         model, trace = self.settings.model, Trace()
         h = self.rest(inputs.shape[1])
-        inputs = self._drop_out(inputs)
+        inputs, heard = self._drop_out(inputs)
         uniform = torch.full((inputs.shape[1], self.widths[-1]), 1 / self.widths[-1], dtype=torch.float64)
         for t in range(model.prelabel_timesteps):
             with torch.no_grad():
@@ -76,24 +76,39 @@ class Oracle:
             trace.activity.append([h[layer] for layer in sorted(h)])
         negatives = self._negatives(h, inputs, labels, held, mask)
         rows = {layer: torch.cat([h[layer]] * (1 + model.negatives)) for layer in h}
+        pulled = torch.zeros_like(inputs[0])
         for t in range(self.settings.data_config.iterations):
-            x = torch.cat([inputs[model.prelabel_timesteps + t]] * (1 + model.negatives))
+            x = inputs[model.prelabel_timesteps + t]
+            if t > 0:
+                x = x + self._noise(heard * pulled)
+            x = torch.cat([x] * (1 + model.negatives)).requires_grad_()
             y = F.one_hot(torch.cat([labels[t], *(wrong[t] for wrong in negatives)]), self.widths[-1]).double()
             rows = self._learn(x, y, rows, mask[model.prelabel_timesteps + t], trace)
+            pulled = torch.zeros_like(x) if x.grad is None else x.grad
+            pulled = torch.stack(pulled.chunk(1 + model.negatives)).sum(0)
         return trace
 
-    def _drop_out(self, inputs: Tensor) -> Tensor:
+    def _noise(self, gradient: Tensor) -> Tensor:
+        """Of the configured root mean square, along the gradient of each sample or against it, as chance has it."""
+        if self.settings.model.adversarial_noise == 0:
+            return torch.zeros_like(gradient)
+        signs = torch.empty(len(gradient), 1).bernoulli_(0.5, generator=self.generator) * 2 - 1
+        length = (gradient**2).mean(1, keepdim=True).sqrt()
+        return self.settings.model.adversarial_noise * signs * torch.where(length > 0, gradient / length, 0 * gradient)
+
+    def _drop_out(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Chooses what is silent in this batch, as the package draws it: in float32, inputs first."""
         model, batch = self.settings.model, inputs.shape[1]
+        heard_inputs = torch.ones_like(inputs[0])
         if model.input_dropout:
             heard = torch.rand_like(inputs[0]).float().bernoulli_(1 - model.input_dropout, generator=self.generator)
-            inputs = inputs * (heard / (1 - model.input_dropout)).double()
+            heard_inputs = (heard / (1 - model.input_dropout)).double()
         self.audible = {layer: torch.ones(batch, self.widths[layer], dtype=torch.float64) for layer in range(1, self.label)}
         if model.activity_dropout:
             heard = torch.empty(sum(self.widths[1:-1]), batch).bernoulli_(1 - model.activity_dropout, generator=self.generator)
             heard = (heard / (1 - model.activity_dropout)).double()
             self.audible = dict(zip(self.audible, (part.T for part in torch.split(heard, list(self.widths[1:-1]))), strict=True))
-        return inputs
+        return inputs * heard_inputs, heard_inputs
 
     def _learn(self, x: Tensor, y: Tensor, h: dict[int, Tensor], real: Tensor, trace: Trace) -> dict[int, Tensor]:
         after = self.timestep(x, y, h, self.settings.model.damping_factor, self._masks(len(x)))

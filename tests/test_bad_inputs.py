@@ -70,7 +70,7 @@ CONFIGURATIONS: dict[str, str] = {
     "[model]\nepocs = 3": r"unknown key 'model\.epocs'; did you mean 'epochs'",
     "[modle]\nepochs = 3": r"unknown key 'modle'; did you mean 'model'",
     "[model.ff_adam]\nlearningrate = 3": r"unknown key 'model\.ff_adam\.learningrate'; did you mean 'learning_rate'",
-    "[model]\nxyz = 1": r"unknown key 'model\.xyz'; known: activity_dropout, badness",
+    "[model]\nxyz = 1": r"unknown key 'model\.xyz'; known: activity_dropout, adversarial_noise, badness",
     # wrong types
     "[model]\nepochs = '3'": r"model\.epochs = '3': expected a whole number",
     "[model]\nepochs = 2.5": r"model\.epochs = 2\.5: expected a whole number",

@@ -48,6 +48,9 @@ CASES: dict[str, dict[str, Any]] = {
     "activity_dropout": {"activity_dropout": 0.4, "should_replace_neg_data": True},
     "activity_dropout_in_every_way": {"activity_dropout": 0.2, "dropout": 0.2, "input_dropout": 0.3, "negatives": 2},
     "input_dropout": {"input_dropout": 0.5, "residual_connections": [[0, 2]]},
+    "adversarial_noise": {"adversarial_noise": 0.5, "objective": "pairwise", "residual_connections": [[4, 1]]},
+    "adversarial_noise_for_two": {"adversarial_noise": 2.0, "residual_connections": [[0, 3]], "dropout": 0.2, "negatives": 2},
+    "adversarial_noise_with_silence": {"adversarial_noise": 0.5, "input_dropout": 0.4, "activity_dropout": 0.2},
     "summed_badness": {"badness": "sum", "objective": "pairwise", "pairwise_alpha": 0.7},
     "summed_badness_threshold": {"badness": "sum", "loss_threshold": 4.0},
     "straight_through": {"straight_through": True, "ff_activation": "tanh"},
@@ -90,13 +93,13 @@ class RecordingLearner(Learner):
 
     trace: Trace
 
-    def _timestep(self, state: State, operands: list[Tensor], share: Tensor) -> list[_LayerStep]:
+    def _timestep(self, state: State, operands: list[Tensor], share: Tensor, moves: bool) -> list[_LayerStep]:
         trace = self.trace
         gradients: list[Sequence[Tensor]] = []
         with pytest.MonkeyPatch.context() as patch:
             for optimiser in self.optimisers:
                 patch.setattr(optimiser, "step", partial(noting_step, optimiser.step, gradients))
-            steps = super()._timestep(state, operands, share)
+            steps = super()._timestep(state, operands, share, moves)
         trace.activity.append(rows(state.activity, state.now.shape[1]))
         trace.weight_gradients.append([weight for weight, _ in gradients])
         trace.bias_gradients.append([bias for _, bias in gradients])

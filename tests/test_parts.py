@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from RecurrentFF.model import fields
+from RecurrentFF.model import fields, learning
 from RecurrentFF.model.dynamics import Connection
 from RecurrentFF.model.initialisation import initial_weight
 from RecurrentFF.model.negatives import sample_wrong_labels
@@ -159,6 +159,17 @@ def test_the_label_comes_down_one_layer_a_timestep() -> None:
         state.advance()
     state.rest()
     assert not state.differing
+
+
+def test_adversarial_noise_is_as_long_as_asked_to_and_fro_however_small_the_gradient() -> None:
+    gradient = torch.randn(400, 30, generator=generator()) * torch.logspace(-40, 3, 400).unsqueeze(1)
+    gradient[0] = 0
+    noise = learning.along(gradient, 0.7, generator())
+    assert noise[0].eq(0).all()
+    torch.testing.assert_close(noise[1:].square().mean(1).sqrt(), torch.full((399,), 0.7))
+    cosine = torch.nn.functional.cosine_similarity(noise.double(), gradient.double(), eps=1e-60)[1:]
+    torch.testing.assert_close(cosine.abs(), torch.ones_like(cosine), rtol=0, atol=1e-4)
+    assert 160 < (cosine > 0).sum() < 240
 
 
 @pytest.mark.parametrize(("units", "field"), [(200, 5), (500, 7), (1000, 14), (17, 10), (1, 28), (2, 27)])

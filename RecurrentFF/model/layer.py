@@ -122,12 +122,14 @@ class RecurrentLayer(nn.Module):
         objective: ObjectiveFunction,
         share: Tensor,
         generator: torch.Generator | None = None,
+        input_gradient: bool = False,
     ) -> Learned:
         """`timestep` under the true label and wrong ones, with what the layer learns from it.
 
         Args:
             objective: what the layer wants.
             share: (batch,) of each input in the mean loss.
+            input_gradient: whether ∂loss/∂x is wanted, if the layer reads the input.
         """
         masks = self.dropout_masks(state, generator)
         connections = state.connections(self.number, merged=masks is None)
@@ -142,6 +144,7 @@ class RecurrentLayer(nn.Module):
             share,
             masks,
             None if self.running_activity is None else Peers(self.running_activity, self.peer_normalisation),
+            input_gradient and connections[0].state is None,
         )
         state.activity[self.number - 1] = learned.h
         if self.field is not None:

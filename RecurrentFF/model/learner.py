@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from RecurrentFF.errors import InputError
 from RecurrentFF.model.counting import label_timesteps, window_weights
 from RecurrentFF.model.layer import RecurrentLayer
+from RecurrentFF.model.learning import along
 from RecurrentFF.model.negatives import classifier_gradient, sample_wrong_labels
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import make_objective, only_compares
@@ -83,15 +84,16 @@ class Learner:
             raise InputError(f"{inputs.shape[1]} inputs but {labels.shape[1]} labels in a batch; give one label to each input")
         counts = label_timesteps(mask, inputs.shape[1], self.settings, network.classifier_bias)
         state = self._room(inputs.shape[1])
-        inputs = self._drop_out(state, inputs)
+        inputs, heard = self._drop_out(state, inputs)
         operands = network.operands()
         network.settle(state, inputs, operands, self.generator)
         negatives, classifier_loss = self._negative_labels(state, inputs, labels, held, mask)
         clamps = F.one_hot(torch.stack([labels, *negatives], 1), network.num_classes).movedim(-1, 1)
-        steps = []
+        steps: list[list[_LayerStep]] = []
         for x, y, count in zip(inputs[prelabel:], clamps, counts, strict=True):
-            state.clamp(x, y)
-            steps.append(self._timestep(state, operands, share=count / len(count)))
+            state.clamp(self._moved(x, heard, steps[-1]) if steps else x, y)
+            moves = self.settings.model.adversarial_noise > 0 and len(steps) < len(clamps) - 1
+            steps.append(self._timestep(state, operands, count / len(count), moves))
         return self._metrics(steps, counts, classifier_loss)
 
     def _room(self, batch: int) -> State:
@@ -100,18 +102,29 @@ class Learner:
             self._state = self.network.new_state(1 + self.settings.model.negatives, batch)
         return self._state
 
-    def _drop_out(self, state: State, inputs: Tensor) -> Tensor:
-        """Choose what is silent in this batch; the inputs without what is silent of them."""
+    def _drop_out(self, state: State, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Choose what is silent in this batch; the inputs without what is silent of them, and what they were multiplied by."""
         model, batch, static = self.settings.model, inputs.shape[1], inputs.stride(0) == 0
+        heard = None
         if model.input_dropout:
-            factors = self._factors(model.input_dropout, batch, inputs.shape[2]).to(inputs.dtype)
-            inputs = (inputs[0] * factors).expand_as(inputs) if static else inputs * factors
+            heard = self._factors(model.input_dropout, batch, inputs.shape[2]).to(inputs.dtype)
+            inputs = (inputs[0] * heard).expand_as(inputs) if static else inputs * heard
         state.audible = None
         if model.activity_dropout:
             state.audible = torch.ones(len(state.now), 1, batch, dtype=state.now.dtype, device=state.now.device)
             hidden = state.audible[self.network.topology.rows(1, self.network.topology.label - 1), 0]
             hidden.copy_(self._factors(model.activity_dropout, *hidden.shape))
-        return inputs
+        return inputs, heard
+
+    def _moved(self, x: Tensor, heard: Tensor | None, before: list[_LayerStep]) -> Tensor:
+        """An input (batch, data_size), moved along what the layers have just found to make it harder."""
+        gradients = [step.grad_input for step in before if step.grad_input is not None]
+        if not gradients:
+            return x
+        gradient = torch.stack(gradients).sum(0).T.to(x)
+        if heard is not None:
+            gradient = heard * gradient
+        return x + along(gradient, self.settings.model.adversarial_noise, self.generator)
 
     def _factors(self, dropout: float, *shape: int) -> Tensor:
         """0 with this probability, else what makes up for it."""
@@ -128,17 +141,22 @@ class Learner:
         """Of the layers, as it stands."""
         return self.optimisers[0].rate
 
-    def _timestep(self, state: State, operands: list[Tensor], share: Tensor) -> list[_LayerStep]:
-        """All layers one timestep on, each learning from what it just did. `share` (batch,) is each input's in the mean loss."""
+    def _timestep(self, state: State, operands: list[Tensor], share: Tensor, moves: bool) -> list[_LayerStep]:
+        """All layers one timestep on, each learning from what it just did.
+
+        Args:
+            share: (batch,) of each input in the mean loss.
+            moves: whether the input is to be moved after this timestep.
+        """
         damping, steps = self.settings.model.damping_factor, []
         for layer, optimiser, operand in zip(self.network.hidden_layers(), self.optimisers, operands, strict=True):
             if self.waits_for_label and not state.differs(layer.number):
                 steps.append(self._wait(layer, state, operand, share))
                 continue
-            learned = layer.learn(state, operand, damping, self.objective, share, self.generator)
+            learned = layer.learn(state, operand, damping, self.objective, share, self.generator, moves)
             optimiser.step((learned.grad_weight, learned.grad_bias), operand)
             pos, neg = true_and_wrong(learned.badness)
-            steps.append(_LayerStep(learned.loss, pos[0], neg.mean(0)))
+            steps.append(_LayerStep(learned.loss, pos[0], neg.mean(0), learned.grad_input))
         state.advance()
         return steps
 
@@ -219,3 +237,4 @@ class _LayerStep(NamedTuple):
     loss: Tensor
     badness_pos: Tensor
     badness_neg: Tensor
+    grad_input: Tensor | None = None

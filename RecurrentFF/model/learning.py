@@ -8,13 +8,17 @@ r"""The learning rule of one layer, written out: it is local in space and in tim
 
 Nothing here comes from another layer's error or from an earlier timestep: h and the normalised activities that the layer
 reads are constants of this timestep.
+
+What is learnt from may be made harder: the input moves along ∂loss/∂x, which a layer that reads it has from its own weights.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from RecurrentFF.model.activations import Activation
 
@@ -79,3 +83,31 @@ def weight_gradient(grad_z: Tensor, sources: Sequence[Tensor], masks: Sequence[T
         halves = source.flatten(1).chunk(2 if len(source) > 2 * len(grad_z) else 1)
         parts += [grad_drive.flatten(1) @ half.T for half in halves]
     return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def input_gradient(grad_z: Tensor, weight: Tensor, masks: Sequence[Tensor] | None = None) -> Tensor:
+    """∂loss/∂x = W_fᵀ · ∂loss/∂z, (data_size, batch), in the type of `grad_z` and `weight`.
+
+    Args:
+        grad_z: (units, labels, batch); x is the same under all labels.
+        weight: (units, data_size), what meets the input.
+        masks: as for `dynamics.drive`, of which the input's is the first.
+    """
+    grad_drive = grad_z if masks is None else (masks[0] * grad_z).to(grad_z.dtype)
+    return weight.T @ grad_drive.sum(1)
+
+
+def along(gradient: Tensor, distance: float, generator: torch.Generator) -> Tensor:
+    """Noise along a gradient, of this root mean square over the features, up or down for each sample: (batch, features).
+
+    Always up is adversarial training (Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572). But a change that makes the true
+    label look worse tells which one it is: the network learns to read that ("label leaking", Kurakin, Goodfellow and Bengio 2017,
+    arXiv:1611.01236) and knows the images less well. To and fro, it only tells which two labels are compared.
+
+    Args:
+        gradient: (batch, features) ∂loss/∂x; where it is zero, so is the noise.
+    """
+    sign = torch.empty(len(gradient), 1, device=gradient.device).bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
+    tiny = torch.finfo(gradient.dtype).tiny
+    gradient = gradient / gradient.abs().amax(1, keepdim=True).clamp(min=tiny)  # the square of a small one would vanish
+    return distance * math.sqrt(gradient.shape[1]) * sign.to(gradient) * F.normalize(gradient)

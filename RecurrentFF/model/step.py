@@ -78,6 +78,8 @@ class Learned(NamedTuple):
     """∂loss/∂weight, (units, columns) in the type of the sources, as ∂loss/∂z is rounded to"""
     grad_bias: Tensor
     """∂loss/∂bias, (units,)"""
+    grad_input: Tensor | None
+    """∂loss/∂x, (data_size, batch), if it was asked for"""
 
 
 def learn(
@@ -91,6 +93,7 @@ def learn(
     share: Tensor,
     masks: Sequence[Tensor] | None = None,
     peers: learning.Peers | None = None,
+    input_gradient: bool = False,
 ) -> Learned:
     """`respond` under the true label and wrong ones, and learn from it.
 
@@ -98,6 +101,7 @@ def learn(
         objective: what the layer wants of the true label and each wrong one; its mean over the wrong ones is the loss.
         share: (batch,) of each input in the mean loss.
         peers: for peer normalisation.
+        input_gradient: whether ∂loss/∂x is wanted; the input is the first of the sources.
     """
     z, h, badness = respond(sources, weights, bias, h, following, constants, masks)
     loss, slope_pos, slope_neg = objective(*true_and_wrong(badness))
@@ -108,7 +112,9 @@ def learn(
         grad_h = grad_h + learning.peer_pull(h, share, peers)
     grad_z = learning.drive_gradient(grad_h, z, constants.damping, constants.activation).to(sources[0].dtype)
     grad_weight = learning.weight_gradient(grad_z, sources, masks)
-    return Learned(h, badness, (share * loss.mean(0)).sum(), grad_weight, grad_z.sum((1, 2), dtype=z.dtype))
+    grad_bias = grad_z.sum((1, 2), dtype=z.dtype)
+    grad_input = learning.input_gradient(grad_z, weights[0], masks) if input_gradient else None
+    return Learned(h, badness, (share * loss.mean(0)).sum(), grad_weight, grad_bias, grad_input)
 
 
 def true_and_wrong(badness: Tensor) -> tuple[Tensor, Tensor]:
