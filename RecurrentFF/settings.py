@@ -122,6 +122,9 @@ class ModelSettings(_Section):
     adversarial_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """In training, how far an input is moved from one timestep with the label to the next, as a root mean square over its
     features: to and fro, along the direction in which the layers that read it find it hardest (`learning.along`)."""
+    hard_share: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Share of a batch that a layer learns from at a timestep: the inputs for which its loss is steepest. It is flat for what is
+    learned already, whose part in the gradient costs as much and changes little."""
     receptive_field: Annotated[int, Field(ge=0)] = 0
     """Side of the square patch of the image that a unit of the first layer reads, in pixels; 0 for all of it."""
     lateral_field: Annotated[int, Field(ge=0)] = 0

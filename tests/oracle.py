@@ -7,6 +7,7 @@ rows apart. Nothing of the package's arithmetic is used; of its layout, only how
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -92,7 +93,7 @@ class Oracle:
         """Of the configured root mean square, along the gradient of each sample or against it, as chance has it."""
         if self.settings.model.adversarial_noise == 0:
             return torch.zeros_like(gradient)
-        signs = torch.empty(len(gradient), 1).bernoulli_(0.5, generator=self.generator) * 2 - 1
+        signs = torch.empty(len(gradient), 1).bernoulli_(0.5, generator=self.generator).double() * 2 - 1
         length = (gradient**2).mean(1, keepdim=True).sqrt()
         return self.settings.model.adversarial_noise * signs * torch.where(length > 0, gradient / length, 0 * gradient)
 
@@ -125,7 +126,13 @@ class Oracle:
                 gradients.append([])
                 losses.append(loss.detach())
                 continue
-            (loss + self._peer_loss(layer, after[layer], real)).backward()  # type: ignore[no-untyped-call]
+            total = loss + self._peer_loss(layer, after[layer], real)
+            (pulled,) = torch.autograd.grad(total, x, retain_graph=True, allow_unused=True)
+            if pulled is not None:
+                x.grad = pulled if x.grad is None else x.grad + pulled
+            learned_from = self._hardest(loss, badness, after[layer])
+            after[layer].register_hook(partial(torch.mul, learned_from))  # type: ignore[no-untyped-call]
+            total.backward(inputs=self._parameters(layer))  # type: ignore[no-untyped-call]
             grads = [p.grad for p in self._parameters(layer)]
             assert all(g is not None for g in grads)
             gradients.append([g.clone() for g in grads if g is not None])
@@ -142,11 +149,24 @@ class Oracle:
         trace.weights.append([self.stacked(layer) for layer in self.optimisers])
         return after
 
+    def _hardest(self, loss: Tensor, badness: Tensor, h: Tensor) -> Tensor:
+        """(rows, 1): 1 for the inputs of which the loss is steepest, 0 for the others."""
+        (slopes,) = torch.autograd.grad(loss, badness, retain_graph=True)
+        by_label = torch.stack(slopes.chunk(1 + self.settings.model.negatives))
+        steepness = by_label.sum(0).abs() if self._same(h) else by_label.abs().sum(0)
+        count = max(1, round(self.settings.model.hard_share * len(steepness)))
+        chosen = torch.zeros_like(steepness).index_fill(0, steepness.argsort(descending=True)[:count], 1)
+        return chosen.repeat(1 + self.settings.model.negatives).unsqueeze(1)
+
+    def _same(self, h: Tensor) -> bool:
+        """Whether a layer's activity is the same under all labels."""
+        rows = h.chunk(1 + self.settings.model.negatives)
+        return all(torch.equal(row, rows[0]) for row in rows)
+
     def _waits(self, h: Tensor) -> bool:
         """With the same activity under all labels, an objective that only compares them teaches nothing."""
-        rows = h.chunk(1 + self.settings.model.negatives)
         alone = self.settings.model.objective == "pairwise" and not self.settings.model.peer_normalisation
-        return alone and all(torch.equal(row, rows[0]) for row in rows)
+        return alone and self._same(h)
 
     def _heard(self, layer: int, rows: int) -> Tensor:
         heard = self.audible[layer]

@@ -32,6 +32,7 @@ CONFIGURATIONS = st.fixed_dictionaries(
         "epsilon": st.floats(1e-12, 1),
         "dropout": share,
         "activity_dropout": share,
+        "hard_share": st.sampled_from([1.0, 0.4]),
         "adversarial_noise": st.sampled_from([0.0, 0.3]),
         "input_dropout": share,
         "receptive_field": field,

@@ -48,6 +48,7 @@ class RecurrentLayer(nn.Module):
         if settings.straight_through:
             self.activation = self.activation._replace(backward=straight_through)
         self.summed = settings.badness == "sum"
+        self.hard_share = settings.hard_share
         self.peer_normalisation = settings.peer_normalisation
         self.steps: Steps = EAGER
         self.separate = topology.connections(number, merged=False)
@@ -145,6 +146,7 @@ class RecurrentLayer(nn.Module):
             masks,
             None if self.running_activity is None else Peers(self.running_activity, self.peer_normalisation),
             input_gradient and connections[0].state is None,
+            None if self.hard_share == 1 else max(1, round(self.hard_share * len(share))),
         )
         state.activity[self.number - 1] = learned.h
         if self.field is not None:

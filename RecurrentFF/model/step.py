@@ -94,6 +94,7 @@ def learn(
     masks: Sequence[Tensor] | None = None,
     peers: learning.Peers | None = None,
     input_gradient: bool = False,
+    hardest: int | None = None,
 ) -> Learned:
     """`respond` under the true label and wrong ones, and learn from it.
 
@@ -102,6 +103,7 @@ def learn(
         share: (batch,) of each input in the mean loss.
         peers: for peer normalisation.
         input_gradient: whether ∂loss/∂x is wanted; the input is the first of the sources.
+        hardest: learn from so many inputs only, those with the steepest loss; None for all.
     """
     z, h, badness = respond(sources, weights, bias, h, following, constants, masks)
     loss, slope_pos, slope_neg = objective(*true_and_wrong(badness))
@@ -111,9 +113,13 @@ def learn(
     if peers is not None:
         grad_h = grad_h + learning.peer_pull(h, share, peers)
     grad_z = learning.drive_gradient(grad_h, z, constants.damping, constants.activation).to(sources[0].dtype)
+    grad_input = learning.input_gradient(grad_z, weights[0], masks) if input_gradient else None
+    if hardest is not None:
+        chosen = slope.abs().sum(0).topk(hardest).indices
+        grad_z, sources = grad_z.index_select(2, chosen), [source.index_select(2, chosen) for source in sources]
+        masks = None if masks is None else [mask.index_select(2, chosen) for mask in masks]
     grad_weight = learning.weight_gradient(grad_z, sources, masks)
     grad_bias = grad_z.sum((1, 2), dtype=z.dtype)
-    grad_input = learning.input_gradient(grad_z, weights[0], masks) if input_gradient else None
     return Learned(h, badness, (share * loss.mean(0)).sum(), grad_weight, grad_bias, grad_input)
 
 
