@@ -254,8 +254,8 @@ class DataSettings(_Section):
     """Samples predicted at once; each stands for num_classes rows."""
     train_samples: Annotated[int, Field(ge=0)] = 0
     """Training samples used; 0 means all that are left beside the validation samples."""
-    validation_samples: Annotated[int, Field(ge=1)] = 5000
-    """Samples cut from the end of the training set to decide which epoch is best."""
+    validation_samples: Annotated[int, Field(ge=0)] = 5000
+    """Samples cut from the end of the training set to decide which epoch is best; 0 trains on all, and keeps the last epoch."""
     test_samples: Annotated[int, Field(ge=0)] = 0
     """Test samples used; 0 means all."""
 

@@ -12,6 +12,7 @@ import toml
 import torch
 
 import RecurrentFF as rff
+from RecurrentFF.benchmarks import report
 from RecurrentFF.benchmarks.baselines import GRU, make_baseline
 from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.benchmarks.mnist.mnist import MNIST
@@ -60,6 +61,23 @@ def test_a_run_reports_and_leaves_everything_behind(tmp_path: Path, capsys: pyte
     summary = json.loads((folder / "summary.json").read_text())
     assert f"{100 * summary['test_accuracy']:.2f} % right" in output.out
     assert str(folder) in output.out and "784-16-12-10" in output.out
+
+
+@pytest.mark.parametrize("what", [[], ["--baseline=logistic"]])
+def test_without_validation_samples_the_last_epoch_is_tested(
+    what: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = ["--set=data_config.validation_samples=0", "--set=model.weight_averaging=0.0", f"--output-dir={tmp_path}"]
+    assert main(MNIST, [*TINY, *plain, *what]) == 0
+    assert "weights     of epoch 2, the last\n" in capsys.readouterr().out
+    folder = run_folder(tmp_path)
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["validation_accuracy"] is None and summary["best_epoch"] == 2
+    if not what:
+        last = torch.load(folder / "last.pt", weights_only=True)["network"]
+        assert all(torch.equal(last[name], weight) for name, weight in best_weights(folder).items())
+        assert report.main([str(tmp_path), f"--plot={tmp_path / 'nothing.png'}", f"--csv={tmp_path / 'epochs.csv'}"]) == 0
+        assert "| 2 | – |" in capsys.readouterr().out
 
 
 def test_moving_mnist_runs_and_is_the_same_again(tmp_path: Path) -> None:

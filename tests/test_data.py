@@ -79,6 +79,8 @@ def test_splits_are_cut_from_the_ends_that_they_name() -> None:
     assert parts["test"] == [0, 1, 2, 3] and parts["train_probe"] == [0, 1, 2]
     everything = split(numbered(20), numbered(9), validation_samples=5)
     assert (len(everything.train), len(everything.test or ())) == (15, 9) and everything.train_probe is None
+    unwatched = split(numbered(20), numbered(9), validation_samples=0)
+    assert len(unwatched.train) == 20 and unwatched.validation is None
 
 
 @pytest.mark.parametrize("counts", [(20, 0, 0), (5, 16, 0), (5, 0, 10)])

@@ -22,6 +22,7 @@ from RecurrentFF.settings import Settings
 from RecurrentFF.training.build import build
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.files import RunFolder
+from RecurrentFF.training.summary import weights_of
 from RecurrentFF.training.timing import Stopwatch
 from RecurrentFF.training.trainer import epoch_order
 from RecurrentFF.writing import write_text
@@ -101,7 +102,7 @@ def run(benchmark: Benchmark, settings: Settings, name: str, parent: Path) -> No
                "seed": settings.training.seed, "torch": torch.__version__}  # fmt: skip
     write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
     console.say(f"test        {100 * test:.2f} % right, {100 - 100 * test:.2f} % wrong of {len(splits.test):,}")
-    console.say(f"weights     of epoch {best_epoch}, the best on validation ({100 * validation:.2f} %)")
+    console.say(weights_of(best_epoch, validation))
     console.say(f"time        {int(seconds) // 60} min {int(seconds) % 60} s")
 
 
@@ -109,14 +110,14 @@ def _describe(model: nn.Module) -> str:
     return f"{model.recurrent.hidden_size} units" if isinstance(model, GRU) else "one linear layer on the flattened sequence"
 
 
-def _train(model: nn.Module, network: Network, splits: Splits, console: Console) -> tuple[int, float]:
-    """Train; leave the weights of the best epoch in the model. Returns that epoch, from 1, and its validation accuracy."""
+def _train(model: nn.Module, network: Network, splits: Splits, console: Console) -> tuple[int, float | None]:
+    """Train; leave the weights of the best epoch in the model, without validation samples those of the last. Returns that epoch,
+    from 1, and its validation accuracy."""
     settings, size = network.settings, network.settings.data_config.train_batch_size
     optimiser = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     steps = settings.model.epochs * splits.train.batch_count(size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    best_epoch, best, best_weights = 0, -1.0, model.state_dict()
-    assert splits.validation is not None
+    best_epoch, best, best_weights = settings.model.epochs, None, None
     for epoch in range(settings.model.epochs):
         order, losses = epoch_order(settings.training.seed, epoch, len(splits.train)), []
         for batch in splits.train.batches(size, order, epoch):
@@ -126,12 +127,14 @@ def _train(model: nn.Module, network: Network, splits: Splits, console: Console)
             optimiser.step()
             schedule.step()
             losses.append(loss.detach())
-        accuracy = _accuracy(model, network, splits.validation)
-        if accuracy > best:
+        accuracy = None if splits.validation is None else _accuracy(model, network, splits.validation)
+        if accuracy is not None and (best is None or accuracy > best):
             best_epoch, best, best_weights = epoch + 1, accuracy, copy.deepcopy(model.state_dict())
         mean = torch.stack(losses).mean().item()
-        console.say(f"epoch {epoch + 1:>3}/{settings.model.epochs}  loss {mean:.4f}  validation {100 * accuracy:.2f} %")
-    model.load_state_dict(best_weights)
+        shown = "" if accuracy is None else f"  validation {100 * accuracy:.2f} %"
+        console.say(f"epoch {epoch + 1:>3}/{settings.model.epochs}  loss {mean:.4f}{shown}")
+    if best_weights is not None:
+        model.load_state_dict(best_weights)
     return best_epoch, best
 
 

@@ -37,9 +37,10 @@ class Run:
         return 100 * (1 - float(self.summary["test_accuracy"]))
 
     @property
-    def validation_error(self) -> float:
-        """Per cent, of the epoch whose weights were tested."""
-        return 100 * (1 - float(self.summary["validation_accuracy"]))
+    def validation_error(self) -> float | None:
+        """Per cent, of the epoch whose weights were tested; None where the run had no validation samples."""
+        accuracy = self.summary["validation_accuracy"]
+        return None if accuracy is None else 100 * (1 - float(accuracy))
 
 
 def read(folder: Path) -> list[Run]:
@@ -54,7 +55,7 @@ def read(folder: Path) -> list[Run]:
             epochs = [json.loads(line) for line in (file.parent / "metrics.jsonl").read_text().splitlines()]
             summary = json.loads(file.read_text())
             run = Run(folder.name, Settings.from_file(file.parent / "config.toml"), summary, epochs)
-            assert run.test_error >= 0 <= run.validation_error and epochs[-1]["epoch"]
+            assert run.test_error >= 0 <= (run.validation_error or 0) and epochs[-1]["epoch"]
         except (OSError, ValueError, LookupError, TypeError, AssertionError) as error:
             raise DataError(
                 f"{file.parent}: not a run of the network that can be read ({type(error).__name__}: {error})"
@@ -76,7 +77,8 @@ def table(groups: list[list[Run]]) -> str:
     for runs in groups:
         minutes = statistics.mean(float(run.summary["seconds"]) for run in runs) / 60
         cells = [runs[0].name, str(runs[0].settings.model.epochs)]
-        cells += [spread([run.validation_error for run in runs]), spread([run.test_error for run in runs]), f"{minutes:.1f} min"]
+        validated = [run.validation_error for run in runs if run.validation_error is not None]
+        cells += [spread(validated) if validated else "–", spread([run.test_error for run in runs]), f"{minutes:.1f} min"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -107,13 +109,13 @@ def _error(accuracy: float | None) -> str:
 
 
 def plot(groups: list[list[Run]], path: Path) -> None:
-    """Validation error over the epochs, the mean of each group in its spread. Raises OutputError."""
+    """Validation error over the epochs, the mean of each group in its spread, of those that have one. Raises OutputError."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    for runs in groups:
-        curves = [[100 * (1 - (epoch["validation_accuracy"] or 0)) for epoch in run.epochs] for run in runs]
+    for runs in (runs for runs in groups if runs[0].validation_error is not None):
+        curves = [[100 * (1 - epoch["validation_accuracy"]) for epoch in run.epochs] for run in runs]
         epochs, columns = [epoch["epoch"] for epoch in runs[0].epochs], list(zip(*curves, strict=True))
         axes.plot(epochs, [statistics.mean(column) for column in columns], label=runs[0].name)
         axes.fill_between(epochs, [min(column) for column in columns], [max(column) for column in columns], alpha=0.15)

@@ -146,7 +146,8 @@ def split(
     test_samples: int = 0,
     probe_samples: int = 0,
 ) -> Splits:
-    """Cut the validation samples from the end of the training set; 0 means all samples for training and test, none as probe.
+    """Cut the validation samples from the end of the training set; 0 means all that are left for training and all for test, none
+    for validation and as probe.
 
     Raises:
         DataError: there are fewer samples than asked for.
@@ -162,7 +163,7 @@ def split(
     kept = train[: train_samples or rest]
     return Splits(
         train=kept,
-        validation=train[rest:],
+        validation=train[rest:] if validation_samples else None,
         test=test[: test_samples or len(test)],
         train_probe=kept[:probe_samples] if probe_samples else None,
     )

@@ -18,8 +18,10 @@ class Summary:
     """What a finished run came to; accuracies are shares, 0 to 1."""
 
     test_accuracy: float
-    validation_accuracy: float
+    validation_accuracy: float | None
+    """Of the best epoch; None without validation samples."""
     best_epoch: int
+    """Of which the weights are; without validation samples the last one."""
     epochs: int
     seconds: float
     """Training and evaluation, all sessions of the run together."""
@@ -44,7 +46,7 @@ def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
     trainer.load_best()
     summary = Summary(
         test_accuracy=accuracy(trainer.network, trainer.splits.test),
-        validation_accuracy=progress.best_accuracy,
+        validation_accuracy=progress.best_accuracy if trainer.splits.validation is not None else None,
         best_epoch=progress.best_epoch,
         epochs=progress.epoch,
         seconds=round(progress.seconds, 1),
@@ -72,6 +74,12 @@ def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
     return summary
 
 
+def weights_of(epoch: int, validation_accuracy: float | None) -> str:
+    """The line that says which weights were tested."""
+    why = "the last" if validation_accuracy is None else f"the best on validation ({100 * validation_accuracy:.2f} %)"
+    return f"weights     of epoch {epoch}, {why}"
+
+
 def _lines(summary: Summary, folder: RunFolder, test_samples: int) -> list[str]:
     minutes, seconds = divmod(round(summary.seconds), 60)
     test = 100 * summary.test_accuracy
@@ -79,7 +87,7 @@ def _lines(summary: Summary, folder: RunFolder, test_samples: int) -> list[str]:
     return [
         "",
         f"test        {test:.2f} % right, {100 - test:.2f} % wrong of {test_samples:,}",
-        f"weights     of epoch {summary.best_epoch}, the best on validation ({100 * summary.validation_accuracy:.2f} %)",
+        weights_of(summary.best_epoch, summary.validation_accuracy),
         f"time        {minutes} min {seconds} s; {summary.samples_per_second:,.0f} training samples/s",
         f"results     {folder.path}: {', '.join(files)}",
     ]
