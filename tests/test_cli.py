@@ -76,8 +76,10 @@ def test_without_validation_samples_the_last_epoch_is_tested(
     if not what:
         last = torch.load(folder / "last.pt", weights_only=True)["network"]
         assert all(torch.equal(last[name], weight) for name, weight in best_weights(folder).items())
-        assert report.main([str(tmp_path), f"--plot={tmp_path / 'nothing.png'}", f"--csv={tmp_path / 'epochs.csv'}"]) == 0
+        assert report.main([str(tmp_path), f"--csv={tmp_path / 'epochs.csv'}"]) == 0
         assert "| 2 | – |" in capsys.readouterr().out
+        assert report.main([str(tmp_path), f"--plot={tmp_path / 'nothing.png'}"]) == 2
+        assert "none of these runs has a validation error" in capsys.readouterr().err
 
 
 def test_moving_mnist_runs_and_is_the_same_again(tmp_path: Path) -> None:

@@ -109,12 +109,18 @@ def _error(accuracy: float | None) -> str:
 
 
 def plot(groups: list[list[Run]], path: Path) -> None:
-    """Validation error over the epochs, the mean of each group in its spread, of those that have one. Raises OutputError."""
+    """Validation error over the epochs, the mean of each group in its spread, of those that have one.
+
+    Raises DataError if none has, OutputError if the picture can't be written.
+    """
     from matplotlib.figure import Figure
 
+    groups = [runs for runs in groups if runs[0].validation_error is not None]
+    if not groups:
+        raise DataError("none of these runs has a validation error that could be drawn; leave out --plot")
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
-    for runs in (runs for runs in groups if runs[0].validation_error is not None):
+    for runs in groups:
         curves = [[100 * (1 - epoch["validation_accuracy"]) for epoch in run.epochs] for run in runs]
         epochs, columns = [epoch["epoch"] for epoch in runs[0].epochs], list(zip(*curves, strict=True))
         axes.plot(epochs, [statistics.mean(column) for column in columns], label=runs[0].name)
