@@ -3,6 +3,7 @@
 import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +22,11 @@ def no_compiler(*arguments: object) -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None and shutil.which("clang++") is None, reason="there is no C++ compiler")
-def test_compiled_and_eager_agree() -> None:
-    eager, compiled = (float64_network(hidden_sizes=[6, 6, 6]) for _ in range(2))
+@pytest.mark.parametrize(
+    "options", [{}, {"hard_share": 0.5, "adversarial_noise": 0.5, "objective": "pairwise", "residual_connections": [[4, 1]]}]
+)
+def test_compiled_and_eager_agree(options: dict[str, Any]) -> None:
+    eager, compiled = (float64_network(hidden_sizes=[6, 6, 6], **options) for _ in range(2))
     said: list[str] = []
     compiling.prepare(compiled, said.append)
     assert next(compiled.hidden_layers()).steps == step.compiled() and "layers' timestep, in" in said[0]

@@ -55,7 +55,7 @@ def prepare(network: Network, say: Callable[[str], None]) -> None:
 
 def _warm_up(network: Network) -> None:
     """Let a copy of the network train and predict a little, on inputs that change and on inputs that don't."""
-    twin, batch = copy.deepcopy(network), 4
+    twin, batch = copy.deepcopy(network), 64  # its hardest share, too, is more than one: sizes of one have graphs of their own
     twin.use_steps(compiled())
     learner = Learner(twin)
     inputs = torch.zeros(network.settings.timesteps, batch, network.topology.widths[0], device=network.device)
