@@ -120,11 +120,13 @@ class ModelSettings(_Section):
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The same for an input."""
     adversarial_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """In training, how far an input is moved from one timestep with the label to the next, as a root mean square over its
-    features: to and fro, along the direction in which the layers that read it find it hardest (`learning.along`)."""
+    """In training, how far from what was given an input lies at a timestep with the label, as a root mean square over its
+    features: up or down the slope of the loss of the layers that read it, as they found it a timestep before (`learning.along`).
+    So the first inputs to be moved are those after the timestep at which a layer that reads them has learned from a label."""
     hard_share: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Share of a batch that a layer learns from at a timestep: the inputs for which its loss is steepest. It is flat for what is
-    learned already, whose part in the gradient costs as much and changes little."""
+    """Share of a batch that a layer learns from at a timestep, once its activity differs between the labels: the inputs for which
+    its loss is steepest. It is flat for what is learned already, whose part in the gradient costs as much and changes little.
+    (Peer normalisation pulls through these inputs alone.)"""
     receptive_field: Annotated[int, Field(ge=0)] = 0
     """Side of the square patch of the image that a unit of the first layer reads, in pixels; 0 for all of it."""
     lateral_field: Annotated[int, Field(ge=0)] = 0
@@ -198,6 +200,18 @@ class ModelSettings(_Section):
         if len(set(self.residual_connections)) < len(self.residual_connections):
             raise ValueError("model.residual_connections: a pair stands there twice; name each once")
         return self
+
+    @property
+    def label_hops(self) -> int:
+        """Timesteps that the label takes to a layer that reads the input."""
+        label = len(self.hidden_sizes) + 1
+        goals = {1} | {target for source, target in self.residual_connections if source == 0}
+        reached, hops = {label}, 0
+        while not reached & goals:
+            by_residuals = {target for source, target in self.residual_connections if source in reached}
+            neighbours = {layer for layer in range(1, label) if {layer - 1, layer + 1} & reached}
+            reached, hops = reached | neighbours | by_residuals, hops + 1
+        return hops
 
     @model_validator(mode="after")
     def _layers_that_predict_are_there(self) -> ModelSettings:
@@ -308,6 +322,19 @@ class Settings(_Section):
         classes = self.data_config.num_classes
         if classes is not None and self.model.negatives >= classes:
             raise ValueError(f"model.negatives = {self.model.negatives}: of {classes} classes only {classes - 1} are wrong")
+        return self
+
+    @model_validator(mode="after")
+    def _there_is_time_to_move_an_input(self) -> Settings:
+        model, iterations = self.model, self.data_config.iterations
+        waits = model.objective == "pairwise" and not model.peer_normalisation
+        learned, label = model.label_hops if waits else 1, len(model.hidden_sizes) + 1
+        if model.adversarial_noise and iterations <= learned:
+            raise ValueError(
+                f"data_config.iterations = {iterations}: adversarial_noise moves inputs only after timestep {learned} with "
+                "the label, when a layer that reads them has learned from it; give it more"
+                + (f", or connect the label with residual_connections = [[{label}, 1]]" if learned > 1 else "")
+            )
         return self
 
     @property

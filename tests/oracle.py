@@ -153,7 +153,9 @@ class Oracle:
         """(rows, 1): 1 for the inputs of which the loss is steepest, 0 for the others."""
         (slopes,) = torch.autograd.grad(loss, badness, retain_graph=True)
         by_label = torch.stack(slopes.chunk(1 + self.settings.model.negatives))
-        steepness = by_label.sum(0).abs() if self._same(h) else by_label.abs().sum(0)
+        steepness = by_label.abs().sum(0)
+        if self._same(h):
+            return torch.ones(len(badness), 1, dtype=torch.float64)
         count = max(1, round(self.settings.model.hard_share * len(steepness)))
         chosen = torch.zeros_like(steepness).index_fill(0, steepness.argsort(descending=True)[:count], 1)
         return chosen.repeat(1 + self.settings.model.negatives).unsqueeze(1)

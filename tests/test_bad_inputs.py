@@ -107,6 +107,10 @@ CONFIGURATIONS: dict[str, str] = {
     "[data_config]\nshift = 28": r"data_config\.shift = 28: .*less than 28",
     # values that don't fit each other
     "[model]\nprediction_window = [2, 10]": r"model\.prediction_window: \[2, 10\] .* data_config\.iterations = 10",
+    "[model]\nadversarial_noise = 0.1\nobjective = 'pairwise'\n[data_config]\niterations = 3": (
+        r"data_config\.iterations = 3: adversarial_noise moves inputs only after timestep 3 .*residual_connections = \[\[4, 1\]\]"
+    ),
+    "[model]\nadversarial_noise = 0.1\n[data_config]\niterations = 1": r"only after timestep 1 .* learned from it; give it more$",
     "[model]\nprediction_window = [5, 4]": r"model\.prediction_window: \[5, 4\]",
     "[model]\nprediction_layers = [4]": r"model\.prediction_layers: \[4\] must name layers from 1 to 3",
     "[model]\nprediction_layers = []": r"model\.prediction_layers: \[\] must name",

@@ -140,7 +140,7 @@ def test_fashion_mnist_is_read_from_a_folder_of_its_files(
     for found, expected in zip(fashion_mnist.load(raw), digits, strict=True):
         assert torch.equal(found.labels, expected.labels)
     (raw / f"t10k-labels-idx1-ubyte{'.gz' if packed else ''}").write_bytes(b"damaged")
-    with pytest.raises(DataError, match=r"no readable Fashion-MNIST in .*raw; put its four original files there$"):
+    with pytest.raises(DataError, match=r"no readable Fashion-MNIST in .*raw \(.+\); put its four original files there$"):
         fashion_mnist.load(raw)
 
 
@@ -187,14 +187,21 @@ def test_fashion_mnist_is_downloaded_whole_or_not_at_all(clothes: Path, tmp_path
     again, _ = fashion_mnist.load()  # with no server any more
     assert torch.equal(first.inputs, again.inputs)
     assert [path.name for path in (cache / "fashion_mnist").iterdir()] == ["FashionMNIST"]
+    (cache / "fashion_mnist" / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte").write_bytes(b"damaged")
+    with pytest.raises(
+        DataError, match=r"no readable Fashion-MNIST in .*raw \(.+\); delete .*fashion_mnist, and it is downloaded anew"
+    ):
+        fashion_mnist.load()
 
 
 def test_fashion_mnist_that_is_not_there_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r"no readable Fashion-MNIST in .*; put its four original files there$") as caught:
+    with pytest.raises(
+        DataError, match=r"no readable Fashion-MNIST in .* \(.*No such file.*\); put its four original files there$"
+    ) as caught:
         fashion_mnist.load(tmp_path)
     assert str(tmp_path) in str(caught.value)
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
     monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", ["file:///nowhere/"])
-    with pytest.raises(DataError, match=r"and can't be downloaded \(.*\); name .*--data-dir") as caught:
+    with pytest.raises(DataError, match=r"and it can't be downloaded \(.*\); name .*--data-dir") as caught:
         fashion_mnist.load()
     assert str(tmp_path / "RecurrentFF") in str(caught.value) and "\n" not in str(caught.value)

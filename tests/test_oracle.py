@@ -102,19 +102,21 @@ class RecordingLearner(Learner):
 
     trace: Trace
 
-    def _timestep(self, state: State, operands: list[Tensor], share: Tensor, moves: bool) -> list[_LayerStep]:
+    def _timestep(
+        self, state: State, operands: list[Tensor], share: Tensor, moves: bool
+    ) -> tuple[list[_LayerStep], Tensor | None]:
         trace = self.trace
         gradients: list[Sequence[Tensor]] = []
         with pytest.MonkeyPatch.context() as patch:
             for optimiser in self.optimisers:
                 patch.setattr(optimiser, "step", partial(noting_step, optimiser.step, gradients))
-            steps = super()._timestep(state, operands, share, moves)
+            steps, slope = super()._timestep(state, operands, share, moves)
         trace.activity.append(rows(state.activity, state.now.shape[1]))
         trace.weight_gradients.append([weight for weight, _ in gradients])
         trace.bias_gradients.append([bias for _, bias in gradients])
         trace.weights.append([layer.weight.clone() for layer in self.network.hidden_layers()])
         trace.losses.append([step.loss for step in steps])
-        return steps
+        return steps, slope
 
 
 def assert_same(found: list[list[Tensor]], expected: list[list[Tensor]]) -> None:

@@ -1,20 +1,23 @@
 """The parts one by one: negative labels, initial weights, topology, schedule."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
+from RecurrentFF.errors import SettingsError
 from RecurrentFF.model import fields, learning
 from RecurrentFF.model.dynamics import Connection
 from RecurrentFF.model.initialisation import initial_weight
+from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.negatives import sample_wrong_labels
 from RecurrentFF.model.state import State
 from RecurrentFF.model.topology import Topology
 from RecurrentFF.settings import Settings
 from RecurrentFF.training.schedule import learning_rate_factor
 from RecurrentFF.training.trainer import epoch_order
-from tests.helpers import float64_network, video, weight_columns
+from tests.helpers import class_numbers, float64_network, video, weight_columns
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -170,6 +173,35 @@ def test_adversarial_noise_is_as_long_as_asked_to_and_fro_however_small_the_grad
     cosine = torch.nn.functional.cosine_similarity(noise.double(), gradient.double(), eps=1e-60)[1:]
     torch.testing.assert_close(cosine.abs(), torch.ones_like(cosine), rtol=0, atol=1e-4)
     assert 160 < (cosine > 0).sum() < 240
+
+
+@pytest.mark.parametrize(
+    ("iterations", "options"),
+    [
+        (4, {"objective": "pairwise"}),
+        (2, {"objective": "pairwise", "residual_connections": [[4, 1]]}),
+        (2, {"objective": "pairwise", "residual_connections": [[0, 3]]}),
+        (3, {"objective": "pairwise", "residual_connections": [[3, 1]]}),
+        (2, {"objective": "pairwise", "peer_normalisation": 0.1}),
+        (2, {"objective": "threshold"}),
+    ],
+)
+def test_the_fewest_timesteps_that_may_be_asked_for_move_an_input(
+    iterations: int, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved: list[torch.Tensor] = []
+
+    def along(gradient: torch.Tensor, distance: float, generator: torch.Generator) -> torch.Tensor:
+        moved.append(gradient)
+        return 0 * gradient
+
+    monkeypatch.setattr("RecurrentFF.model.learner.along", along)
+    shape = {"hidden_sizes": [4, 4, 4], "adversarial_noise": 0.1, **options}
+    network = float64_network(iterations=iterations, **shape)
+    Learner(network).train_batch(video(1)[0], class_numbers(6))
+    assert len(moved) == 1
+    with pytest.raises(SettingsError, match="adversarial_noise moves inputs only after"):
+        float64_network(iterations=iterations - 1, **shape)
 
 
 @pytest.mark.parametrize(("units", "field"), [(200, 5), (500, 7), (1000, 14), (17, 10), (1, 28), (2, 27)])

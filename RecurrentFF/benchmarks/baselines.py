@@ -1,7 +1,7 @@
 """What to compare with: logistic regression and a GRU, trained by backpropagation on the same samples in the same order.
 
 Adam with a rate of 1e-3 and cosine decay; epochs, batch size, timesteps and seed are the configuration's. As for the network, the
-validation samples say which epoch is best, and the test set is read once, at the end.
+validation samples, if there are any, say which epoch is best, and the test set is read once, at the end.
 """
 
 from __future__ import annotations

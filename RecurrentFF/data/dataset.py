@@ -156,7 +156,9 @@ def split(
     if rest < max(1, train_samples):
         raise DataError(
             f"{validation_samples} validation samples leave {max(rest, 0)} of {len(train)} for training, "
-            f"fewer than {max(1, train_samples)}; lower data_config.validation_samples or data_config.train_samples"
+            f"fewer than {max(1, train_samples)}; lower "
+            + ("data_config.validation_samples or " if validation_samples else "")
+            + "data_config.train_samples"
         )
     if test_samples > len(test):
         raise DataError(f"data_config.test_samples = {test_samples}, but the test set has {len(test)}")

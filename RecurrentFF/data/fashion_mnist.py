@@ -24,8 +24,7 @@ BACKGROUND = -_MEAN / _STD
 """Value of an empty pixel in the inputs of the network."""
 
 
-NAMES = [f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
-"""The original files, unpacked."""
+_NAMES = [f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 
 
 def load(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[TensorDataset, TensorDataset]:
@@ -41,44 +40,49 @@ def load(data_dir: Path | None = None, device: torch.device | None = None) -> tu
         Training and test set; inputs (samples, 784) float32 of about unit mean square, row by row of the picture.
 
     Raises:
-        DataError: the files are not there, and can't be downloaded.
+        DataError: the files are not there, can't be read, or can't be downloaded.
     """
-    folder = data_dir or platformdirs.user_cache_path("RecurrentFF") / "fashion_mnist"
+    folder = data_dir or _downloaded(platformdirs.user_cache_path("RecurrentFF") / "fashion_mnist")
+    pictures = folder / "FashionMNIST" / "raw" if (folder / "FashionMNIST").exists() else folder
     try:
-        if data_dir is None:
-            _download(folder)
-        if (folder / "FashionMNIST").exists():
-            splits = _read(folder, device)
-        else:
-            with TemporaryDirectory(prefix="recurrentff-fashion-mnist-") as unpacked:
-                _unpack(folder, Path(unpacked) / "FashionMNIST" / "raw")
-                splits = _read(Path(unpacked), device)
-    except Exception as error:  # a damaged file, or a failing network, may mean anything to torchvision
-        missing = f" and can't be downloaded ({reason_of(error)})" if data_dir is None else ""
-        raise DataError(
-            f"no readable Fashion-MNIST in {folder}{missing}; "
-            + ("put its four original files there" if data_dir is not None else "name a folder of its four files with --data-dir")
-        ) from None
+        train, test = _read_folder(pictures)
+    except Exception as error:  # a damaged file may mean anything to torchvision
+        remedy = "put its four original files there" if data_dir is not None else f"delete {folder}, and it is downloaded anew"
+        raise DataError(f"no readable Fashion-MNIST in {pictures} ({reason_of(error)}); {remedy}") from None
+    splits = [Digits(part.images.to(device), part.labels.to(device)) for part in (train, test)]
     for images in splits:
         require_images(images, folder)
     return as_inputs(splits[0], _MEAN, _STD), as_inputs(splits[1], _MEAN, _STD)
 
 
-def _read(folder: Path, device: torch.device | None) -> tuple[Digits, Digits]:
-    """What is in a torchvision data folder."""
+def _read_folder(folder: Path) -> tuple[Digits, Digits]:
+    """Training and test pictures of the four files in `folder`, packed or not, by torchvision, which wants them unpacked and in a
+    folder of its layout."""
     from torchvision.datasets import FashionMNIST  # imported late: torchvision takes a second
 
-    train, test = (FashionMNIST(str(folder), train=train) for train in (True, False))
-    return Digits(train.data.to(device), train.targets.to(device)), Digits(test.data.to(device), test.targets.to(device))
+    with TemporaryDirectory(prefix="recurrentff-fashion-mnist-") as laid_out:
+        raw = Path(laid_out) / "FashionMNIST" / "raw"
+        raw.mkdir(parents=True)
+        for name in _NAMES:
+            packed = folder / f"{name}.gz"
+            if (folder / name).exists() or not packed.exists():
+                (raw / name).symlink_to((folder / name).resolve(strict=True))
+            else:
+                (raw / name).write_bytes(gzip.decompress(packed.read_bytes()))
+        train, test = (FashionMNIST(laid_out, train=train) for train in (True, False))
+    return Digits(train.data, train.targets), Digits(test.data, test.targets)
 
 
-def _unpack(folder: Path, raw: Path) -> None:
-    """Lay a folder's files out in `raw` as torchvision reads them."""
-    raw.mkdir(parents=True)
-    for name in NAMES:
-        packed = folder / f"{name}.gz"
-        content = gzip.decompress(packed.read_bytes()) if packed.exists() else (folder / name).read_bytes()
-        (raw / name).write_bytes(content)
+def _downloaded(folder: Path) -> Path:
+    """A torchvision folder that holds the pictures. Raises DataError if it must be downloaded and can't be."""
+    try:
+        _download(folder)
+    except Exception as error:  # a failing network or disk may mean anything to torchvision
+        raise DataError(
+            f"no Fashion-MNIST in {folder}, and it can't be downloaded ({reason_of(error)}); "
+            "name a folder of its four files with --data-dir"
+        ) from None
+    return folder
 
 
 def _download(folder: Path) -> None:

@@ -100,7 +100,7 @@ class RecurrentLayer(nn.Module):
             Badness, (labels, batch), or (1, batch) where it is the same under all labels.
         """
         masks = self.dropout_masks(state, generator)
-        connections = state.connections(self.number, merged=masks is None, active=masks is None)
+        connections = state.connections(self.number, merged=masks is None, skip_silent=masks is None)
         steps = EAGER if state.silent else self._steps_for(connections)  # the first timestep has no graph of its own
         connections = tuple(c for c in connections if held is None or c.state is not None)
         response = steps.respond(

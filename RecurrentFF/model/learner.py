@@ -90,10 +90,12 @@ class Learner:
         negatives, classifier_loss = self._negative_labels(state, inputs, labels, held, mask)
         clamps = F.one_hot(torch.stack([labels, *negatives], 1), network.num_classes).movedim(-1, 1)
         steps: list[list[_LayerStep]] = []
+        slope = None
         for x, y, count in zip(inputs[prelabel:], clamps, counts, strict=True):
-            state.clamp(self._moved(x, heard, steps[-1]) if steps else x, y)
+            state.clamp(x if slope is None else self._moved(x, heard, slope), y)
             moves = self.settings.model.adversarial_noise > 0 and len(steps) < len(clamps) - 1
-            steps.append(self._timestep(state, operands, count / len(count), moves))
+            step, slope = self._timestep(state, operands, count / len(count), moves)
+            steps.append(step)
         return self._metrics(steps, counts, classifier_loss)
 
     def _room(self, batch: int) -> State:
@@ -116,15 +118,10 @@ class Learner:
             hidden.copy_(self._factors(model.activity_dropout, *hidden.shape))
         return inputs, heard
 
-    def _moved(self, x: Tensor, heard: Tensor | None, before: list[_LayerStep]) -> Tensor:
-        """An input (batch, data_size), moved along what the layers have just found to make it harder."""
-        gradients = [step.grad_input for step in before if step.grad_input is not None]
-        if not gradients:
-            return x
-        gradient = torch.stack(gradients).sum(0).T.to(x)
-        if heard is not None:
-            gradient = heard * gradient
-        return x + along(gradient, self.settings.model.adversarial_noise, self.generator)
+    def _moved(self, x: Tensor, heard: Tensor | None, slope: Tensor) -> Tensor:
+        """An input (batch, data_size) moved along ∂loss/∂x (data_size, batch) of the timestep before. What is silent stays so."""
+        gradient = slope.T.to(x)
+        return x + along(gradient if heard is None else heard * gradient, self.settings.model.adversarial_noise, self.generator)
 
     def _factors(self, dropout: float, *shape: int) -> Tensor:
         """0 with this probability, else what makes up for it."""
@@ -141,14 +138,19 @@ class Learner:
         """Of the layers, as it stands."""
         return self.optimisers[0].rate
 
-    def _timestep(self, state: State, operands: list[Tensor], share: Tensor, moves: bool) -> list[_LayerStep]:
+    def _timestep(
+        self, state: State, operands: list[Tensor], share: Tensor, moves: bool
+    ) -> tuple[list[_LayerStep], Tensor | None]:
         """All layers one timestep on, each learning from what it just did.
 
         Args:
             share: (batch,) of each input in the mean loss.
             moves: whether the input is to be moved after this timestep.
+
+        Returns:
+            What each layer did; and ∂loss/∂x of all of them together, (data_size, batch), if it is wanted and one has it.
         """
-        damping, steps = self.settings.model.damping_factor, []
+        damping, steps, slopes = self.settings.model.damping_factor, [], []
         for layer, optimiser, operand in zip(self.network.hidden_layers(), self.optimisers, operands, strict=True):
             if self.waits_for_label and not state.differs(layer.number):
                 steps.append(self._wait(layer, state, operand, share))
@@ -156,9 +158,11 @@ class Learner:
             learned = layer.learn(state, operand, damping, self.objective, share, self.generator, moves)
             optimiser.step((learned.grad_weight, learned.grad_bias), operand)
             pos, neg = true_and_wrong(learned.badness)
-            steps.append(_LayerStep(learned.loss, pos[0], neg.mean(0), learned.grad_input))
+            steps.append(_LayerStep(learned.loss, pos[0], neg.mean(0)))
+            if learned.grad_input is not None:
+                slopes.append(learned.grad_input)
         state.advance()
-        return steps
+        return steps, torch.stack(slopes).sum(0) if slopes else None
 
     def _wait(self, layer: RecurrentLayer, state: State, operand: Tensor, share: Tensor) -> _LayerStep:
         """A layer goes on without learning, its badness the same under all labels."""
@@ -237,4 +241,3 @@ class _LayerStep(NamedTuple):
     loss: Tensor
     badness_pos: Tensor
     badness_neg: Tensor
-    grad_input: Tensor | None = None

@@ -102,7 +102,8 @@ def along(gradient: Tensor, distance: float, generator: torch.Generator) -> Tens
 
     Always up is adversarial training (Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572). But a change that makes the true
     label look worse tells which one it is: the network learns to read that ("label leaking", Kurakin, Goodfellow and Bengio 2017,
-    arXiv:1611.01236) and knows the images less well. To and fro, it only tells which two labels are compared.
+    arXiv:1611.01236) and knows the images less well. Up or down by chance, it only tells which two labels are compared. (Among
+    several wrong labels the true one has the largest part in the gradient, and still stands out.)
 
     Args:
         gradient: (batch, features) ∂loss/∂x; where it is zero, so is the noise.

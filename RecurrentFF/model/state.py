@@ -66,10 +66,10 @@ class State:
         self.now[self.topology.rows(label), :labels] = y
         self.differing = self.differing | {label} if labels > 1 else self.differing - {label}
 
-    def connections(self, layer: int, *, merged: bool = True, active: bool = False) -> tuple[Connection, ...]:
-        """What a layer reads at this timestep, as `Topology.connections` has it; if `active`, without what is at rest and so
+    def connections(self, layer: int, *, merged: bool = True, skip_silent: bool = False) -> tuple[Connection, ...]:
+        """What a layer reads at this timestep, as `Topology.connections` has it; if `skip_silent`, without what is at rest and so
         drives nothing."""
-        silent = self.silent if active else frozenset()
+        silent = self.silent if skip_silent else frozenset()
         return self.topology.connections(layer, merged=merged, differing=frozenset(self.differing), silent=silent)
 
     def read(self, connection: Connection) -> Tensor:

@@ -103,7 +103,8 @@ def learn(
         share: (batch,) of each input in the mean loss.
         peers: for peer normalisation.
         input_gradient: whether ∂loss/∂x is wanted; the input is the first of the sources.
-        hardest: learn from so many inputs only, those with the steepest loss; None for all.
+        hardest: learn from so many inputs only, those with the steepest loss, where activity differs between the labels; None
+            for all.
     """
     z, h, badness = respond(sources, weights, bias, h, following, constants, masks)
     loss, slope_pos, slope_neg = objective(*true_and_wrong(badness))
@@ -114,8 +115,8 @@ def learn(
         grad_h = grad_h + learning.peer_pull(h, share, peers)
     grad_z = learning.drive_gradient(grad_h, z, constants.damping, constants.activation).to(sources[0].dtype)
     grad_input = learning.input_gradient(grad_z, weights[0], masks) if input_gradient else None
-    if hardest is not None:
-        chosen = slope.abs().sum(0).topk(hardest).indices
+    if hardest is not None and len(badness) > 1:
+        chosen = slope.abs().sum(0).topk(hardest, sorted=False).indices
         grad_z, sources = grad_z.index_select(2, chosen), [source.index_select(2, chosen) for source in sources]
         masks = None if masks is None else [mask.index_select(2, chosen) for mask in masks]
     grad_weight = learning.weight_gradient(grad_z, sources, masks)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import math
 import warnings
 from collections.abc import Callable
 
@@ -55,7 +56,9 @@ def prepare(network: Network, say: Callable[[str], None]) -> None:
 
 def _warm_up(network: Network) -> None:
     """Let a copy of the network train and predict a little, on inputs that change and on inputs that don't."""
-    twin, batch = copy.deepcopy(network), 64  # its hardest share, too, is more than one: sizes of one have graphs of their own
+    # Sizes of one have graphs of their own: the hardest share of the batch, too, is to be of two or more.
+    twin, enough = copy.deepcopy(network), math.ceil(2 / network.settings.model.hard_share)
+    batch = max(4, min(enough, network.settings.data_config.train_batch_size))
     twin.use_steps(compiled())
     learner = Learner(twin)
     inputs = torch.zeros(network.settings.timesteps, batch, network.topology.widths[0], device=network.device)

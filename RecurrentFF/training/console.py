@@ -84,11 +84,11 @@ class Console:
         layers = "  ".join(f"{pos:>7.3g}|{neg:<7.3g}" for pos, neg in pairs)
         if not self._header_shown:
             header = "  ".join(f"{name:>{max(9, len(name))}}" for name in columns)
-            self.say(f"{header}    badness true|wrong label, layer 1 to {len(pairs)} (* best so far)")
+            legend = " (* best so far)" if metrics.validation_accuracy is not None else ""
+            self.say(f"{header}    badness true|wrong label, layer 1 to {len(pairs)}{legend}")
             self._header_shown = True
-        self.say(
-            "  ".join(f"{text:>{max(9, len(name))}}" for name, text in columns.items()) + f"  {layers} {'*' if best else ''}"
-        )
+        star = " *" if best and metrics.validation_accuracy is not None else ""
+        self.say("  ".join(f"{text:>{max(9, len(name))}}" for name, text in columns.items()) + f"  {layers}{star}".rstrip())
         self._last_accuracy = metrics.validation_accuracy
 
 

@@ -49,7 +49,7 @@ def _plot_errors(axes: Axes, history: list[EpochMetrics], best_epoch: int, test_
         accuracies = [getattr(m, f"{name}_accuracy") for m in history]
         if None not in accuracies:
             axes.plot([m.epoch for m in history], [100 * (1 - a) for a in accuracies], marker=".", label=name)
-    axes.plot([best_epoch], [100 * (1 - test_accuracy)], "k*", markersize=10, label="test, best epoch")
+    axes.plot([best_epoch], [100 * (1 - test_accuracy)], "k*", markersize=10, label=f"test, epoch {best_epoch}")
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g} %")
     axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "235" else "")

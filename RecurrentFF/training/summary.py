@@ -35,7 +35,8 @@ class Summary:
 
 
 def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
-    """Load the best epoch's weights, read the test set, write summary and pictures, and tell the user.
+    """Load the best epoch's weights (without validation samples, the last one's), read the test set, write summary and pictures,
+    and tell the user.
 
     Raises OutputError, after all that, if the trained network could not be saved.
     """
