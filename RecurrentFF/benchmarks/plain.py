@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.objectives import make_objective, only_compares
+from RecurrentFF.model.objectives import make_objective
 from RecurrentFF.model.optimisers import library_optimiser
 from RecurrentFF.settings import Settings
 
@@ -83,7 +83,7 @@ class PlainNetwork:
             positive = self.timestep(x, right, positive, damping)
             negative = self.timestep(x, wrong, negative, damping)
             for optimiser, pos, neg in zip(self.optimisers, positive, negative, strict=True):
-                if only_compares(self.settings.model) and torch.equal(pos, neg):
+                if self.settings.model.only_compares and torch.equal(pos, neg):
                     continue  # the label has not come down to this layer
                 loss = self.objective((pos**2).mean(1), (neg**2).mean(1)).loss.mean()
                 optimiser.zero_grad()

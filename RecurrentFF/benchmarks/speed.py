@@ -28,7 +28,6 @@ from RecurrentFF.benchmarks.plain import PlainNetwork
 from RecurrentFF.errors import RecurrentFFError, SettingsError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.objectives import only_compares
 from RecurrentFF.model.topology import INPUT
 from RecurrentFF.training import compiling, devices
 from RecurrentFF.training.allocation import keep_freed_memory
@@ -184,7 +183,7 @@ def operations(network: Network, batch: int, predicted: int) -> tuple[float, flo
     for t in range(settings.data_config.iterations):
         readers = topology.readers(differing)
         for layer in topology.hidden:
-            learns = layer in readers or not only_compares(settings.model)
+            learns = layer in readers or not settings.model.only_compares
             train += batch * (1 + learns) * drives(layer, differing, 2)
             if t <= settings.prediction_window[1]:
                 predict += predicted * drives(layer, differing, topology.widths[-1], held=True)

@@ -14,7 +14,7 @@ from RecurrentFF.model.layer import RecurrentLayer
 from RecurrentFF.model.learning import along
 from RecurrentFF.model.negatives import classifier_gradient, sample_wrong_labels
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.objectives import make_objective, only_compares
+from RecurrentFF.model.objectives import make_objective
 from RecurrentFF.model.optimisers import layer_optimiser, library_optimiser
 from RecurrentFF.model.state import State
 from RecurrentFF.model.step import true_and_wrong
@@ -53,8 +53,6 @@ class Learner:
         self.generator = generator or torch.Generator(device=network.device).manual_seed(seed)
         self.settings = network.settings
         self.objective = make_objective(self.settings.model)
-        # While the label has not come down to a layer, its gradients would cancel: it is not made to learn from them.
-        self.waits_for_label = only_compares(self.settings.model) and not self.settings.model.peer_normalisation
         self.optimisers = [layer_optimiser(self.settings.model, layer) for layer in network.hidden_layers()]
         self.classifier_optimiser = library_optimiser(
             self.settings.model, "classifier", [network.classifier_weight, network.classifier_bias]
@@ -152,7 +150,7 @@ class Learner:
         """
         damping, steps, slopes = self.settings.model.damping_factor, [], []
         for layer, optimiser, operand in zip(self.network.hidden_layers(), self.optimisers, operands, strict=True):
-            if self.waits_for_label and not state.differs(layer.number):
+            if self.settings.model.waits_for_label and not state.differs(layer.number):  # its gradients would cancel
                 steps.append(self._wait(layer, state, operand, share))
                 continue
             learned = layer.learn(state, operand, damping, self.objective, share, self.generator, moves)

@@ -6,7 +6,8 @@ r"""What a layer wants: real data ("positive" rows) of low badness, wrong data (
 
 for each input of a batch; the loss is the mean over the batch. The threshold objective is Hinton's (arXiv:2212.13345, section 2)
 with its sign inverted. The pairwise one contrasts the same input under two labels, which is what a prediction ranks (SymBa,
-arXiv:2303.08418). To try another objective, write a function of this form and name it in `make_objective`.
+arXiv:2303.08418). To try another objective, write a function of this form, and name it in `make_objective` and in the settings
+(`ModelSettings.objective`; if it only compares, in `only_compares` below that).
 """
 
 import functools
@@ -52,11 +53,6 @@ def pairwise(badness_pos: Tensor, badness_neg: Tensor, alpha: float) -> Objectiv
 def total(*objectives: Objective) -> Objective:
     """Several objectives of the same badness at once."""
     return Objective(*(functools.reduce(torch.add, parts) for parts in zip(*objectives, strict=True)))
-
-
-def only_compares(settings: ModelSettings) -> bool:
-    """Whether the objective only compares the badness of labels: where that is the same under all, its slopes cancel."""
-    return settings.objective == "pairwise"
 
 
 def make_objective(settings: ModelSettings) -> ObjectiveFunction:
