@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -476,6 +477,17 @@ def test_wandb_failing_to_start_or_to_log_does_not_end_the_run(tmp_path: Path, m
     monkeypatch.setattr(wandb, "init", refuse)
     tracker.Tracker(trainer.settings, tmp_path, said.append).log(trainer.history[0])
     assert "SystemExit" in said[-1]
+
+
+def test_without_wandb_the_run_goes_on_and_says_how_to_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    said: list[str] = []
+    trainer = make_trainer(tmp_path / "run", epochs=1)
+    without = tracker.Tracker(trainer.settings, tmp_path, said.append)
+    trainer.fit()
+    without.log(trainer.history[0])
+    without.finish({})
+    assert said == ["wandb       off, training goes on without it: it is not installed (pip install wandb)"]
 
 
 def test_wandb_gets_one_curve_for_each_layer_and_is_offline_when_not_logged_in(

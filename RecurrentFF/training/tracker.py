@@ -46,6 +46,8 @@ class Tracker:
                 settings=wandb.Settings(silent=True, console="off", init_timeout=30),
             )
             say(f"wandb       {mode}" + (f", logged to {folder / 'wandb'}" if mode == "offline" else ""))
+        except ModuleNotFoundError:
+            say("wandb       off, training goes on without it: it is not installed (pip install wandb)")
         except BaseException as error:
             self._give_up(error)
 
