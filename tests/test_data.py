@@ -13,9 +13,12 @@ from threading import Thread
 import pytest
 import torch
 
+from RecurrentFF.benchmarks.cli import main
+from RecurrentFF.benchmarks.mnist.mnist import MNIST
 from RecurrentFF.data import fashion_mnist, mnist
 from RecurrentFF.data.dataset import LoaderDataset, TensorDataset, split
 from RecurrentFF.errors import DataError, InputError
+from tests.test_cli import TINY, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -192,6 +195,13 @@ def test_fashion_mnist_is_downloaded_whole_or_not_at_all(clothes: Path, tmp_path
         DataError, match=r"no readable Fashion-MNIST in .*raw \(.+\); delete .*fashion_mnist, and it is downloaded anew"
     ):
         fashion_mnist.load()
+
+
+def test_a_run_on_fashion_mnist_is_called_so(clothes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = tmp_path / "runs"
+    assert main(MNIST, [*TINY, "--dataset=fashion_mnist", f"--data-dir={clothes}", f"--output-dir={runs}", "--epochs=1"]) == 0
+    assert run_folder(runs).name.startswith("fashion_mnist-")
+    assert "fashion_mnist: 1,000 train" in capsys.readouterr().out
 
 
 def test_fashion_mnist_that_is_not_there_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

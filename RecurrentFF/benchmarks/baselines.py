@@ -84,7 +84,7 @@ def run(benchmark: Benchmark, settings: Settings, name: str, parent: Path) -> No
     network, console = build(settings), Console()
     settings = network.settings
     splits = benchmark.load(settings, network.device)
-    folder = RunFolder.create(parent, f"{benchmark.name}-{name}")
+    folder = RunFolder.create(parent, f"{benchmark.folder_name(settings)}-{name}")
     write_text(folder.config, settings.to_toml())
     static = next(iter(splits.train.batches(1))).inputs.dim() == 2
     model = make_baseline(name, network, 1 if static else settings.timesteps)

@@ -23,7 +23,7 @@ class Benchmark:
     """A data set to train on from the command line."""
 
     name: str
-    """Of its module and its run folders."""
+    """Of its module."""
     datasets: tuple[str, ...]
     """Names that data_config.dataset may have; the first if it has none."""
     description: str
@@ -36,6 +36,11 @@ class Benchmark:
     """The data, on the device. May raise DataError."""
     show: Callable[[Dataset, int], Tensor]
     """The first so many samples as what they look like: (timesteps, samples, height, width), on any scale."""
+
+    def folder_name(self, settings: Settings) -> str:
+        """What the folder of a run is called after: the benchmark, or a data set of it that is not its first."""
+        dataset = settings.data_config.dataset
+        return self.name if dataset in (None, self.datasets[0]) else str(dataset)
 
     def complete(self, settings: Settings) -> Settings:
         """Fill in what the data set decides. Raises SettingsError where the configuration says otherwise."""

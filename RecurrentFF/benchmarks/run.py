@@ -29,7 +29,7 @@ def start(benchmark: Benchmark, settings: Settings, parent: Path) -> bool:
     splits = benchmark.load(network.settings, network.device)
     if settings.model.should_load_weights and settings.training.weights is not None:
         checkpoint.load_weights(network, checkpoint.read(settings.training.weights), settings.training.weights)
-    folder = RunFolder.create(parent, benchmark.name)
+    folder = RunFolder.create(parent, benchmark.folder_name(settings))
     with folder.alone():
         return _train(benchmark, Trainer(network, splits, folder))
 

@@ -50,9 +50,11 @@ def _plot_errors(axes: Axes, history: list[EpochMetrics], best_epoch: int, test_
         if None not in accuracies:
             axes.plot([m.epoch for m in history], [100 * (1 - a) for a in accuracies], marker=".", label=name)
     axes.plot([best_epoch], [100 * (1 - test_accuracy)], "k*", markersize=10, label=f"test, epoch {best_epoch}")
-    axes.set_yscale("log")
+    lowest, highest = axes.dataLim.intervaly
+    if highest > 4 * lowest:  # a smaller range would hold hardly a number of a logarithmic scale
+        axes.set_yscale("log")
+        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "235" else "")
     axes.yaxis.set_major_formatter("{x:g} %")
-    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "235" else "")
     axes.set_title("Error", loc="left")
 
 
