@@ -178,7 +178,8 @@ def operations(network: Network, batch: int, predicted: int) -> tuple[float, flo
         unchanged = drives(layer, set(), 1, held=True)
         held = drives(layer, set(), 1) - unchanged  # an input that stays drives but once
         label = 2 * topology.widths[layer] * topology.widths[-1] if topology.label in topology.sources(layer) else 0
-        settling += held + label + (settings.model.prelabel_timesteps - 1) * unchanged  # at rest, nothing else drives
+        after_rest = max(0, settings.model.prelabel_timesteps - 1)  # at rest, input and label alone drive
+        settling += held + label * min(1, settings.model.prelabel_timesteps) + after_rest * unchanged
     train, predict, differing = batch * settling, predicted * settling, {topology.label}
     for t in range(settings.data_config.iterations):
         readers = topology.readers(differing)
