@@ -38,6 +38,8 @@ def test_operations_are_those_of_the_equations() -> None:
     arriving = 9 * (7 + 9 + 5) + 5 * (9 + 5 + 2 * 5), 9 * (7 + 9 + 2 * 5) + 5 * (9 + 2 * 5 + 2 * 5)
     assert train == 6 * settling + 2 * 2 * 6 * (sum(arriving) + 2 * (9 * 7 + 2 * first + 2 * second))
     assert predict == 3 * settling + 2 * 3 * (first + 5 * (9 + 5 + 5 * 5) + 9 * (9 + 5 * 5) + 5 * (9 + 5 * 5 + 5 * 5))
+    at_once, _ = speed.operations(float64_network(**shape | {"prelabel_timesteps": 0}), batch=6, predicted=3)
+    assert at_once == train - 6 * 2 * (5 * 5 + first + second)
     waiting, _ = speed.operations(float64_network(**shape, objective="pairwise"), batch=6, predicted=3)
     assert waiting == train - 2 * 6 * 9 * (7 + 9 + 5)  # a label that is not there yet teaches the first layer nothing
 
