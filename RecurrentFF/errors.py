@@ -6,7 +6,16 @@ class RecurrentFFError(Exception):
 
 
 class SettingsError(RecurrentFFError):
-    """A configuration (file, override or argument) that can't be used."""
+    """A configuration (file, override or argument) that can't be used.
+
+    Args:
+        message: for the user.
+        place: the key that is at fault, "section.key"; empty where it is more than one, or none.
+    """
+
+    def __init__(self, message: str, place: str = "") -> None:
+        super().__init__(message)
+        self.place = place
 
 
 class DataError(RecurrentFFError):

@@ -397,6 +397,11 @@ PYTHON: dict[str, tuple[Callable[[], object], type[RecurrentFFError], str]] = {
     "device": (lambda: rff.build(data_size=7, num_classes=2, device="cuda:99"), DeviceError, "'cuda:99' is not there"),
     "one class": (lambda: rff.build(data_size=7, num_classes=1), SettingsError, "num_classes = 1"),
     "no size": (lambda: rff.build(num_classes=3), SettingsError, r"data_config\.data_size"),
+    "settings by themselves": (
+        lambda: rff.Settings(model={"epochs": 0}),
+        SettingsError,
+        r"^model\.epochs = 0: ",
+    ),
     "unknown argument": (lambda: rff.build(hidden_size=[3]), SettingsError, "did you mean 'hidden_sizes'"),
     "no settings": (lambda: rff.build({"model": {}}), SettingsError, "from_dict"),  # type: ignore[arg-type]
     "label too high": (train(inputs(), torch.tensor([0, 1, 2, 3, 4, 5])), InputError, "labels run from 0 to 5; expected 0 to 4"),

@@ -27,12 +27,19 @@ else:
 
 
 class Settings(Section):
-    """Everything that a run depends on. Sections and keys are those of the TOML file."""
+    """Everything that a run depends on. Sections and keys are those of the TOML file. Raises SettingsError."""
 
     device: DeviceSettings = DeviceSettings()
     model: ModelSettings = ModelSettings()
     data_config: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
+
+    def __init__(self, /, **sections: Any) -> None:
+        try:
+            super().__init__(**sections)
+        except ValidationError as error:
+            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            raise SettingsError(in_words(error, Settings), place) from None
 
     @model_validator(mode="after")
     def _window_lies_within_iterations(self) -> Settings:
@@ -79,9 +86,9 @@ class Settings(Section):
     def from_dict(cls, tree: Mapping[str, Any], origin: str = "settings") -> Settings:
         """Settings from nested dictionaries; `origin` names their source in messages. Raises SettingsError."""
         try:
-            return cls.model_validate(dict(tree))
-        except ValidationError as error:
-            raise SettingsError(f"{origin}: {in_words(error, cls)}") from None
+            return cls(**tree)
+        except SettingsError as error:
+            raise SettingsError(f"{origin}: {error}", error.place) from None
 
     @classmethod
     def from_file(cls, path: str | Path) -> Settings:
@@ -139,12 +146,11 @@ class Settings(Section):
         for override, name in zip(overrides, written, strict=True):
             _assign(tree, override, name)
         try:
-            return type(self).model_validate(tree)
-        except ValidationError as error:
-            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            return Settings(**tree)
+        except SettingsError as error:
             keys = [override.partition("=")[0].strip() for override in overrides]
-            at_fault = [name for key, name in zip(keys, written, strict=True) if f"{place}.".startswith(f"{key}.")]
-            raise SettingsError(f"{' '.join(at_fault or written)}: {in_words(error, type(self))}") from None
+            at_fault = [name for key, name in zip(keys, written, strict=True) if f"{error.place}.".startswith(f"{key}.")]
+            raise SettingsError(f"{' '.join(at_fault or written)}: {error}", error.place) from None
 
     def to_toml(self) -> str:
         """The whole tree as TOML; keys without a value are left out. `from_toml` gives it back."""
