@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from RecurrentFF.benchmarks.benchmark import Benchmark
 from RecurrentFF.errors import CheckpointError, SettingsError
-from RecurrentFF.settings import Settings
+from RecurrentFF.settings import DeviceSettings, Settings
 from RecurrentFF.training import checkpoint
 from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build
+from RecurrentFF.training.devices import multiplies_bfloat16_fast
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.plots import plot_samples
 from RecurrentFF.training.summary import conclude
@@ -109,10 +112,17 @@ def _greeting(trainer: Trainer, folder: RunFolder) -> list[str]:
         f"network     {'-'.join(str(n) for n in trainer.network.topology.widths)}, {weights:,} weights; "
         f"{model.prelabel_timesteps} + {data.iterations} timesteps; {model.objective} objective, {model.ff_optimizer}",
         f"data        {data.dataset}: {', '.join(samples)} samples; batches of {data.train_batch_size}",
-        f"device      {device.device}, {device.precision} matrix products",
+        f"device      {device.device}, {device.precision} matrix products{_if_emulated(device)}",
         f"run folder  {folder.path}",
     ]
     if progress.epoch or progress.batch:
         over = "; all are trained, --epochs N would go on" if progress.epoch == model.epochs else ""
         lines.append(f"resumed     after {progress.epoch} epochs and {progress.batch} batches{over}")
     return lines
+
+
+def _if_emulated(device: DeviceSettings) -> str:
+    """What to say of a precision that the hardware doesn't have."""
+    if device.precision == "bfloat16" and not multiplies_bfloat16_fast(torch.device(device.device)):
+        return ', which this hardware emulates, slowly; device.precision = "auto" takes the fastest'
+    return ""
