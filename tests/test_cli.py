@@ -21,6 +21,7 @@ from RecurrentFF.benchmarks.seq_mnist.seq_mnist import SEQ_MNIST
 from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import Batch
 from RecurrentFF.data.mnist import Digits
+from RecurrentFF.data.moments import Normalisation, moments, normalise
 from RecurrentFF.settings import Settings
 
 TINY = [
@@ -102,6 +103,34 @@ def test_distorted_mnist_trains_on_other_images_and_tests_on_the_same(tmp_path: 
         assert torch.equal(one.labels, other.labels)
     flags = ["--set=data_config.shift=1", "--set=data_config.rotation=5", "--set=data_config.cutout=3"]
     assert main(MNIST, [*TINY, *flags, "--set=model.weight_averaging=0.9", f"--output-dir={tmp_path}"]) == 0
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_precision_that_is_emulated_is_said_to_be_slow(
+    fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("RecurrentFF.benchmarks.run.multiplies_bfloat16_fast", lambda device: fast)
+    for precision in ("bfloat16", "float32"):
+        assert main(MNIST, [*TINY, f"--set=device.precision={precision}", f"--output-dir={tmp_path / precision}"]) == 0
+        said = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("device"))
+        assert ("emulates, slowly" in said) is (precision == "bfloat16" and not fast)
+
+
+def test_normalised_mnist_is_so_in_every_split() -> None:
+    splits = []
+    for arguments in ({}, {"deskew": True, "size_normalisation": 0.5}):
+        few = {"train_samples": 300, "validation_samples": 50, "test_samples": 50}
+        settings = MNIST.complete(Settings.from_arguments(**few, **arguments))
+        splits.append(MNIST.load(settings, torch.device("cpu")))
+    plain, normal = ([next(iter(part.batches(50))).inputs for part in split if part is not None] for split in splits)
+    how = Normalisation(deskew=True, size=0.5)
+    for one, other in zip(plain, normal, strict=True):
+        expected = normalise(one.view(50, 28, 28), how, background=mnist.BACKGROUND).flatten(1)
+        assert torch.allclose(other, expected, atol=1e-5)
+    settings = settings.with_arguments(rotation=90.0)
+    distorted = next(iter(MNIST.load(settings, torch.device("cpu")).train.batches(50))).inputs
+    ink = distorted.view(50, 28, 28) - mnist.BACKGROUND
+    assert moments(ink).slant.abs().max() < 0.2  # turned first, then made upright
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.data.dataset import Batch, TensorDataset
+from RecurrentFF.data.moments import NOTHING_UNDONE, Normalisation, normalise
 from RecurrentFF.data.randomness import random_numbers
 
 FIELD = 5
@@ -90,11 +91,21 @@ class DistortedImages:
         how: they are distorted.
         seed: of the distortions, with an image's number and the epoch.
         background: value of an empty pixel.
+        normalisation: what is undone, after it.
     """
 
-    def __init__(self, images: TensorDataset, how: Distortion, *, seed: int, background: float) -> None:
+    def __init__(
+        self,
+        images: TensorDataset,
+        how: Distortion,
+        *,
+        seed: int,
+        background: float,
+        normalisation: Normalisation = NOTHING_UNDONE,
+    ) -> None:
         self.images = images
         self.how = how
+        self.normalisation = normalisation
         self.seed = seed
         self.background = background
 
@@ -113,4 +124,5 @@ class DistortedImages:
             side = math.isqrt(inputs.shape[1])
             flat = inputs.view(-1, side, side)
             images = distort(flat, self.how, samples, seed=self.seed, epoch=epoch, background=self.background)
+            images = normalise(images, self.normalisation, background=self.background)
             yield Batch(images.flatten(1), labels)

@@ -44,6 +44,10 @@ class DataSettings(Section):
     """MNIST: training images are bent, by a smooth random field of up to so many pixels (elastic distortion)."""
     cutout: Annotated[int, Field(ge=0, le=28)] = 0
     """MNIST: a square of this side is covered in training images."""
+    deskew: Flag = False
+    """MNIST: the slant of all images, distorted or not, is taken out of them (`data.moments`)."""
+    size_normalisation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """MNIST: how far the width and height of what all images show are brought to the usual ones; 0 leaves them as they are."""
     moves_per_timestep: Annotated[int, Field(ge=1)] = 4
     """Seq MNIST: new pen moves at every timestep."""
     delay_line: Annotated[int, Field(ge=1)] = 32

@@ -17,19 +17,21 @@ if TYPE_CHECKING:
 
 
 def load(settings: Settings, device: torch.device) -> Splits:
-    """Training, validation and test images. Only the training images are distorted."""
+    """Training, validation and test images. Only the training images are distorted; then all are normalised."""
     from RecurrentFF.data import fashion_mnist, mnist
     from RecurrentFF.data.distortion import DistortedImages, Distortion
+    from RecurrentFF.data.moments import Normalisation, normalised
 
     data = settings.data_config
     source = fashion_mnist if data.dataset == "fashion_mnist" else mnist
     train, test = source.load(Path(data.data_dir) if data.data_dir is not None else None, device)
-    splits = cut(settings, train, test)
+    undone = Normalisation(data.deskew, data.size_normalisation)
+    splits = cut(settings, *(normalised(images, undone, background=source.BACKGROUND) for images in (train, test)))
     how = Distortion(data.shift, data.rotation, data.scaling, data.bending, data.cutout)
     if not any(how):
         return splits
-    images = train[: len(splits.train)]
-    return splits._replace(train=DistortedImages(images, how, seed=settings.training.seed, background=source.BACKGROUND))
+    images, seed = train[: len(splits.train)], settings.training.seed
+    return splits._replace(train=DistortedImages(images, how, seed=seed, background=source.BACKGROUND, normalisation=undone))
 
 
 MNIST = Benchmark(
