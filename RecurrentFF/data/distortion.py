@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ from torch.nn import functional as F
 from RecurrentFF.data.dataset import Batch, TensorDataset
 from RecurrentFF.data.moments import NOTHING_UNDONE, Normalisation, normalise
 from RecurrentFF.data.randomness import random_numbers
+from RecurrentFF.data.warping import affine_grid, warp
 
 FIELD = 5
 """Knots of the bending's random field, in each direction."""
@@ -55,9 +57,9 @@ def distort(images: Tensor, how: Distortion, samples: Tensor, *, seed: int, epoc
         grid = _affine_grid(how, drawn, side)
         if how.bending:
             knots = drawn[:, 6:].view(-1, 2, FIELD, FIELD) * (2 * how.bending / side)
-            grid = grid + F.interpolate(knots, (side, side), mode="bicubic", align_corners=True).permute(0, 2, 3, 1)
-        ink = (images - background).unsqueeze(1)
-        images = F.grid_sample(ink, grid.to(ink.dtype), mode="bilinear", align_corners=False).squeeze(1) + background
+            between = _interpolation(side).to(knots)
+            grid = grid + (between @ knots @ between.T).permute(0, 2, 3, 1)
+        images = warp(images, grid, background)
     if how.cutout:
         images = torch.where(_square(how.cutout, drawn[:, 4:6], side), background, images)
     return images
@@ -72,7 +74,14 @@ def _affine_grid(how: Distortion, drawn: Tensor, side: int) -> Tensor:
     angle, scale = drawn[:, 2] * math.radians(how.rotation), 1 / (1 + drawn[:, 3] * how.scaling)  # the map leads from new to old
     cosine, sine = angle.cos() * scale, angle.sin() * scale
     rows = [torch.stack([cosine, -sine, 2 * shift[:, 0] / side], 1), torch.stack([sine, cosine, 2 * shift[:, 1] / side], 1)]
-    return F.affine_grid(torch.stack(rows, 1), [len(drawn), 1, side, side], align_corners=False)
+    return affine_grid(torch.stack(rows, 1), side)
+
+
+@cache
+def _interpolation(side: int) -> Tensor:
+    """What leads from a row of knots to the pixels between them, by cubic interpolation: (side, FIELD)."""
+    knots = torch.eye(FIELD).view(FIELD, 1, FIELD, 1)
+    return F.interpolate(knots, (side, 1), mode="bicubic", align_corners=True).view(FIELD, side).T.contiguous()
 
 
 def _square(width: int, centre: Tensor, side: int) -> Tensor:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from RecurrentFF.data.dataset import TensorDataset
+from RecurrentFF.data.warping import affine_grid, warp
 
 USUAL_WIDTH, USUAL_HEIGHT = 0.122, 0.196
 """Root mean square distance of the ink from its centre, across and down, as a share of the side: of MNIST's training digits
@@ -51,14 +51,12 @@ def normalise(images: Tensor, how: Normalisation, *, background: float) -> Tenso
     """
     if not any(how):
         return images
-    ink, side = images - background, images.shape[1]
-    centre, width, height, slant = moments(ink)
+    centre, width, height, slant = moments(images - background)
     if not how.deskew:
         slant = torch.zeros_like(slant)
     across, down = ((spread / usual) ** how.size for spread, usual in ((width, USUAL_WIDTH), (height, USUAL_HEIGHT)))
     rows = [torch.stack([across, slant * down, 2 * centre[:, 0]], 1), torch.stack([0 * down, down, 2 * centre[:, 1]], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1), [len(images), 1, side, side], align_corners=False)  # from new pixels to old ones
-    return F.grid_sample(ink.unsqueeze(1), grid, mode="bilinear", align_corners=False).squeeze(1) + background
+    return warp(images, affine_grid(torch.stack(rows, 1), images.shape[1]), background)
 
 
 def normalised(images: TensorDataset, how: Normalisation, *, background: float) -> TensorDataset:
