@@ -10,7 +10,7 @@ class SettingsError(RecurrentFFError):
 
     Args:
         message: for the user.
-        place: the key that is at fault, "section.key"; empty where it is more than one, or none.
+        place: the first key that is at fault, "section.key", or its section; empty where that is not known.
     """
 
     def __init__(self, message: str, place: str = "") -> None:

@@ -402,6 +402,11 @@ PYTHON: dict[str, tuple[Callable[[], object], type[RecurrentFFError], str]] = {
         SettingsError,
         r"^model\.epochs = 0: ",
     ),
+    "settings with a number for a key": (
+        lambda: rff.Settings.from_dict({1: 2}),  # type: ignore[dict-item]
+        SettingsError,
+        "settings: unknown key '1'",
+    ),
     "unknown argument": (lambda: rff.build(hidden_size=[3]), SettingsError, "did you mean 'hidden_sizes'"),
     "no settings": (lambda: rff.build({"model": {}}), SettingsError, "from_dict"),  # type: ignore[arg-type]
     "label too high": (train(inputs(), torch.tensor([0, 1, 2, 3, 4, 5])), InputError, "labels run from 0 to 5; expected 0 to 4"),

@@ -17,7 +17,9 @@ from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.benchmarks.mnist.mnist import MNIST
 from RecurrentFF.data import fashion_mnist, mnist
 from RecurrentFF.data.dataset import LoaderDataset, TensorDataset, split
+from RecurrentFF.data.moments import Normalisation, normalise
 from RecurrentFF.errors import DataError, InputError
+from RecurrentFF.settings import Settings
 from tests.test_cli import TINY, run_folder
 
 
@@ -195,6 +197,19 @@ def test_fashion_mnist_is_downloaded_whole_or_not_at_all(clothes: Path, tmp_path
         DataError, match=r"no readable Fashion-MNIST in .*raw \(.+\); delete .*fashion_mnist, and it is downloaded anew"
     ):
         fashion_mnist.load()
+
+
+def test_fashion_mnist_is_normalised_on_its_own_background(clothes: Path) -> None:
+    some = {"dataset": "fashion_mnist", "data_dir": str(clothes), "train_samples": 50, "test_samples": 50}
+    plain, normal = (
+        MNIST.load(MNIST.complete(Settings.from_arguments(**some, deskew=deskew)), torch.device("cpu")).test
+        for deskew in (False, True)
+    )
+    assert plain is not None and normal is not None
+    expected = normalise(
+        next(plain.batches(50)).inputs.view(50, 28, 28), Normalisation(deskew=True), background=fashion_mnist.BACKGROUND
+    )
+    assert torch.allclose(next(normal.batches(50)).inputs, expected.flatten(1), atol=1e-5)
 
 
 def test_a_run_on_fashion_mnist_is_called_so(clothes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

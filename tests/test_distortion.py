@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from RecurrentFF.data.dataset import TensorDataset
-from RecurrentFF.data.distortion import DistortedImages, Distortion, distort
+from RecurrentFF.data.distortion import FIELD, DistortedImages, Distortion, distort
 from RecurrentFF.data.randomness import random_numbers
 
 NUMBERS = torch.arange(200)
@@ -73,6 +74,15 @@ def test_scaling_keeps_the_centre_and_bending_moves_little() -> None:
     assert 81 * 0.7**2 * 0.97 < areas.min() < 81 * 0.75**2 and 81 * 1.25**2 < areas.max() < 81 * 1.3**2 * 1.03
     bent = distorted(square, Distortion(bending=1))
     assert not torch.allclose(bent, square) and (bent[:, 8:13, 8:13] > 0.99).all() and (bent[:, :4] < -0.99).all()
+
+
+def test_bending_is_a_cubic_field_between_knots() -> None:
+    images = torch.rand(20, 12, 12, generator=torch.Generator().manual_seed(0))
+    knots = random_numbers(1, "distortion", NUMBERS[:20], 0, 6 + 2 * FIELD**2)[:, 6:].view(20, 2, FIELD, FIELD)
+    moved = F.interpolate(knots * 1.5 * 2 / 12, (12, 12), mode="bicubic", align_corners=True)  # 1.5 pixels, an image being 2 wide
+    grid = F.affine_grid(torch.eye(2, 3).expand(20, 2, 3), [20, 1, 12, 12], align_corners=False) + moved.permute(0, 2, 3, 1)
+    expected = F.grid_sample(images.unsqueeze(1) + 1, grid, align_corners=False).squeeze(1) - 1
+    assert torch.allclose(distorted(images, Distortion(bending=1.5)), expected, atol=1e-4)
 
 
 def test_cutout_covers_a_square_inside_the_image() -> None:

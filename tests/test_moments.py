@@ -89,6 +89,16 @@ def test_no_ink_and_next_to_none_give_images() -> None:
     drawn = normalise(empty, EVEN, background=BACKGROUND)
     assert torch.isfinite(drawn).all() and (drawn[0] == BACKGROUND).all()
     assert drawn[1:].amax((1, 2)).min() > 0 and drawn.min() >= BACKGROUND - 1e-6
+    assert (drawn[2].amax(0) > BACKGROUND + 1e-3).sum() < SIDE  # as wide as one made of a pixel's width
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_ink_is_no_ink_though_the_background_is_rounded(dtype: torch.dtype) -> None:
+    blank = mnist.as_inputs(mnist.Digits(torch.zeros(64, 28, 28, dtype=torch.uint8), torch.zeros(64).long()), 0.1307, 0.3081)
+    images = blank.inputs.to(dtype).view(64, 28, 28)
+    for how in (Distortion(), Distortion(shift=2), Distortion(1, 10.0, 0.1, 1.0, 8)):
+        inputs = distort(images, how, torch.arange(64), seed=0, epoch=0, background=mnist.BACKGROUND, normalisation=EVEN)
+        assert (inputs - mnist.BACKGROUND).abs().max() < 1e-5
 
 
 def test_usual_sizes_are_those_of_the_training_digits() -> None:
@@ -110,3 +120,6 @@ def test_a_data_set_is_normalised_after_it_is_distorted() -> None:
     moved = distort(images, how, torch.arange(8), seed=1, epoch=2, background=BACKGROUND)
     assert torch.equal(inputs, normalise(moved, EVEN, background=BACKGROUND))
     assert measured(inputs[:1])[:2] == pytest.approx([0, 0], abs=5e-3)
+    covering = DistortedImages(data, how._replace(cutout=9), seed=1, background=BACKGROUND, normalisation=EVEN)
+    covered = next(covering.batches(8, epoch=2)).inputs.view(images.shape)
+    assert ((covered == inputs) | (covered == BACKGROUND)).all() and not torch.equal(covered, inputs)  # what is left, stays

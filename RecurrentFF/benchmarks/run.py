@@ -122,7 +122,7 @@ def _greeting(trainer: Trainer, folder: RunFolder) -> list[str]:
 
 
 def _if_emulated(device: DeviceSettings) -> str:
-    """What to say of a precision that the hardware doesn't have."""
+    """What to say of a precision that the hardware may only emulate."""
     if device.precision == "bfloat16" and not multiplies_bfloat16_fast(torch.device(device.device)):
-        return ', which this hardware emulates, slowly; device.precision = "auto" takes the fastest'
+        return ', which this hardware is not known to be fast at; device.precision = "auto" takes float32 here'
     return ""

@@ -40,13 +40,23 @@ class Distortion(NamedTuple):
     """Side of a square that is covered with background, in pixels."""
 
 
-def distort(images: Tensor, how: Distortion, samples: Tensor, *, seed: int, epoch: int, background: float) -> Tensor:
+def distort(
+    images: Tensor,
+    how: Distortion,
+    samples: Tensor,
+    *,
+    seed: int,
+    epoch: int,
+    background: float,
+    normalisation: Normalisation = NOTHING_UNDONE,
+) -> Tensor:
     """The images, each distorted in its own way, a pure function of the arguments.
 
     Args:
         images: (n, side, side).
         samples: (n,) their numbers.
         background: value of what comes in from outside.
+        normalisation: what is undone after the pixels have moved (shifts, in any case), before a square is covered.
 
     Returns:
         (n, side, side).
@@ -60,6 +70,7 @@ def distort(images: Tensor, how: Distortion, samples: Tensor, *, seed: int, epoc
             between = _interpolation(side).to(knots)
             grid = grid + (between @ knots @ between.T).permute(0, 2, 3, 1)
         images = warp(images, grid, background)
+    images = normalise(images, normalisation, background=background)
     if how.cutout:
         images = torch.where(_square(how.cutout, drawn[:, 4:6], side), background, images)
     return images
@@ -100,7 +111,7 @@ class DistortedImages:
         how: they are distorted.
         seed: of the distortions, with an image's number and the epoch.
         background: value of an empty pixel.
-        normalisation: what is undone, after it.
+        normalisation: what is undone, as in `distort`.
     """
 
     def __init__(
@@ -132,6 +143,8 @@ class DistortedImages:
         for samples, (inputs, labels, _) in zip(numbers, self.images.batches(size, order), strict=False):
             side = math.isqrt(inputs.shape[1])
             flat = inputs.view(-1, side, side)
-            images = distort(flat, self.how, samples, seed=self.seed, epoch=epoch, background=self.background)
-            images = normalise(images, self.normalisation, background=self.background)
+            undone = self.normalisation
+            images = distort(
+                flat, self.how, samples, seed=self.seed, epoch=epoch, background=self.background, normalisation=undone
+            )
             yield Batch(images.flatten(1), labels)

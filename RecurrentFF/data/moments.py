@@ -26,10 +26,10 @@ PART = 5000
 
 
 class Normalisation(NamedTuple):
-    """What is undone; by default nothing."""
+    """What is undone; by default nothing. Either brings the middle of the ink to the middle of the image."""
 
     deskew: bool = False
-    """The slant: lines are shifted until the ink's main axis is upright, and its centre comes to the middle of the image."""
+    """The slant: lines are shifted until the ink is, on average, as far to the left below as above."""
     size: float = 0.0
     """Of the ink's width and height, each for itself: 0 leaves them, 1 makes them the usual ones, 0.5 goes half of the way (in
     logarithms)."""
@@ -42,7 +42,7 @@ def normalise(images: Tensor, how: Normalisation, *, background: float) -> Tenso
     """The images with their ink upright, in the middle, and of more equal size.
 
     Args:
-        images: (n, side, side), nowhere below the background.
+        images: (n, side, side), nowhere below the background but for rounding.
         how: what is undone.
         background: value of an empty pixel.
 
@@ -85,9 +85,9 @@ def moments(ink: Tensor) -> Moments:
     """Where the ink is, how far it spreads, and how it leans; all of it zero, or the least there can be, where there is none.
 
     Args:
-        ink: (n, side, side), nowhere negative.
+        ink: (n, side, side), nowhere negative but for rounding.
     """
-    side = ink.shape[1]
+    side, ink = ink.shape[1], ink.clamp(min=0)  # background that is rounded may lie below it
     place = (torch.arange(side, dtype=ink.dtype, device=ink.device) + 0.5) / side - 0.5
     total = ink.sum((1, 2)).clamp(min=torch.finfo(ink.dtype).tiny)
     columns, lines = ink.sum(1) / total[:, None], ink.sum(2) / total[:, None]

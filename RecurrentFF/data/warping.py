@@ -18,7 +18,7 @@ def affine_grid(matrices: Tensor, side: int) -> Tensor:
     Returns:
         (n, side, side, 2)
     """
-    place = ((torch.arange(side, device=matrices.device) + 0.5) * (2 / side) - 1).to(matrices.dtype)
+    place = (torch.arange(side, dtype=matrices.dtype, device=matrices.device) + 0.5) * (2 / side) - 1
     grid = matrices.new_empty(len(matrices), side, side, 2)
     for axis, (across, down, shift) in enumerate(matrices.permute(1, 2, 0).unsqueeze(-1)):
         grid[..., axis] = (across * place).unsqueeze(1) + (down * place + shift).unsqueeze(2)

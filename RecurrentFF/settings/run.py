@@ -45,9 +45,11 @@ class DataSettings(Section):
     cutout: Annotated[int, Field(ge=0, le=28)] = 0
     """MNIST: a square of this side is covered in training images."""
     deskew: Flag = False
-    """MNIST: the slant of all images, distorted or not, is taken out of them (`data.moments`)."""
+    """MNIST: all images, distorted ones after that, have their slant taken out and their ink moved to the middle
+    (`data.moments`), which undoes `shift`."""
     size_normalisation: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """MNIST: how far the width and height of what all images show are brought to the usual ones; 0 leaves them as they are."""
+    """MNIST: how far the width and height of all images' ink, which moves to the middle too, are brought to those of a usual
+    digit: 0 leaves them, 1 makes them so, and undoes most of `scaling`."""
     moves_per_timestep: Annotated[int, Field(ge=1)] = 4
     """Seq MNIST: new pen moves at every timestep."""
     delay_line: Annotated[int, Field(ge=1)] = 32

@@ -86,7 +86,7 @@ class Settings(Section):
     def from_dict(cls, tree: Mapping[str, Any], origin: str = "settings") -> Settings:
         """Settings from nested dictionaries; `origin` names their source in messages. Raises SettingsError."""
         try:
-            return cls(**tree)
+            return cls(**{str(key): value for key, value in tree.items()})
         except SettingsError as error:
             raise SettingsError(f"{origin}: {error}", error.place) from None
 
