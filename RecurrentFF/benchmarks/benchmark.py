@@ -34,7 +34,7 @@ class Benchmark:
     num_classes: int
     load: Callable[[Settings, torch.device], Splits]
     """The data, on the device. May raise DataError."""
-    show: Callable[[Dataset, int], Tensor]
+    show: Callable[[Settings, Dataset, int], Tensor]
     """The first so many samples as what they look like: (timesteps, samples, height, width), on any scale."""
 
     def folder_name(self, settings: Settings) -> str:
@@ -72,7 +72,7 @@ def cut(settings: Settings, train: Sliceable, test: Sliceable) -> Splits:
     )
 
 
-def images(dataset: Dataset, samples: int) -> Tensor:
+def images(settings: Settings, dataset: Dataset, samples: int) -> Tensor:
     """`Benchmark.show` where the inputs are square images, row by row."""
     inputs = next(iter(dataset.batches(samples))).inputs
     videos = inputs if inputs.dim() == 3 else inputs.unsqueeze(0)

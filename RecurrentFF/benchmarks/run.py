@@ -91,7 +91,7 @@ def _train(benchmark: Benchmark, trainer: Trainer) -> bool:
     say("")
     train = trainer.splits.train
     labels = next(iter(train.batches(SAMPLES_SHOWN))).labels
-    trainer.attempt(lambda: plot_samples(benchmark.show(train, len(labels)), labels, folder.samples))
+    trainer.attempt(lambda: plot_samples(benchmark.show(trainer.settings, train, len(labels)), labels, folder.samples))
     if not trainer.fit():
         if trainer.tracker is not None:
             trainer.tracker.finish({})

@@ -33,6 +33,13 @@ def as_device(name: str) -> str:
     return name
 
 
+def as_directions(directions: int) -> int:
+    """None, or enough for a direction and both its neighbours to lie within half a circle."""
+    if directions != 0 and not 4 <= directions <= 64:
+        raise ValueError("expected 0 (none) or 4 to 64, for instance 8")
+    return directions
+
+
 Flag = Annotated[bool, BeforeValidator(as_flag)]
 Pair = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from RecurrentFF.settings.fields import Flag, Section, as_device, as_switch
+from RecurrentFF.settings.fields import Flag, Section, as_device, as_directions, as_switch
 
 
 class DeviceSettings(Section):
@@ -50,6 +50,11 @@ class DataSettings(Section):
     size_normalisation: Annotated[float, Field(ge=0, le=1)] = 0.0
     """MNIST: how far the width and height of all images' ink, which moves to the middle too, are brought to those of a usual
     digit: 0 leaves them, 1 makes them so, and undoes most of `scaling`."""
+    edge_directions: Annotated[int, AfterValidator(as_directions)] = 0
+    """MNIST: the input is which of so many directions of edges run at each of edge_places × edge_places places (`data.edges`),
+    after all of the above, instead of pixels; 0 for pixels."""
+    edge_places: Annotated[int, Field(ge=1, le=28)] = 7
+    """MNIST: places at which edges are told, across, and as many down."""
     moves_per_timestep: Annotated[int, Field(ge=1)] = 4
     """Seq MNIST: new pen moves at every timestep."""
     delay_line: Annotated[int, Field(ge=1)] = 32

@@ -70,6 +70,15 @@ class Settings(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _patches_are_of_pixels(self) -> Settings:
+        if self.model.receptive_field and self.data_config.edge_directions:
+            raise ValueError(
+                f"model.receptive_field = {self.model.receptive_field}: is a patch of pixels, but with "
+                f"data_config.edge_directions = {self.data_config.edge_directions} the input is edges; set one of them to 0"
+            )
+        return self
+
     @property
     def prediction_window(self) -> tuple[int, int]:
         """First and last label timestep that count in a prediction, both included."""

@@ -54,7 +54,7 @@ def _dataset(settings: Settings, sequences: Sequences) -> PenStrokes:
     )
 
 
-def show(dataset: Dataset, samples: int) -> Tensor:
+def show(settings: Settings, dataset: Dataset, samples: int) -> Tensor:
     """What the pen has drawn by each timestep, darkest where it is."""
     from RecurrentFF.data.seq_mnist import PenStrokes, drawings
 
