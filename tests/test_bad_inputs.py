@@ -164,7 +164,7 @@ COMMAND_LINES = {
     "unclosed list": (["--set=model.hidden_sizes=[5,5"], "expected a list"),
     "absent device": (["--device=cuda:77"], "device 'cuda:77' is not there; this machine has: cpu"),
     "unknown device": (["--device=tpu"], "--device tpu: device.device = 'tpu': expected \"auto\""),
-    "wrong data size": (["--set=data_config.data_size=100"], "data_config.data_size = 100, but this benchmark's is 784"),
+    "wrong data size": (["--set=data_config.data_size=100"], "data_config.data_size = 100, but this benchmark's is 800"),
     "wrong number of classes": (["--set=data_config.num_classes=7"], "data_config.num_classes = 7, but this benchmark's is 10"),
     "wrong data set": (
         ["--set=data_config.dataset=CIFAR"],
