@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What each ingredient of the fast recipe brings: one changed at a time, half the epochs, seeds 0 to 2, one core for each run.
-# About two minutes a run, 18 runs. Then: python -m RecurrentFF.benchmarks.report runs/study/* --csv docs/results/study.csv
+# About two minutes a run, 18 runs. Then: python -m RecurrentFF.benchmarks.report runs/study_edges/* --csv docs/results/study.csv
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=1
@@ -19,7 +19,7 @@ JOBS
 
 jobs | while read -r name flags; do
   for seed in 0 1 2; do
-    echo "$seed runs/study/$name${flags:+ $flags}" # xargs would join a line that ends in a blank to the next
+    echo "$seed runs/study_edges/$name${flags:+ $flags}" # xargs would join a line that ends in a blank to the next
   done
 done | xargs -P 2 -L 1 bash -c 'seed=$1; folder=$2; shift 2
   grep -qs "\"seed\": $seed," "$folder"/*/summary.json && exit 0 # it is there already

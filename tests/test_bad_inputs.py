@@ -343,7 +343,9 @@ def test_a_checkpoint_of_another_network_and_one_without_what_resuming_takes(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = refusal([*TINY, "--set=model.hidden_sizes=[16, 11]", f"--weights={trained / 'best.pt'}"], capsys)
-    assert words == f"{trained / 'best.pt'}: weights of another architecture, 784-16-12-10; this network is 784-16-11-10"
+    edges = " on edges of 8 directions at 10 × 10 places"
+    architectures = f"800-16-12-10{edges}; this network is 800-16-11-10{edges}"
+    assert words == f"{trained / 'best.pt'}: weights of another architecture, {architectures}"
     Path("run").mkdir()
     Path("run/last.pt").write_bytes((trained / "last.pt").read_bytes())
     Path("run/best.pt").write_bytes((trained / "best.pt").read_bytes())

@@ -61,7 +61,7 @@ def test_a_run_reports_and_leaves_everything_behind(tmp_path: Path, capsys: pyte
     assert output.err == ""
     summary = json.loads((folder / "summary.json").read_text())
     assert f"{100 * summary['test_accuracy']:.2f} % right" in output.out
-    assert str(folder) in output.out and "784-16-12-10" in output.out
+    assert str(folder) in output.out and "800-16-12-10" in output.out
 
 
 @pytest.mark.parametrize("what", [[], ["--baseline=logistic"]])

@@ -17,6 +17,7 @@ from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.benchmarks.mnist.mnist import MNIST
 from RecurrentFF.data import fashion_mnist, mnist
 from RecurrentFF.data.dataset import LoaderDataset, TensorDataset, split
+from RecurrentFF.data.edges import Edges, edges
 from RecurrentFF.data.moments import Normalisation, normalise
 from RecurrentFF.errors import DataError, InputError
 from RecurrentFF.settings import Settings
@@ -210,6 +211,19 @@ def test_fashion_mnist_is_normalised_on_its_own_background(clothes: Path) -> Non
         next(plain.batches(50)).inputs.view(50, 28, 28), Normalisation(deskew=True), background=fashion_mnist.BACKGROUND
     )
     assert torch.allclose(next(normal.batches(50)).inputs, expected.flatten(1), atol=1e-5)
+
+
+def test_fashion_mnist_is_seen_as_edges_on_its_own_background(clothes: Path) -> None:
+    some = {"dataset": "fashion_mnist", "data_dir": str(clothes), "train_samples": 50, "test_samples": 50, "rotation": 30.0}
+    plain, seen = (
+        MNIST.load(MNIST.complete(Settings.from_arguments(**some, edge_directions=directions)), torch.device("cpu"))
+        for directions in (0, 8)
+    )
+    for pixels, found in ((plain.train, seen.train), (plain.test, seen.test)):
+        assert pixels is not None and found is not None
+        images = next(iter(pixels.batches(50))).inputs.view(50, 28, 28)
+        expected = edges(images, Edges(8, 7), background=fashion_mnist.BACKGROUND)
+        assert torch.allclose(next(iter(found.batches(50))).inputs, expected, atol=1e-5)
 
 
 def test_a_run_on_fashion_mnist_is_called_so(clothes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

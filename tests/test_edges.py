@@ -1,6 +1,8 @@
 """Images as edges: as the equations say, in every direction alike, whatever the contrast."""
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,14 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from RecurrentFF.benchmarks.mnist.mnist import MNIST
+import RecurrentFF as rff
+from RecurrentFF.benchmarks.mnist.mnist import MNIST, as_seen
 from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import TensorDataset
 from RecurrentFF.data.distortion import DistortedImages, Distortion
-from RecurrentFF.data.edges import EdgeImages, Edges, as_edges, edges, tiled
-from RecurrentFF.data.moments import Normalisation, normalised
-from RecurrentFF.errors import SettingsError
+from RecurrentFF.data.edges import EdgeImages, Edges, edges, tiled
+from RecurrentFF.data.moments import Normalisation, normalise
+from RecurrentFF.errors import CheckpointError, InputError, SettingsError
 from RecurrentFF.settings import Settings
+from RecurrentFF.training import checkpoint
 
 BACKGROUND = -0.5
 
@@ -82,15 +86,11 @@ def test_images_stand_for_themselves() -> None:
     found = edges(images, Edges(8, 4), background=BACKGROUND)
     alone = torch.cat([edges(image, Edges(8, 4), background=BACKGROUND) for image in torch.split(images, 1)])
     assert torch.allclose(found, alone)
-    assert torch.equal(edges(images, Edges(), background=BACKGROUND), images.flatten(1))
 
 
 def test_a_data_set_shows_its_edges() -> None:
     images, how = some_images(9, 14).float(), Edges(8, 4)
     data = TensorDataset(images.flatten(1), torch.arange(9))
-    seen = as_edges(data, how, background=BACKGROUND)
-    assert torch.equal(seen.inputs, edges(images, how, background=BACKGROUND)) and torch.equal(seen.labels, data.labels)
-    assert as_edges(data, Edges(), background=BACKGROUND) is data
     distorted = DistortedImages(data, Distortion(rotation=30), seed=1, background=BACKGROUND)
     view, order = EdgeImages(distorted, how, background=BACKGROUND), torch.arange(8, -1, -1)
     assert len(view) == 9 and view.batch_count(4) == 3
@@ -101,18 +101,20 @@ def test_a_data_set_shows_its_edges() -> None:
 
 def test_mnist_is_seen_as_edges_in_every_split_after_all_else() -> None:
     few = {"train_samples": 60, "validation_samples": 50, "test_samples": 50, "train_accuracy_samples": 50}
-    asked = {"deskew": True, "edge_directions": 6, "edge_places": 5}
+    asked = {"deskew": True, "size_normalisation": 0.5, "edge_directions": 6, "edge_places": 5, "seed": 3}
     settings = MNIST.complete(Settings.from_arguments(**few, **asked))
     assert settings.data_config.data_size == 150
     how, train, test = Edges(6, 5), *mnist.load()
     splits = MNIST.load(settings, torch.device("cpu"))
     for split, digits in zip(splits, (train[:60], train[-5000:][-50:], test[:50], train[:50]), strict=True):
-        upright = normalised(digits, Normalisation(deskew=True), background=mnist.BACKGROUND)
-        expected = as_edges(upright, how, background=mnist.BACKGROUND)
-        assert split is not None and torch.allclose(next(iter(split.batches(60))).inputs, expected.inputs, atol=1e-4)
-    turned = MNIST.load(settings.with_arguments(rotation=20.0), torch.device("cpu")).train
+        upright = normalise(digits.inputs.view(-1, 28, 28), Normalisation(True, 0.5), background=mnist.BACKGROUND)
+        assert split is not None
+        expected, batch = edges(upright, how, background=mnist.BACKGROUND), next(iter(split.batches(60)))
+        assert torch.allclose(batch.inputs, expected, atol=1e-4) and torch.equal(batch.labels, digits.labels)
+        assert torch.equal(batch.inputs, as_seen(digits.inputs, settings, background=mnist.BACKGROUND))
+    turned = MNIST.load(settings.with_arguments(cutout=9), torch.device("cpu")).train
     made = DistortedImages(
-        train[:60], Distortion(rotation=20.0), seed=0, background=mnist.BACKGROUND, normalisation=Normalisation(deskew=True)
+        train[:60], Distortion(cutout=9), seed=3, background=mnist.BACKGROUND, normalisation=Normalisation(True, 0.5)
     )
     expected_inputs = next(made.batches(60, epoch=1)).inputs.view(-1, 28, 28)
     inputs = next(iter(turned.batches(60, epoch=1))).inputs
@@ -120,22 +122,63 @@ def test_mnist_is_seen_as_edges_in_every_split_after_all_else() -> None:
 
 
 def test_samples_are_shown_as_maps() -> None:
-    maps = torch.arange(2.0 * 5 * 4).view(2, 20)  # five directions, 2 × 2 places: two rows of three maps, each with a border
+    maps = torch.arange(2.0 * 5 * 4).view(2, 20) - 7  # five directions, 2 × 2 places: two rows of three maps, each with a border
     shown = tiled(maps, 5)
     assert shown.shape == (2, 6, 9)
-    assert shown[1, 1:3, 4:6].flatten().tolist() == maps[1, 4:8].tolist()  # the second map, beside the first
-    assert shown[1, 4:6, 1:3].flatten().tolist() == maps[1, 12:16].tolist()  # the fourth, below it
+    assert shown[1, 1:3, 4:6].flatten().tolist() == (maps[1, 4:8] + 7).tolist()  # the second map, beside the first
+    assert shown[1, 4:6, 1:3].flatten().tolist() == (maps[1, 12:16] + 7).tolist()  # the fourth, below it
     assert (shown[:, 0] == 0).all() and (shown[:, 4:6, 7:9] == 0).all()
+    assert tiled(maps[:, :16], 4).shape == (2, 6, 6)  # four: two rows of two
+    few = {"train_samples": 10, "validation_samples": 10, "test_samples": 10}
+    for asked, shape in (({"edge_directions": 4, "edge_places": 14}, (1, 3, 30, 30)), ({}, (1, 3, 28, 28))):
+        settings = MNIST.complete(Settings.from_arguments(**few, **asked))  # either way 784 inputs
+        assert MNIST.show(settings, MNIST.load(settings, torch.device("cpu")).train, 3).shape == shape
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("data_config.edge_directions=3", r"edge_directions = 3: expected 0 \(none\) or 4 to 64, for instance 8"),
+        ("data_config.edge_directions=65", r"edge_directions = 65: expected 0"),
         ("data_config.edge_places=0", r"edge_places = 0"),
+        ("data_config.edge_places=29", r"edge_places = 29"),
         ("model.receptive_field=7", r"receptive_field = 7: is a patch of pixels, .*edge_directions = 8.*set one of them to 0"),
     ],
 )
 def test_edges_that_can_not_be_are_refused(override: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         Settings.from_arguments(edge_directions=8).override([override])
+    for directions in (0, 4, 64):
+        assert Settings.from_arguments(edge_directions=directions).data_config.edge_directions == directions
+
+
+def test_pixels_stay_pixels_and_what_is_no_image_is_refused() -> None:
+    images = some_images(3, 28)
+    plain = Settings.from_arguments()
+    assert torch.equal(as_seen(images, plain, background=BACKGROUND), images.flatten(1))
+    assert torch.equal(as_seen(images.flatten(1), plain, background=BACKGROUND), images.flatten(1))
+    for wrong in (images[0, 0], images.unsqueeze(1), images[:, 1:], images.flatten(1)[:, 1:], (images > 0).to(torch.uint8)):
+        with pytest.raises(InputError, match=r"^images of shape .* expected \(images, side, side\)"):
+            as_seen(wrong, plain, background=BACKGROUND)
+
+
+@pytest.mark.parametrize("arguments", [{"data_size": 784}, {"data_size": 4096}])
+def test_an_input_of_another_size_than_the_edges_is_refused(arguments: dict[str, int]) -> None:
+    with pytest.raises(SettingsError, match=r"data_size = \d+: edges of 8 directions at 10 × 10 places .* are 800 values; set"):
+        Settings.from_arguments(edge_directions=8, edge_places=10, **arguments)
+
+
+def test_weights_are_for_what_they_were_trained_on(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"num_classes": 10, "hidden_sizes": [8], "device": "cpu"}
+    pixels = rff.build(data_size=784, **small)
+    found = rff.build(data_size=784, edge_directions=4, edge_places=14, **small)
+    rff.save(pixels, tmp_path / "pixels.pt")
+    content = checkpoint.read(tmp_path / "pixels.pt")
+    with pytest.raises(
+        CheckpointError, match=r"another architecture, 784-8-10; this .* 784-8-10 on edges of 4 directions at 14 × 14 places$"
+    ):
+        checkpoint.load_weights(found, content, tmp_path / "pixels.pt")
+    rff.save(found, tmp_path / "edges.pt")
+    again = rff.load(tmp_path / "edges.pt", device="cpu")
+    images = as_seen(mnist.load()[1].inputs[:5], again.settings, background=mnist.BACKGROUND)
+    assert torch.equal(again.predict(images), found.predict(images))

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import TensorDataset
 from RecurrentFF.data.distortion import DistortedImages, Distortion, distort
-from RecurrentFF.data.moments import USUAL_HEIGHT, USUAL_WIDTH, Normalisation, moments, normalise, normalised
+from RecurrentFF.data.moments import USUAL_HEIGHT, USUAL_WIDTH, Normalisation, moments, normalise
 
 SIDE = 48
 BACKGROUND = -1.0
@@ -112,9 +112,6 @@ def test_usual_sizes_are_those_of_the_training_digits() -> None:
 def test_a_data_set_is_normalised_after_it_is_distorted() -> None:
     images = torch.cat([blot(0.05, 0.1, 0.1 * number) for number in range(8)])
     data, how = TensorDataset(images.flatten(1), torch.arange(8)), Distortion(shift=3, rotation=20)
-    plain = normalised(data, EVEN, background=BACKGROUND)
-    assert torch.equal(plain.inputs.view(images.shape), normalise(images, EVEN, background=BACKGROUND))
-    assert torch.equal(plain.labels, data.labels) and normalised(data, Normalisation(), background=BACKGROUND) is data
     distorted = DistortedImages(data, how, seed=1, background=BACKGROUND, normalisation=EVEN)
     inputs = next(distorted.batches(8, epoch=2)).inputs.view(images.shape)
     moved = distort(images, how, torch.arange(8), seed=1, epoch=2, background=BACKGROUND)

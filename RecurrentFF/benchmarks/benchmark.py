@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,8 +52,10 @@ class Benchmark:
             fitting = [value for value in values if said is None or str(said).lower() == str(value).lower()]
             if not fitting:
                 facts_are = " or ".join(repr(value) for value in values)
+                so = shlex.quote(f"data_config.{key}={values[0]}")
                 raise SettingsError(
-                    f"data_config.{key} = {said!r}, but this benchmark's is {facts_are}; leave it out or set it so"
+                    f"data_config.{key} = {said!r}, but this benchmark's is {facts_are}; leave it out or set it so, "
+                    f"for instance by --set {so}"
                 )
             facts[key] = fitting[0]
         return settings.with_arguments(**facts)

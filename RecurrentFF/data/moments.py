@@ -7,22 +7,16 @@ P. Haffner, "Gradient-based learning applied to document recognition", 1998).
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from RecurrentFF.data.dataset import TensorDataset
 from RecurrentFF.data.warping import affine_grid, warp
 
 USUAL_WIDTH, USUAL_HEIGHT = 0.122, 0.196
 """Root mean square distance of the ink from its centre, across and down, as a share of the side: of MNIST's training digits
 without slant, on average."""
-
-
-PART = 5000
-"""Images that are normalised at once."""
 
 
 class Normalisation(NamedTuple):
@@ -57,15 +51,6 @@ def normalise(images: Tensor, how: Normalisation, *, background: float) -> Tenso
     across, down = ((spread / usual) ** how.size for spread, usual in ((width, USUAL_WIDTH), (height, USUAL_HEIGHT)))
     rows = [torch.stack([across, slant * down, 2 * centre[:, 0]], 1), torch.stack([0 * down, down, 2 * centre[:, 1]], 1)]
     return warp(images, affine_grid(torch.stack(rows, 1), images.shape[1]), background)
-
-
-def normalised(images: TensorDataset, how: Normalisation, *, background: float) -> TensorDataset:
-    """A data set of square images, row by row, with each of them normalised."""
-    if not any(how):
-        return images
-    side = math.isqrt(images.inputs.shape[1])
-    parts = [normalise(part.view(-1, side, side), how, background=background) for part in torch.split(images.inputs, PART)]
-    return TensorDataset(torch.cat(parts).flatten(1), images.labels)
 
 
 class Moments(NamedTuple):

@@ -51,8 +51,8 @@ class DataSettings(Section):
     """MNIST: how far the width and height of all images' ink, which moves to the middle too, are brought to those of a usual
     digit: 0 leaves them, 1 makes them so, and undoes most of `scaling`."""
     edge_directions: Annotated[int, AfterValidator(as_directions)] = 0
-    """MNIST: the input is which of so many directions of edges run at each of edge_places × edge_places places (`data.edges`),
-    after all of the above, instead of pixels; 0 for pixels."""
+    """MNIST: instead of pixels, the input is how strong the edges that face each of so many directions are at each of
+    edge_places × edge_places places (`data.edges`), after all of the above; 0 for pixels."""
     edge_places: Annotated[int, Field(ge=1, le=28)] = 7
     """MNIST: places at which edges are told, across, and as many down."""
     moves_per_timestep: Annotated[int, Field(ge=1)] = 4
@@ -72,6 +72,17 @@ class DataSettings(Section):
     """Samples cut from the end of the training set to decide which epoch is best; 0 trains on all, and keeps the last epoch."""
     test_samples: Annotated[int, Field(ge=0)] = 0
     """Test samples used; 0 means all."""
+
+    @model_validator(mode="after")
+    def _edges_are_the_whole_input(self) -> DataSettings:
+        values = self.edge_directions * self.edge_places**2
+        if values and self.data_size not in (None, values):
+            raise ValueError(
+                f"data_config.data_size = {self.data_size}: edges of {self.edge_directions} directions at {self.edge_places} × "
+                f"{self.edge_places} places of MNIST's images are {values} values; set data_config.data_size = {values} or leave "
+                "it out, or data_config.edge_directions = 0"
+            )
+        return self
 
     @model_validator(mode="after")
     def _the_delay_line_takes_in_what_is_new(self) -> DataSettings:

@@ -64,8 +64,8 @@ def load_weights(network: Network, content: dict[str, Any], path: str | Path) ->
     """Give a network the weights in a checkpoint's content. Raises CheckpointError if they are of another architecture."""
     weights, own = content["network"], network.state_dict()
     shapes, found = ({name: tuple(tensor.shape) for name, tensor in state.items()} for state in (own, weights))
-    if shapes != found:
-        theirs = settings(content, path)
+    theirs = settings(content, path)
+    if shapes != found or _input(theirs) != _input(network.settings):
         raise CheckpointError(
             f"{path}: weights of another architecture, {_architecture(theirs)}; this network is {_architecture(network.settings)}"
         )
@@ -128,7 +128,13 @@ def _is_plain(value: object) -> bool:
 def _architecture(settings: Settings) -> str:
     data, residuals = settings.data_config, settings.model.residual_connections
     widths = "-".join(str(n) for n in (data.data_size, *settings.model.hidden_sizes, data.num_classes))
-    return widths + (f" with residual connections {[list(pair) for pair in residuals]}" if residuals else "")
+    return widths + _input(settings) + (f" with residual connections {[list(pair) for pair in residuals]}" if residuals else "")
+
+
+def _input(settings: Settings) -> str:
+    """What the network reads, if not pixels or whatever the data set has."""
+    directions, places = settings.data_config.edge_directions, settings.data_config.edge_places
+    return f" on edges of {directions} directions at {places} × {places} places" if directions else ""
 
 
 def _first_line(error: Exception) -> str:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from RecurrentFF.benchmarks.benchmark import Benchmark, cut, images
 from RecurrentFF.benchmarks.cli import main
+from RecurrentFF.errors import InputError
 from RecurrentFF.settings import Settings
+from RecurrentFF.settings.run import DataSettings
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from RecurrentFF.data.dataset import Dataset, Splits, TensorDataset
+    from RecurrentFF.data.dataset import Dataset, Splits
+    from RecurrentFF.data.edges import Edges
+    from RecurrentFF.data.moments import Normalisation
 
 
 def data_size(settings: Settings) -> int:
@@ -24,40 +29,82 @@ def data_size(settings: Settings) -> int:
 
 
 def load(settings: Settings, device: torch.device) -> Splits:
-    """Training, validation and test images as `as_seen`; only the training images are distorted, before that."""
+    """Training, validation and test images `as_seen`; only the training images are distorted, before that."""
     from RecurrentFF.data import fashion_mnist, mnist
+    from RecurrentFF.data.dataset import Splits, TensorDataset
     from RecurrentFF.data.distortion import DistortedImages, Distortion
-    from RecurrentFF.data.edges import EdgeImages, Edges
-    from RecurrentFF.data.moments import Normalisation
+    from RecurrentFF.data.edges import EdgeImages
 
-    data, seed = settings.data_config, settings.training.seed
+    data = settings.data_config
     source = fashion_mnist if data.dataset == "fashion_mnist" else mnist
-    train, test = source.load(Path(data.data_dir) if data.data_dir is not None else None, device)
-    splits = cut(settings, *(as_seen(images, settings, background=source.BACKGROUND) for images in (train, test)))
-    how = Distortion(data.shift, data.rotation, data.scaling, data.bending, data.cutout)
-    if not any(how):
-        return splits
-    undone = Normalisation(data.deskew, data.size_normalisation)
-    images = train[: len(splits.train)]
-    distorted = DistortedImages(images, how, seed=seed, background=source.BACKGROUND, normalisation=undone)
-    return splits._replace(
-        train=EdgeImages(distorted, Edges(data.edge_directions, data.edge_places), background=source.BACKGROUND)
-    )
+    splits = cut(settings, *source.load(Path(data.data_dir) if data.data_dir is not None else None, device))
+    distortion = Distortion(data.shift, data.rotation, data.scaling, data.bending, data.cutout)
+
+    def seen(part: Dataset | None) -> Dataset | None:
+        if not isinstance(part, TensorDataset):
+            return part
+        return TensorDataset(as_seen(part.inputs, settings, background=source.BACKGROUND), part.labels)
+
+    def distorted(part: Dataset) -> Dataset:
+        assert isinstance(part, TensorDataset)
+        normalisation, edges = _normalisation(data), _edges(data)
+        made = DistortedImages(
+            part, distortion, seed=settings.training.seed, background=source.BACKGROUND, normalisation=normalisation
+        )
+        return EdgeImages(made, edges, background=source.BACKGROUND) if edges else made
+
+    train = distorted(splits.train) if any(distortion) else seen(splits.train)
+    assert train is not None
+    return Splits(train, *map(seen, splits[1:]))
 
 
-def as_seen(images: TensorDataset, settings: Settings, *, background: float) -> TensorDataset:
+AT_ONCE = 5000
+"""Images that `as_seen` works on at once, for what they become in between is larger."""
+
+
+def as_seen(images: Tensor, settings: Settings, *, background: float) -> Tensor:
     """Images as a network with these settings sees them: normalised, then as edges, or as they are where neither is asked for.
 
     Args:
-        images: square, row by row, scaled as `data.mnist.load` does.
-        background: value of an empty pixel, `data.mnist.BACKGROUND`.
-    """
-    from RecurrentFF.data.edges import Edges, as_edges
-    from RecurrentFF.data.moments import Normalisation, normalised
+        images: (n, side, side) or (n, side²), scaled as `data.mnist.load` does.
+        background: value of an empty pixel, `data.mnist.BACKGROUND` or `data.fashion_mnist.BACKGROUND`.
 
-    data = settings.data_config
-    undone = normalised(images, Normalisation(data.deskew, data.size_normalisation), background=background)
-    return as_edges(undone, Edges(data.edge_directions, data.edge_places), background=background)
+    Returns:
+        (n, data_size), the network's inputs.
+
+    Raises:
+        InputError: they are no such images.
+    """
+    import torch
+
+    from RecurrentFF.data.edges import edges
+    from RecurrentFF.data.moments import normalise
+
+    flat = images.flatten(1) if images.dim() > 1 else images
+    side = math.isqrt(flat.shape[-1])
+    if not images.is_floating_point() or images.dim() not in (2, 3) or flat.shape[1] != side**2:
+        raise InputError(
+            f"images of shape {tuple(images.shape)} and type {images.dtype}: expected (images, side, side) or (images, side²) of "
+            "floating-point numbers, scaled as by RecurrentFF.data.mnist.load"
+        )
+    how, parts = _edges(settings.data_config), []
+    for part in torch.split(flat.view(-1, side, side), AT_ONCE):
+        undone = normalise(part, _normalisation(settings.data_config), background=background)
+        parts.append(edges(undone, how, background=background) if how else undone.flatten(1))
+    return torch.cat(parts)
+
+
+def _normalisation(data: DataSettings) -> Normalisation:
+    from RecurrentFF.data.moments import Normalisation
+
+    return Normalisation(data.deskew, data.size_normalisation)
+
+
+def _edges(data: DataSettings) -> Edges | None:
+    """None for pixels."""
+    from RecurrentFF.data.edges import Edges
+
+    return Edges(data.edge_directions, data.edge_places) if data.edge_directions else None
 
 
 def show(settings: Settings, dataset: Dataset, samples: int) -> Tensor:
