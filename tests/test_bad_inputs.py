@@ -164,7 +164,15 @@ COMMAND_LINES = {
     "unclosed list": (["--set=model.hidden_sizes=[5,5"], "expected a list"),
     "absent device": (["--device=cuda:77"], "device 'cuda:77' is not there; this machine has: cpu"),
     "unknown device": (["--device=tpu"], "--device tpu: device.device = 'tpu': expected \"auto\""),
-    "wrong data size": (["--set=data_config.data_size=100"], "data_config.data_size = 100, but this benchmark's is 800"),
+    "wrong data size": (
+        ["--set=data_config.data_size=100"],
+        "data_config.data_size = 100: edges of 8 directions at 10 × 10 places of MNIST's images are 800 values; set",
+    ),
+    "wrong data size for pixels": (
+        ["--set=data_config.data_size=800", "--set=data_config.edge_directions=0"],
+        "data_config.data_size = 800, but this benchmark's is 784; leave it out or set it so, for instance by --set "
+        "data_config.data_size=784",
+    ),
     "wrong number of classes": (["--set=data_config.num_classes=7"], "data_config.num_classes = 7, but this benchmark's is 10"),
     "wrong data set": (
         ["--set=data_config.dataset=CIFAR"],
