@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.data.dataset import Batch, TensorDataset
+from RecurrentFF.data.edges import Edges, edges
 from RecurrentFF.data.moments import NOTHING_UNDONE, Normalisation, normalise
 from RecurrentFF.data.randomness import random_numbers
 from RecurrentFF.data.warping import affine_grid, warp
@@ -112,6 +113,7 @@ class DistortedImages:
         seed: of the distortions, with an image's number and the epoch.
         background: value of an empty pixel.
         normalisation: what is undone, as in `distort`.
+        seen_as: edges that are told apart in the images made; None leaves them pixels.
     """
 
     def __init__(
@@ -122,10 +124,12 @@ class DistortedImages:
         seed: int,
         background: float,
         normalisation: Normalisation = NOTHING_UNDONE,
+        seen_as: Edges | None = None,
     ) -> None:
         self.images = images
         self.how = how
         self.normalisation = normalisation
+        self.seen_as = seen_as
         self.seed = seed
         self.background = background
 
@@ -142,9 +146,12 @@ class DistortedImages:
         numbers = torch.split(order.to(self.images.labels.device), size)
         for samples, (inputs, labels, _) in zip(numbers, self.images.batches(size, order), strict=False):
             side = math.isqrt(inputs.shape[1])
-            flat = inputs.view(-1, side, side)
-            undone = self.normalisation
-            images = distort(
-                flat, self.how, samples, seed=self.seed, epoch=epoch, background=self.background, normalisation=undone
-            )
-            yield Batch(images.flatten(1), labels)
+            yield Batch(self._made(inputs.view(-1, side, side), samples, epoch), labels)
+
+    def _made(self, images: Tensor, samples: Tensor, epoch: int) -> Tensor:
+        """The inputs that images (n, side, side) become."""
+        to_be_undone = self.normalisation
+        made = distort(
+            images, self.how, samples, seed=self.seed, epoch=epoch, background=self.background, normalisation=to_be_undone
+        )
+        return made.flatten(1) if self.seen_as is None else edges(made, self.seen_as, background=self.background)

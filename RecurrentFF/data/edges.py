@@ -15,15 +15,12 @@ of characters, and with the root, which makes weak edges count beside strong one
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from functools import cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-
-from RecurrentFF.data.dataset import Batch, Dataset
 
 PART = 50
 """Images that a CPU works on at once: what they become in between fits its cache, which halves the time."""
@@ -89,33 +86,6 @@ def _gaussian_means(side: int, places: int, dtype: torch.dtype, device: torch.de
     centres = (torch.arange(places, dtype=torch.float64) + 0.5) * spacing - 0.5
     far = (torch.arange(side) - centres.unsqueeze(1)) / (math.sqrt(2) * spacing / math.pi)
     return torch.softmax(-(far**2) / 2, 1).to(device, dtype)
-
-
-class EdgeImages:
-    """A data set of square images, row by row, whose batches show their edges instead.
-
-    Args:
-        images: as they are; made anew in every epoch or not.
-        how, background: as in `edges`.
-    """
-
-    def __init__(self, images: Dataset, how: Edges, *, background: float) -> None:
-        self.images = images
-        self.how = how
-        self.background = background
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def batch_count(self, size: int) -> int:
-        """How many batches of `size` samples there are; the last may be smaller."""
-        return self.images.batch_count(size)
-
-    def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """Batches of `size` samples, in the given order of sample numbers, else as they stand."""
-        for inputs, labels, _ in self.images.batches(size, order, epoch):
-            side = math.isqrt(inputs.shape[1])
-            yield Batch(edges(inputs.view(-1, side, side), self.how, background=self.background), labels)
 
 
 def tiled(found: Tensor, directions: int) -> Tensor:

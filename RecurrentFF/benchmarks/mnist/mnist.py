@@ -33,7 +33,6 @@ def load(settings: Settings, device: torch.device) -> Splits:
     from RecurrentFF.data import fashion_mnist, mnist
     from RecurrentFF.data.dataset import Splits, TensorDataset
     from RecurrentFF.data.distortion import DistortedImages, Distortion
-    from RecurrentFF.data.edges import EdgeImages
 
     data = settings.data_config
     source = fashion_mnist if data.dataset == "fashion_mnist" else mnist
@@ -47,11 +46,14 @@ def load(settings: Settings, device: torch.device) -> Splits:
 
     def distorted(part: Dataset) -> Dataset:
         assert isinstance(part, TensorDataset)
-        normalisation, edges = _normalisation(data), _edges(data)
-        made = DistortedImages(
-            part, distortion, seed=settings.training.seed, background=source.BACKGROUND, normalisation=normalisation
+        return DistortedImages(
+            part,
+            distortion,
+            seed=settings.training.seed,
+            background=source.BACKGROUND,
+            normalisation=_normalisation(data),
+            seen_as=_edges(data),
         )
-        return EdgeImages(made, edges, background=source.BACKGROUND) if edges else made
 
     train = distorted(splits.train) if any(distortion) else seen(splits.train)
     assert train is not None
