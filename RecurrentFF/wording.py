@@ -44,14 +44,14 @@ def in_words(error: ValidationError, root: type[BaseModel]) -> str:
         text = str(first["ctx"]["error"])  # a check across keys, which names them itself
     else:
         reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else _WORDS.get(first["type"], first["msg"])
-        text = f"{'.'.join(path)} = {_shown(first['input'])}: {reason}"
+        text = f"{'.'.join(path)} = {shown(first['input'])}: {reason}"
     return text + (f" (and {len(others)} more)" if others else "")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value as the user may have written it."""
     if isinstance(value, tuple):
-        return f"[{', '.join(_shown(item) for item in value)}]"
+        return f"[{', '.join(shown(item) for item in value)}]"
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 

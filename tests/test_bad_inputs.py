@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import inspect
 import os
 import pickle
 import re
@@ -24,6 +25,7 @@ from RecurrentFF.data import mnist, stroke_files
 from RecurrentFF.data.dataset import LoaderDataset, TensorDataset
 from RecurrentFF.errors import CheckpointError, DataError, DeviceError, InputError, RecurrentFFError, SettingsError
 from RecurrentFF.settings import Settings
+from RecurrentFF.settings.run import OF_ONE_BENCHMARK, DataSettings
 from RecurrentFF.training import checkpoint
 from tests.helpers import DATA_SIZE, class_numbers, clusters, small_settings
 from tests.test_cli import TINY, run_folder
@@ -207,6 +209,32 @@ def test_every_benchmark_refuses_in_the_same_way(capsys: pytest.CaptureFixture[s
         assert "did you mean 'epochs'" in refusal(["--set=model.epocs=3"], capsys, benchmark)
         assert "but this benchmark's is" in refusal(["--set=data_config.data_size=7"], capsys, benchmark)
         assert "absent" in refusal(["--data-dir=absent"], capsys, benchmark)
+
+
+FOREIGN = {
+    "edges": (SEQ_MNIST, "edge_directions=8", "edge_directions = 8: only the benchmark mnist heeds it, this is seq_mnist"),
+    "distortions": (MOVING_MNIST, "shift=1", "shift = 1: only the benchmark mnist heeds it, this is moving_mnist; leave it out"),
+    "velocities": (
+        MNIST,
+        "fresh_velocities=false",
+        "only the benchmark moving_mnist heeds it, this is mnist; leave it out or set it to true",
+    ),
+    "strokes": (MOVING_MNIST, "repeat_strokes=true", "repeat_strokes = true: only the benchmark seq_mnist heeds it"),
+}
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_what_another_benchmark_is_told_is_refused(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    benchmark, setting, message = FOREIGN[case]
+    assert message in refusal([f"--set=data_config.{setting}"], capsys, benchmark)
+    assert list(Path().iterdir()) == []
+
+
+def test_each_setting_of_one_benchmark_says_so() -> None:
+    said = re.findall(r"\n    (\w+): .*\n    \"\"\"(MNIST|Moving MNIST|Seq MNIST): ", inspect.getsource(DataSettings))
+    assert {key: name.lower().replace(" ", "_") for key, name in said} == {
+        key: benchmark for benchmark, keys in OF_ONE_BENCHMARK.items() for key in keys
+    }
 
 
 @functools.cache

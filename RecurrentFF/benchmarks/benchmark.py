@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.settings import Settings
+from RecurrentFF.settings.run import OF_ONE_BENCHMARK, DataSettings
+from RecurrentFF.wording import shown
 
 if TYPE_CHECKING:  # torch takes seconds to import, which --help need not wait for
     import torch
@@ -44,7 +46,9 @@ class Benchmark:
         return self.name if dataset in (None, self.datasets[0]) else str(dataset)
 
     def complete(self, settings: Settings) -> Settings:
-        """Fill in what the data set decides. Raises SettingsError where the configuration says otherwise."""
+        """Fill in what the data set decides. Raises SettingsError where the configuration says otherwise, or sets what only
+        another benchmark heeds."""
+        self._refuse_what_is_not_heeded(settings.data_config)
         allowed = {"dataset": self.datasets, "data_size": (self.data_size(settings),), "num_classes": (self.num_classes,)}
         facts = {}
         for key, values in allowed.items():
@@ -59,6 +63,16 @@ class Benchmark:
                 )
             facts[key] = fitting[0]
         return settings.with_arguments(**facts)
+
+    def _refuse_what_is_not_heeded(self, data: DataSettings) -> None:
+        for benchmark, keys in OF_ONE_BENCHMARK.items():
+            for key in keys if benchmark != self.name else ():
+                value, default = getattr(data, key), DataSettings.model_fields[key].default
+                if value != default:
+                    raise SettingsError(
+                        f"data_config.{key} = {shown(value)}: only the benchmark {benchmark} heeds it, this is {self.name}; "
+                        f"leave it out or set it to {shown(default)}"
+                    )
 
 
 def cut(settings: Settings, train: Sliceable, test: Sliceable) -> Splits:

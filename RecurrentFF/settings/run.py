@@ -22,6 +22,24 @@ class DeviceSettings(Section):
     "auto" compiles for a training of some minutes or more, on a GPU or a CPU with AMX."""
 
 
+OF_ONE_BENCHMARK = {
+    "mnist": [
+        "shift",
+        "rotation",
+        "scaling",
+        "bending",
+        "cutout",
+        "deskew",
+        "size_normalisation",
+        "edge_directions",
+        "edge_places",
+    ],
+    "moving_mnist": ["fresh_velocities"],
+    "seq_mnist": ["moves_per_timestep", "delay_line", "repeat_strokes"],
+}
+"""Keys of [data_config] that mean something to one benchmark only."""
+
+
 class DataSettings(Section):
     """[data_config]: the data set and how it is cut."""
 
