@@ -9,6 +9,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import RecurrentFF as rff
 from RecurrentFF.benchmarks.mnist.mnist import MNIST, as_seen
@@ -86,6 +88,24 @@ def test_images_stand_for_themselves() -> None:
     found = edges(images, Edges(8, 4), background=BACKGROUND)
     alone = torch.cat([edges(image, Edges(8, 4), background=BACKGROUND) for image in torch.split(images, 1)])
     assert torch.allclose(found, alone)
+
+
+class NothingDenormal(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Fails where float32 numbers come in or out that are too small for all their digits, with which a CPU is slow."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves((args, result)):
+            if isinstance(tensor, Tensor) and tensor.dtype == torch.float32:
+                assert not ((tensor != 0) & (tensor.abs() < torch.finfo(torch.float32).tiny)).any(), func
+        return result
+
+
+@pytest.mark.parametrize("places", [7, 10, 14, 28])
+def test_nothing_is_denormal_on_the_way(places: int) -> None:
+    images = mnist.load()[0].inputs[:50].view(-1, 28, 28)
+    with NothingDenormal():  # type: ignore[no-untyped-call]
+        edges(images, Edges(8, places), background=mnist.BACKGROUND)
 
 
 def test_a_data_set_shows_its_edges() -> None:

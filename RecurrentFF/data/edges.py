@@ -29,8 +29,8 @@ FAINT = 1e-3
 """Added to the variance that is made one (0.2 for MNIST): an image of far less contrast stays fainter, and an empty one 0."""
 
 NEGLIGIBLE = 1e-12
-"""Weights in a mean that are left out: the smallest would be denormal numbers, of which a CPU multiplies one where it multiplies
-a dozen others."""
+"""Weights that are left out: the products of the smallest would be denormal numbers, of which a CPU makes one while it makes a
+dozen others."""
 
 
 class Edges(NamedTuple):
@@ -77,7 +77,8 @@ def _filters(directions: int, dtype: torch.dtype, device: torch.device) -> Tenso
     angle = 2 * math.pi / directions
     sobel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]], dtype=torch.float64)
     turned = angle * torch.arange(directions, dtype=sobel.dtype)[:, None, None]
-    return ((turned.sin() * sobel - turned.cos() * sobel.T) / math.sin(angle)).unsqueeze(1).to(device, dtype)
+    filters = (turned.sin() * sobel - turned.cos() * sobel.T) / math.sin(angle)
+    return _without_negligible(filters).unsqueeze(1).to(device, dtype)
 
 
 @cache
@@ -89,8 +90,11 @@ def _gaussian_means(side: int, places: int, dtype: torch.dtype, device: torch.de
     spacing = side / places
     centres = (torch.arange(places, dtype=torch.float64) + 0.5) * spacing - 0.5
     far = (torch.arange(side) - centres.unsqueeze(1)) / (math.sqrt(2) * spacing / math.pi)
-    weights = torch.softmax(-(far**2) / 2, 1)
-    return weights.where(weights > NEGLIGIBLE, 0.0).to(device, dtype)
+    return _without_negligible(torch.softmax(-(far**2) / 2, 1)).to(device, dtype)
+
+
+def _without_negligible(weights: Tensor) -> Tensor:
+    return weights.where(weights.abs() > NEGLIGIBLE, 0.0)
 
 
 def tiled(found: Tensor, directions: int) -> Tensor:
