@@ -212,25 +212,27 @@ def test_every_benchmark_refuses_in_the_same_way(capsys: pytest.CaptureFixture[s
 
 
 FOREIGN = {
-    "edges": (SEQ_MNIST, "edge_directions=8", "edge_directions = 8: only the benchmark mnist heeds it, this is seq_mnist"),
-    "distortions": (MOVING_MNIST, "shift=1", "shift = 1: only the benchmark mnist heeds it, this is moving_mnist; leave it out"),
-    "velocities": (
-        MNIST,
-        "fresh_velocities=false",
-        "only the benchmark moving_mnist heeds it, this is mnist; leave it out or set it to true",
+    "edges": (SEQ_MNIST, ["edge_directions=8"], "edge_directions = 8: used by the mnist benchmark only, and this is seq_mnist"),
+    "distortions": (
+        MOVING_MNIST,
+        ["rotation=5", "shift=1"],
+        "data_config.shift = 1 (and 1 more): used by the mnist benchmark only",
     ),
-    "strokes": (MOVING_MNIST, "repeat_strokes=true", "repeat_strokes = true: only the benchmark seq_mnist heeds it"),
+    "velocities": (MNIST, ["fresh_velocities=false"], "and this is mnist; leave it out or set it to true"),
+    "strokes": (MOVING_MNIST, ["repeat_strokes=true"], "repeat_strokes = true: used by the seq_mnist benchmark only"),
+    "all of another": (MOVING_MNIST, ["dataset=MNIST", "shift=1"], "data_config.dataset = 'MNIST', but this benchmark's is"),
 }
 
 
 @pytest.mark.parametrize("case", FOREIGN)
 def test_what_another_benchmark_is_told_is_refused(case: str, capsys: pytest.CaptureFixture[str]) -> None:
-    benchmark, setting, message = FOREIGN[case]
-    assert message in refusal([f"--set=data_config.{setting}"], capsys, benchmark)
+    benchmark, settings, message = FOREIGN[case]
+    assert message in refusal([f"--set=data_config.{setting}" for setting in settings], capsys, benchmark)
     assert list(Path().iterdir()) == []
 
 
 def test_each_setting_of_one_benchmark_says_so() -> None:
+    assert set(OF_ONE_BENCHMARK) == {benchmark.name for benchmark in (MNIST, MOVING_MNIST, SEQ_MNIST)}
     said = re.findall(r"\n    (\w+): .*\n    \"\"\"(MNIST|Moving MNIST|Seq MNIST): ", inspect.getsource(DataSettings))
     assert {key: name.lower().replace(" ", "_") for key, name in said} == {
         key: benchmark for benchmark, keys in OF_ONE_BENCHMARK.items() for key in keys

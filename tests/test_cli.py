@@ -17,6 +17,7 @@ from RecurrentFF.benchmarks.baselines import GRU, make_baseline
 from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.benchmarks.mnist.mnist import MNIST
 from RecurrentFF.benchmarks.moving_mnist.moving_mnist import MOVING_MNIST
+from RecurrentFF.benchmarks.run import start
 from RecurrentFF.benchmarks.seq_mnist.seq_mnist import SEQ_MNIST
 from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import Batch
@@ -247,6 +248,13 @@ def test_ctrl_c_ends_cleanly_and_resume_goes_on(tmp_path: Path) -> None:
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == done + 1
     assert run_folder(tmp_path) == folder
     assert toml.load(folder / "config.toml")["model"]["epochs"] == done + 1
+
+
+def test_a_run_goes_on_with_what_another_benchmark_would_use(tmp_path: Path) -> None:
+    few = {"train_samples": 200, "validation_samples": 50, "test_samples": 50, "train_accuracy_samples": 0}
+    settings = Settings.from_arguments(**few, hidden_sizes=[8], epochs=1, device="cpu", fresh_velocities=False)
+    assert start(MNIST, MNIST.complete(settings), tmp_path)  # as it began before a new run would be refused
+    assert main(MNIST, [f"--resume={run_folder(tmp_path)}", "--epochs=2"]) == 0
 
 
 def test_what_would_make_a_resumed_run_another_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

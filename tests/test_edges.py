@@ -16,7 +16,7 @@ import RecurrentFF as rff
 from RecurrentFF.benchmarks.mnist.mnist import MNIST, as_seen
 from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import TensorDataset
-from RecurrentFF.data.distortion import DistortedImages, Distortion
+from RecurrentFF.data.distortion import DistortedImages, Distortion, distort
 from RecurrentFF.data.edges import Edges, edges, tiled
 from RecurrentFF.data.moments import Normalisation, normalise
 from RecurrentFF.errors import CheckpointError, InputError, SettingsError
@@ -95,7 +95,7 @@ class NothingDenormal(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves((args, result)):
+        for tensor in tree_leaves((args, kwargs, result)):
             if isinstance(tensor, Tensor) and tensor.dtype == torch.float32:
                 assert not ((tensor != 0) & (tensor.abs() < torch.finfo(torch.float32).tiny)).any(), func
         return result
@@ -103,7 +103,8 @@ class NothingDenormal(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @pytest.mark.parametrize("places", [7, 10, 14, 28])
 def test_nothing_is_denormal_on_the_way(places: int) -> None:
-    images = mnist.load()[0].inputs[:50].view(-1, 28, 28)
+    digits, how = mnist.load()[0].inputs[:500].view(-1, 28, 28), Distortion(shift=1, rotation=10, scaling=0.1)
+    images = torch.cat([digits, distort(digits, how, torch.arange(500), seed=0, epoch=0, background=mnist.BACKGROUND)])
     with NothingDenormal():  # type: ignore[no-untyped-call]
         edges(images, Edges(8, places), background=mnist.BACKGROUND)
 

@@ -45,10 +45,25 @@ class Benchmark:
         dataset = settings.data_config.dataset
         return self.name if dataset in (None, self.datasets[0]) else str(dataset)
 
+    def refuse_keys_of_others(self, settings: Settings) -> None:
+        """For a new run: one that goes on keeps what it was told. Raises SettingsError where data_config sets what only another
+        benchmark uses, and which would change nothing here."""
+        data = settings.data_config
+        if str(data.dataset or self.datasets[0]).lower() not in map(str.lower, self.datasets):
+            return  # it is the configuration of another data set, as `complete` says
+        fields = DataSettings.model_fields
+        others = [(key, name) for name, keys in OF_ONE_BENCHMARK.items() if name != self.name for key in keys]
+        said = [(key, name) for key, name in others if getattr(data, key) != fields[key].default]
+        if said:
+            key, name = said[0]
+            more = f" (and {len(said) - 1} more)" if said[1:] else ""
+            raise SettingsError(
+                f"data_config.{key} = {shown(getattr(data, key))}{more}: used by the {name} benchmark only, and this is "
+                f"{self.name}; leave it out or set it to {shown(fields[key].default)}"
+            )
+
     def complete(self, settings: Settings) -> Settings:
-        """Fill in what the data set decides. Raises SettingsError where the configuration says otherwise, or sets what only
-        another benchmark heeds."""
-        self._refuse_what_is_not_heeded(settings.data_config)
+        """Fill in what the data set decides. Raises SettingsError where the configuration says otherwise."""
         allowed = {"dataset": self.datasets, "data_size": (self.data_size(settings),), "num_classes": (self.num_classes,)}
         facts = {}
         for key, values in allowed.items():
@@ -63,16 +78,6 @@ class Benchmark:
                 )
             facts[key] = fitting[0]
         return settings.with_arguments(**facts)
-
-    def _refuse_what_is_not_heeded(self, data: DataSettings) -> None:
-        for benchmark, keys in OF_ONE_BENCHMARK.items():
-            for key in keys if benchmark != self.name else ():
-                value, default = getattr(data, key), DataSettings.model_fields[key].default
-                if value != default:
-                    raise SettingsError(
-                        f"data_config.{key} = {shown(value)}: only the benchmark {benchmark} heeds it, this is {self.name}; "
-                        f"leave it out or set it to {shown(default)}"
-                    )
 
 
 def cut(settings: Settings, train: Sliceable, test: Sliceable) -> Splits:

@@ -32,7 +32,9 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
 
 def _start(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
     settings = Settings.from_file(arguments.config_file or benchmark.default_config)
-    settings = benchmark.complete(_with_flags(settings, arguments))
+    settings = _with_flags(settings, arguments)
+    benchmark.refuse_keys_of_others(settings)
+    settings = benchmark.complete(settings)
     if settings.model.should_load_weights and settings.training.weights is None:
         raise SettingsError("model.should_load_weights is on: name the checkpoint to start from with --weights FILE")
 

@@ -150,8 +150,13 @@ class DistortedImages:
 
     def _made(self, images: Tensor, samples: Tensor, epoch: int) -> Tensor:
         """The inputs that images (n, side, side) become."""
-        to_be_undone = self.normalisation
         made = distort(
-            images, self.how, samples, seed=self.seed, epoch=epoch, background=self.background, normalisation=to_be_undone
+            images,
+            self.how,
+            samples,
+            seed=self.seed,
+            epoch=epoch,
+            background=self.background,
+            normalisation=self.normalisation,
         )
         return made.flatten(1) if self.seen_as is None else edges(made, self.seen_as, background=self.background)
