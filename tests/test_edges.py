@@ -115,6 +115,7 @@ def test_a_data_set_shows_its_edges() -> None:
     distorted = DistortedImages(data, Distortion(rotation=30), seed=1, background=BACKGROUND)
     view = DistortedImages(data, Distortion(rotation=30), seed=1, background=BACKGROUND, seen_as=how)
     order = torch.arange(8, -1, -1)
+    assert len(view) == 9 and view.batch_count(4) == 3
     for shown, made in zip(view.batches(4, order, epoch=3), distorted.batches(4, order, epoch=3), strict=True):
         assert torch.equal(shown.inputs, edges(made.inputs.view(-1, 14, 14), how, background=BACKGROUND))
         assert torch.equal(shown.labels, made.labels)

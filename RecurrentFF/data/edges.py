@@ -29,8 +29,8 @@ FAINT = 1e-3
 """Added to the variance that is made one (0.2 for MNIST): an image of far less contrast stays fainter, and an empty one 0."""
 
 NEGLIGIBLE = 1e-11
-"""Weights that are left out, which changes an activity by 1e-5 at most: the products of the smallest would be denormal numbers,
-of which a CPU makes one while it makes a dozen others."""
+"""Weights that are left out, which changes the activities of MNIST's digits by less than 1e-5: the products of the smallest would
+be denormal numbers, of which a CPU makes one while it makes a dozen others."""
 
 
 class Edges(NamedTuple):
