@@ -1,4 +1,4 @@
-# Set-up and the usual commands. `make` alone lists them.
+# Installation and the usual commands. `make` alone lists them.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
@@ -10,27 +10,30 @@ ARGS   ?=
 help: ## list the commands
 	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-mnist: $(VENV)/installed ## train on MNIST with the default recipe; ARGS="--epochs 3 --seed 1" adds flags
+mnist: $(VENV)/installed ## train on MNIST with the default configuration; ARGS="--epochs 3 --seed 1" adds flags
 	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist $(ARGS)
 
 moving_mnist: $(VENV)/installed ## train on a digit that moves and bounces off walls
 	$(BIN)/python -m RecurrentFF.benchmarks.moving_mnist.moving_mnist $(ARGS)
 
-seq_mnist: $(VENV)/installed ## train on the pen strokes of digits; ARGS="--baseline gru" is what to compare with
+seq_mnist: $(VENV)/installed ## train on the pen strokes of digits; ARGS="--baseline gru" trains a baseline
 	$(BIN)/python -m RecurrentFF.benchmarks.seq_mnist.seq_mnist $(ARGS)
 
 tutorial: $(VENV)/installed ## train the tutorial network, with the threshold objective
 	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist --config-file configs/tutorial.toml $(ARGS)
 
-test: $(VENV)/installed-dev ## run the tests; ARGS="-k oracle" picks some
+test: $(VENV)/installed-dev ## run the tests; ARGS="-k oracle" selects some
 	$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/installed-dev ## check style and types
+lint: $(VENV)/installed-dev ## check style, types, words and docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell RecurrentFF tests tools configs CONTRIBUTING.md
+	$(BIN)/python tools/check_docstrings.py RecurrentFF tools
 
-smoke: $(VENV)/installed ## a few batches of each benchmark, to see that it runs
+smoke: $(VENV)/installed ## a few batches of each benchmark, to check that it runs
 	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist --config-file configs/smoke.toml $(ARGS)
 	$(BIN)/python -m RecurrentFF.benchmarks.moving_mnist.moving_mnist --config-file configs/smoke.toml $(ARGS)
 	$(BIN)/python -m RecurrentFF.benchmarks.seq_mnist.seq_mnist --config-file configs/smoke.toml $(ARGS)
@@ -38,7 +41,7 @@ smoke: $(VENV)/installed ## a few batches of each benchmark, to see that it runs
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis
 
-# Installing is repeated when what the package needs has changed.
+# Installation is repeated when pyproject.toml has changed.
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV); torch is large, this takes a few minutes the first time."

@@ -1,16 +1,16 @@
-"""The errors that this package raises: each message is one line for a person, saying what is wrong, where, and what to do."""
+"""The exceptions of this package. Each message is one line for the user: what is wrong, where, and what to do."""
 
 
 class RecurrentFFError(Exception):
-    """Base of every error that RecurrentFF raises on purpose; the command line prints its message and exits with code 2."""
+    """Base class of all errors that RecurrentFF raises on purpose. The command line prints its message and exits with code 2."""
 
 
 class SettingsError(RecurrentFFError):
-    """A configuration (file, override or argument) that can't be used.
+    """An invalid configuration: a file, an override or an argument.
 
     Args:
-        message: for the user.
-        place: the first key that is at fault, "section.key", or its section; empty where that is not known.
+        message: the text for the user.
+        place: the first invalid key as "section.key", or its section; empty if it is not known.
     """
 
     def __init__(self, message: str, place: str = "") -> None:
@@ -19,7 +19,7 @@ class SettingsError(RecurrentFFError):
 
 
 class DataError(RecurrentFFError):
-    """A data set or a data file that is missing or not what it should be."""
+    """A data set or a data file that is missing, damaged or of the wrong form."""
 
 
 class DeviceError(RecurrentFFError):
@@ -27,11 +27,11 @@ class DeviceError(RecurrentFFError):
 
 
 class InputError(RecurrentFFError):
-    """A tensor of the wrong shape, type or range given to the network."""
+    """A tensor of the wrong shape, type or range, given to the network."""
 
 
 class DivergenceError(RecurrentFFError):
-    """A training whose numbers are no longer finite."""
+    """A training whose loss or weights are NaN or infinite."""
 
 
 class OutputError(RecurrentFFError):
@@ -39,4 +39,4 @@ class OutputError(RecurrentFFError):
 
 
 class CheckpointError(RecurrentFFError):
-    """A checkpoint or run folder that can't be read or doesn't fit."""
+    """A checkpoint or run folder that can't be read, or that doesn't fit the network."""

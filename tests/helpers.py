@@ -5,8 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from RecurrentFF.model.connections import Dense
+from RecurrentFF.model.layers import Layer
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.topology import Topology
 from RecurrentFF.settings import Settings
 
 CLASSES = 5
@@ -28,19 +29,25 @@ def small_settings(**arguments: Any) -> Settings:
     return Settings.from_arguments(**(defaults | arguments))
 
 
-def float64_network(**arguments: Any) -> Network:
-    """With biases that are not zero, so that they matter."""
-    network = Network(small_settings(**arguments), dtype=torch.float64)
+def float64_network(*, fused: bool = True, **arguments: Any) -> Network:
+    """A float64 network with biases that are not zero, so that they matter."""
+    network = Network(small_settings(**arguments), dtype=torch.float64, fused=fused)
     generator = torch.Generator().manual_seed(5)
     for layer in network.hidden_layers():
         layer.bias.normal_(std=0.1, generator=generator)
     return network
 
 
-def weight_columns(topology: Topology, layer: int) -> dict[int, slice]:
-    """For each source block of a layer, its columns of the layer's weight."""
-    connections = topology.connections(layer, merged=False)
-    return {source: c.weight for source, c in zip(topology.sources(layer), connections, strict=True)}
+def generator(seed: int = 0) -> torch.Generator:
+    """A new source of randomness."""
+    return torch.Generator().manual_seed(seed)
+
+
+def dense(layer: Layer) -> Dense:
+    """The first connection of a layer, which is the only one of the default network."""
+    connection = layer.connections[0]
+    assert isinstance(connection, Dense)
+    return connection
 
 
 def video(timesteps: int, batch: int = 6, seed: int = 0, data_size: int = DATA_SIZE) -> Tensor:
@@ -57,5 +64,5 @@ def clusters(samples: int, noise: float = 0.3, seed: int = 2) -> tuple[Tensor, T
     """A classification problem that can be learned in seconds: inputs (samples, DATA_SIZE), labels (samples,)."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (samples,), generator=generator)
-    centres = torch.randn(CLASSES, DATA_SIZE, generator=torch.Generator().manual_seed(99))
-    return centres[labels] + noise * torch.randn(samples, DATA_SIZE, generator=generator), labels
+    centers = torch.randn(CLASSES, DATA_SIZE, generator=torch.Generator().manual_seed(99))
+    return centers[labels] + noise * torch.randn(samples, DATA_SIZE, generator=generator), labels

@@ -1,11 +1,10 @@
-"""The slow, plain, float64 version of the network, with autograd: what the fast one must agree with.
+"""The reference with every option: dropout, perturbed inputs, hard examples, peer normalization, masks and the readout.
 
-One weight for each connection, one matrix product for each weight, one label at a time in prediction, positive and negative
-rows apart. Nothing of the package's arithmetic is used; of its layout, only how to read initial weights.
+`RecurrentFF.model.reference` has the algorithm; this adds what regularizes it, drawn in the order in which the package
+draws it, and a trace of all that happened. Of the package's arithmetic only the draw of wrong labels is used.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -15,22 +14,13 @@ from torch.nn import functional as F
 
 from RecurrentFF.model.negatives import sample_wrong_labels
 from RecurrentFF.model.network import Network
-from RecurrentFF.settings import Settings
-from tests.helpers import weight_columns
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "leaky_relu": lambda z: torch.where(z > 0, z, 0.01 * z),
-    "relu": lambda z: torch.where(z > 0, z, 0 * z),
-    "elu": lambda z: torch.where(z > 0, z, z.exp() - 1),
-    "gelu": lambda z: z * (1 + torch.erf(z / math.sqrt(2))) / 2,
-    "silu": lambda z: z / (1 + torch.exp(-z)),
-    "tanh": torch.tanh,
-}
+from RecurrentFF.model.reference import Activity, Clamp, Reference
+from tests.helpers import dense
 
 
 @dataclass
 class Trace:
-    """What happened, timestep by timestep; inner lists have one entry for each layer."""
+    """The events of a batch, timestep by timestep; inner lists have one entry for each layer."""
 
     activity: list[list[Tensor]] = field(default_factory=list)
     weight_gradients: list[list[Tensor]] = field(default_factory=list)
@@ -40,261 +30,224 @@ class Trace:
     badness: list[list[Tensor]] = field(default_factory=list)
 
 
-class Oracle:
-    """A network with the initial weights of `network`, which must be a float64 one."""
+class Oracle(Reference):
+    """A network with the initial weights of `network`, which must be a float64 one of dense layers."""
 
     def __init__(self, network: Network, generator: torch.Generator) -> None:
-        self.settings: Settings = network.settings
-        self.widths = network.topology.widths
-        self.label = len(self.widths) - 1
+        super().__init__(network)
         self.generator = generator
-        self.weight: dict[tuple[int, int], Tensor] = {}  # (layer, source), with its natural sign
-        self.bias: dict[int, Tensor] = {}
-        self.running: dict[int, Tensor] = {}
-        self.audible: dict[int, Tensor] = {}
-        self.field: dict[tuple[int, int], Tensor] = {}
+        self.network = network
+        self.count = 1 + self.settings.model.negatives
+        self.field: dict[tuple[str, str], Tensor] = {}
         for layer in network.hidden_layers():
-            for source, columns in weight_columns(network.topology, layer.number).items():
-                sign = -1 if source > layer.number else 1
-                self.weight[layer.number, source] = (sign * layer.weight[:, columns]).clone().requires_grad_()
-                field = torch.ones_like(layer.weight) if layer.field is None else layer.field
-                self.field[layer.number, source] = field[:, columns]
-            self.bias[layer.number] = layer.bias.clone().requires_grad_()
-            self.running[layer.number] = torch.zeros(layer.units, dtype=torch.float64)
-        self.classifier = [network.classifier_weight.clone().requires_grad_(), network.classifier_bias.clone().requires_grad_()]
-        self.optimisers = {layer: self._optimiser("ff", self._parameters(layer)) for layer in range(1, self.label)}
-        self.classifier_optimiser = self._optimiser("classifier", self.classifier)
+            mask = torch.ones_like(dense(layer).weight) if dense(layer).mask is None else dense(layer).mask
+            assert mask is not None
+            for source, columns in dense(layer).columns.items():
+                self.field[layer.name, source] = mask[:, columns]
+        self.running = {name: torch.zeros(self.sizes[name], dtype=torch.float64) for name in self.layers}
+        self.activity_masks: dict[str, Tensor] = {}
+        self.drive_masks: dict[tuple[str, str], Tensor] = {}
+        self.training = False
+        self.readout = [p.detach().clone().requires_grad_() for p in network.readout.parameters()]
+        self.readout_optimizer = self.make_optimizer("classifier", self.readout)
+        self.trace = Trace()
+        self.valid = torch.ones(0)
+        self.inputs: list[Tensor] = []
 
-    def train_batch(self, inputs: Tensor, labels: Tensor, held: bool, mask: Tensor) -> Trace:
-        """inputs (timesteps, batch, data_size), labels (iterations, batch), equal rows if `held`, mask (timesteps, batch)."""
-        model, trace = self.settings.model, Trace()
-        h = self.rest(inputs.shape[1])
-        inputs, heard = self._drop_out(inputs)
-        uniform = torch.full((inputs.shape[1], self.widths[-1]), 1 / self.widths[-1], dtype=torch.float64)
-        for t in range(model.prelabel_timesteps):
-            with torch.no_grad():
-                h = self.timestep(inputs[t], uniform, h, damping=1.0, masks=self._masks(inputs.shape[1]))
-            trace.activity.append([h[layer] for layer in sorted(h)])
-        negatives = self._negatives(h, inputs, labels, held, mask)
-        rows = {layer: torch.cat([h[layer]] * (1 + model.negatives)) for layer in h}
-        pulled = torch.zeros_like(inputs[0])
-        for t in range(self.settings.data_config.iterations):
-            x = inputs[model.prelabel_timesteps + t]
-            if t > 0:
-                x = x + self._noise(heard * pulled)
-            x = torch.cat([x] * (1 + model.negatives)).requires_grad_()
-            y = F.one_hot(torch.cat([labels[t], *(wrong[t] for wrong in negatives)]), self.widths[-1]).double()
-            rows = self._learn(x, y, rows, mask[model.prelabel_timesteps + t], trace)
-            pulled = torch.zeros_like(x) if x.grad is None else x.grad
-            pulled = torch.stack(pulled.chunk(1 + model.negatives)).sum(0)
-        return trace
+    # ---------------------------------------------------------------- the equations, with dropout and receptive fields
 
-    def _noise(self, gradient: Tensor) -> Tensor:
-        """Of the configured root mean square, along the gradient of each sample or against it, as chance has it."""
-        if self.settings.model.adversarial_noise == 0:
-            return torch.zeros_like(gradient)
-        signs = torch.empty(len(gradient), 1).bernoulli_(0.5, generator=self.generator).double() * 2 - 1
-        length = (gradient**2).mean(1, keepdim=True).sqrt()
-        return self.settings.model.adversarial_noise * signs * torch.where(length > 0, gradient / length, 0 * gradient)
+    def drive(self, layer: str, source: str, weight: Tensor, reads: dict[str, Tensor]) -> Tensor:
+        drive = reads[source] @ (weight * self.field[layer, source]).T
+        return drive * self.drive_masks[layer, source] if self.drive_masks else drive
 
-    def _drop_out(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Chooses what is silent in this batch, as the package draws it: in float32, inputs first."""
-        model, batch = self.settings.model, inputs.shape[1]
-        heard_inputs = torch.ones_like(inputs[0])
-        if model.input_dropout:
-            heard = torch.rand_like(inputs[0]).float().bernoulli_(1 - model.input_dropout, generator=self.generator)
-            heard_inputs = (heard / (1 - model.input_dropout)).double()
-        self.audible = {layer: torch.ones(batch, self.widths[layer], dtype=torch.float64) for layer in range(1, self.label)}
-        if model.activity_dropout:
-            heard = torch.empty(sum(self.widths[1:-1]), batch).bernoulli_(1 - model.activity_dropout, generator=self.generator)
-            heard = (heard / (1 - model.activity_dropout)).double()
-            self.audible = dict(zip(self.audible, (part.T for part in torch.split(heard, list(self.widths[1:-1]))), strict=True))
-        return inputs * heard_inputs, heard_inputs
+    def pattern(self, layer: str, h: Tensor) -> Tensor:
+        return super().pattern(layer, h) * (self.activity_masks[layer] if self.activity_masks else 1)
 
-    def _learn(self, x: Tensor, y: Tensor, h: dict[int, Tensor], real: Tensor, trace: Trace) -> dict[int, Tensor]:
-        after = self.timestep(x, y, h, self.settings.model.damping_factor, self._masks(len(x)))
-        gradients: list[list[Tensor]] = []
-        losses = []
-        for layer, optimiser in self.optimisers.items():
-            badness = self.layer_badness(after[layer])
-            count = self.settings.model.negatives
-            batch = len(badness) // (1 + count)
-            pairs = [(i, k * batch + i) for i in range(batch) if real[i] for k in range(1, count + 1)]
-            loss = sum((self.loss(badness[i], badness[j]) for i, j in pairs), 0 * badness.sum()) / batch / count
-            optimiser.zero_grad()
-            if self._waits(after[layer]):
-                gradients.append([])
-                losses.append(loss.detach())
-                continue
-            total = loss + self._peer_loss(layer, after[layer], real)
-            (pulled,) = torch.autograd.grad(total, x, retain_graph=True, allow_unused=True)
-            if pulled is not None:
-                x.grad = pulled if x.grad is None else x.grad + pulled
-            learned_from = self._hardest(loss, badness, after[layer])
-            after[layer].register_hook(partial(torch.mul, learned_from))  # type: ignore[no-untyped-call]
-            total.backward(inputs=self._parameters(layer))  # type: ignore[no-untyped-call]
-            grads = [p.grad for p in self._parameters(layer)]
-            assert all(g is not None for g in grads)
-            gradients.append([g.clone() for g in grads if g is not None])
-            losses.append(loss.detach())
-        trace.badness.append([self.layer_badness(after[layer].detach()) for layer in sorted(after)])
-        for optimiser, gradient in zip(self.optimisers.values(), gradients, strict=True):
-            if gradient:
-                optimiser.step()
-        after = {layer: activity.detach() for layer, activity in after.items()}
-        trace.activity.append([after[layer] for layer in sorted(after)])
-        trace.losses.append(losses)
-        trace.weight_gradients.append([self._stack(layer, g[:-1]) for layer, g in enumerate(gradients, start=1) if g])
-        trace.bias_gradients.append([g[-1] for g in gradients if g])
-        trace.weights.append([self.stacked(layer) for layer in self.optimisers])
+    def activation(self, z: Tensor) -> Tensor:
+        a = super().activation(z)
+        return a.detach() + z - z.detach() if self.settings.model.straight_through else a
+
+    def advance(self, clamps: Sequence[Clamp], candidates: Sequence[Activity], damping: float) -> list[Activity]:
+        masks = self.draw_drive_masks(len(candidates), len(clamps[0][0]))
+        after = []
+        for index, ((x, y), h) in enumerate(zip(clamps, candidates, strict=True)):
+            self.drive_masks = {key: mask[:, index].T for key, mask in masks.items()}
+            after.append(self.timestep(x, y, h, damping))
+        self.drive_masks = {}
+        if self.training and not torch.is_grad_enabled():  # a label-free timestep
+            self.trace.activity.append([after[0][layer] for layer in self.layers])
         return after
 
-    def _hardest(self, loss: Tensor, badness: Tensor, h: Tensor) -> Tensor:
-        """(rows, 1): 1 for the inputs of which the loss is steepest, 0 for the others."""
-        (slopes,) = torch.autograd.grad(loss, badness, retain_graph=True)
-        by_label = torch.stack(slopes.chunk(1 + self.settings.model.negatives))
-        steepness = by_label.abs().sum(0)
-        if self._same(h):
-            return torch.ones(len(badness), 1, dtype=torch.float64)
-        count = max(1, round(self.settings.model.hard_share * len(steepness)))
-        chosen = torch.zeros_like(steepness).index_fill(0, steepness.argsort(descending=True)[:count], 1)
-        return chosen.repeat(1 + self.settings.model.negatives).unsqueeze(1)
+    # ---------------------------------------------------------------- what is drawn
 
-    def _same(self, h: Tensor) -> bool:
-        """Whether a layer's activity is the same under all labels."""
-        rows = h.chunk(1 + self.settings.model.negatives)
-        return all(torch.equal(row, rows[0]) for row in rows)
-
-    def _waits(self, h: Tensor) -> bool:
-        """With the same activity under all labels, an objective that only compares them teaches nothing."""
-        alone = self.settings.model.objective == "pairwise" and not self.settings.model.peer_normalisation
-        return alone and self._same(h)
-
-    def _heard(self, layer: int, rows: int) -> Tensor:
-        heard = self.audible[layer]
-        return heard.repeat(rows // len(heard), 1)
-
-    def layer_badness(self, h: Tensor) -> Tensor:
-        return (h**2).sum(1) if self.settings.model.badness == "sum" else (h**2).mean(1)
-
-    def _peer_loss(self, layer: int, h: Tensor, real: Tensor) -> Tensor:
-        per_input = torch.stack(h.chunk(1 + self.settings.model.negatives)).mean(0)
-        if not real.any():
-            return 0 * per_input.sum()
-        mean = 0.9 * self.running[layer] + 0.1 * per_input[real].mean(0)
-        self.running[layer] = mean.detach()
-        return self.settings.model.peer_normalisation * ((mean - mean.mean()) ** 2).mean()
-
-    def loss(self, pos: Tensor, neg: Tensor) -> Tensor:
-        """Of one input."""
-        model = self.settings.model
-        pairwise = torch.log1p(torch.exp(model.pairwise_alpha * (pos - neg))) / model.pairwise_alpha
-        threshold = (torch.log1p(torch.exp(pos - model.loss_threshold)) + torch.log1p(torch.exp(model.loss_threshold - neg))) / 2
-        return {"pairwise": pairwise, "threshold": threshold, "sum": pairwise + threshold}[model.objective]
-
-    def timestep(
-        self, x: Tensor, y: Tensor, h: dict[int, Tensor], damping: float, masks: dict[tuple[int, int], Tensor] | None = None
-    ) -> dict[int, Tensor]:
-        """All layers at once, from the previous timestep's activities."""
-        model = self.settings.model
-        reads = {layer: self.normalised(h[layer]) * self._heard(layer, len(x)) for layer in h} | {0: x, self.label: y}
-        after = {}
-        for layer in h:
-            z = self.bias[layer]
-            for (target, source), weight in self.weight.items():
-                if target == layer:
-                    drive = reads[source] @ (weight * self.field[target, source]).T
-                    drive = drive if masks is None else drive * masks[target, source]
-                    z = z + (drive if source <= layer else -drive)
-            a = ACTIVATIONS[model.ff_activation](z)
-            if model.straight_through:
-                a = a.detach() + z - z.detach()
-            after[layer] = (1 - damping) * h[layer] + damping * a
-        return after
-
-    def badness(self, inputs: Tensor, mask: Tensor) -> Tensor:
-        """(batch, classes): every label by itself, from rest, through all timesteps; mask (timesteps, batch)."""
-        model = self.settings.model
-        batch, classes = inputs.shape[1], self.widths[-1]
-        kept, self.audible = self.audible, {layer: torch.ones(1, 1, dtype=torch.float64) for layer in self.bias}
-        columns = []
-        with torch.no_grad():
-            for label in range(classes):
-                h = self.rest(batch)
-                per_timestep = []
-                for t, x in enumerate(inputs):
-                    shown = t >= model.prelabel_timesteps
-                    y = torch.full((batch, classes), 1 / classes, dtype=torch.float64)
-                    if shown:
-                        y = F.one_hot(torch.full((batch,), label), classes).double()
-                    h = self.timestep(x, y, h, model.damping_factor if shown else 1.0)
-                    if shown:
-                        judges = model.prediction_layers or tuple(h)
-                        per_timestep.append(torch.stack([self.layer_badness(h[layer]) for layer in judges]).mean(0))
-                columns.append(torch.stack([self._average(per_timestep, mask, sample) for sample in range(batch)]))
-        self.audible = kept
-        return torch.stack(columns, 1)
-
-    def _average(self, per_timestep: list[Tensor], mask: Tensor, sample: int) -> Tensor:
-        """Of a sample's badness, over the timesteps of the window that are real, or over all if none is."""
-        first, last = self.settings.prediction_window
-        window = range(first, last + 1)
-        real = [t for t in window if mask[self.settings.model.prelabel_timesteps + t, sample]]
-        return torch.stack([per_timestep[t][sample] for t in real or window]).mean()
-
-    def rest(self, rows: int) -> dict[int, Tensor]:
-        return {layer: torch.zeros(rows, self.widths[layer], dtype=torch.float64) for layer in range(1, self.label)}
-
-    def normalised(self, h: Tensor) -> Tensor:
-        return (h / torch.sqrt((h**2).mean(1, keepdim=True) + self.settings.model.epsilon)).detach()
-
-    def stacked(self, layer: int) -> Tensor:
-        """The layer's weights in the package's layout."""
-        return self._stack(layer, [p.detach() for p in self._parameters(layer)[:-1]])
-
-    def _stack(self, layer: int, natural: list[Tensor]) -> Tensor:
-        sources = [source for target, source in self.weight if target == layer]
-        return torch.cat([-w if s > layer else w for s, w in zip(sources, natural, strict=True)], 1)
-
-    def _parameters(self, layer: int) -> list[Tensor]:
-        return [w for (target, _), w in self.weight.items() if target == layer] + [self.bias[layer]]
-
-    def _masks(self, rows: int) -> dict[tuple[int, int], Tensor] | None:
-        """Drawn as the package says: layer by layer, for each the drives from bottom to top."""
+    def draw_drive_masks(self, candidates: int, batch: int) -> dict[tuple[str, str], Tensor]:
+        """Drawn layer by layer, for each the drives from bottom to top: (units, candidates, batch)."""
         keep = 1 - self.settings.model.dropout
-        if keep == 1:
-            return None
+        if keep == 1 or not self.training:
+            return {}
         return {
-            (layer, source): torch.empty(self.widths[layer], rows, dtype=torch.float64)
-            .bernoulli_(keep, generator=self.generator)
-            .T
+            (layer, source): torch.empty(self.sizes[layer], candidates, batch, dtype=torch.float64).bernoulli_(
+                keep, generator=self.generator
+            )
             / keep
             for layer, source in self.weight
         }
 
-    def _negatives(self, h: dict[int, Tensor], inputs: Tensor, labels: Tensor, held: bool, mask: Tensor) -> Tensor:
-        drawn_for = labels[0] if held else labels
-        logits = torch.zeros(self.widths[-1])
-        if self.settings.model.should_replace_neg_data and self.settings.model.negatives_from == "badness":
-            logits = -self.badness(inputs, mask)
-        elif self.settings.model.should_replace_neg_data:
-            features = torch.cat([self.normalised(h[layer]) * self._heard(layer, len(h[layer])) for layer in sorted(h)], 1)
-            live = features @ self.classifier[0].T + self.classifier[1]
-            self.classifier_optimiser.zero_grad()
-            F.cross_entropy(live, labels[0]).backward()  # type: ignore[no-untyped-call]
-            self.classifier_optimiser.step()
-            logits = live.detach()
-        temperature = self.settings.model.negative_temperature
-        drawn = sample_wrong_labels(logits / temperature, drawn_for, self.generator, count=self.settings.model.negatives)
-        return torch.stack([wrong.expand_as(labels) for wrong in drawn])
+    def draw_sequence_masks(self, inputs: Tensor) -> Tensor:
+        """Dropout of inputs and units for a whole sequence, drawn in float32, inputs first. Returns the mask of the inputs."""
+        model, batch = self.settings.model, inputs.shape[1]
+        input_mask = torch.ones_like(inputs[0])
+        if model.input_dropout:
+            kept = torch.empty(input_mask.shape).bernoulli_(1 - model.input_dropout, generator=self.generator)
+            input_mask = (kept / (1 - model.input_dropout)).double()
+        self.activity_masks = {}
+        if model.activity_dropout:
+            units = [self.sizes[name] for name in self.layers]
+            kept = torch.empty(sum(units), batch).bernoulli_(1 - model.activity_dropout, generator=self.generator)
+            kept = (kept / (1 - model.activity_dropout)).double()
+            self.activity_masks = dict(zip(self.layers, (part.T for part in torch.split(kept, units)), strict=True))
+        return input_mask
 
-    def _optimiser(self, owner: str, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        model = self.settings.model
-        name = getattr(model, f"{owner}_optimizer")
-        options = getattr(model, f"{owner}_{name}")
-        if name == "rmsprop":
-            return torch.optim.RMSprop(parameters, lr=options.learning_rate, momentum=options.momentum, foreach=False)
-        if name == "adam":
-            decay = options.weight_decay
-            return torch.optim.AdamW(parameters, lr=options.learning_rate, weight_decay=decay, foreach=False, fused=False)
-        return torch.optim.Adadelta(parameters, lr=options.learning_rate, foreach=False)
+    def input_noise(self, gradient: Tensor) -> Tensor:
+        """Noise along the gradient (inputs, batch, features), with a random sign for each input and sample."""
+        size = self.settings.model.adversarial_noise
+        if size == 0:
+            return torch.zeros_like(gradient)
+        signs = torch.empty(*gradient.shape[:2], 1).bernoulli_(0.5, generator=self.generator).double() * 2 - 1
+        length = (gradient**2).mean(2, keepdim=True).sqrt()
+        return size * signs * torch.where(length > 0, gradient / length, 0 * gradient)
+
+    def draw_negatives(self, h: Activity, inputs: Tensor, labels: Tensor, static: bool, mask: Tensor) -> list[Tensor]:
+        """Wrong labels, (iterations, batch) for each negative candidate."""
+        model, logits = self.settings.model, torch.zeros(self.sizes["y"])
+        if model.should_replace_neg_data and model.negatives_from == "badness":
+            kept, self.activity_masks, self.training = self.activity_masks, {}, False
+            logits = -self.average_badness(inputs, mask)
+            self.activity_masks, self.training = kept, True
+        elif model.should_replace_neg_data:
+            features = torch.cat([self.pattern(layer, h[layer]) for layer in self.layers], 1)
+            live = features @ self.readout[0].T + self.readout[1]
+            self.readout_optimizer.zero_grad()
+            F.cross_entropy(live, labels[0]).backward()  # type: ignore[no-untyped-call]
+            self.readout_optimizer.step()
+            logits = live.detach()
+        drawn_for = labels[0] if static else labels
+        drawn = sample_wrong_labels(logits / model.negative_temperature, drawn_for, self.generator, count=self.count - 1)
+        return [wrong.expand_as(labels) for wrong in drawn]
+
+    # ---------------------------------------------------------------- training
+
+    def train_traced(
+        self,
+        inputs: Tensor,
+        labels: Tensor,
+        static: bool,
+        mask: Tensor,
+        wrong_inputs: Sequence[Tensor] = (),
+        keep_labels: bool = False,
+    ) -> Trace:
+        """Train on one batch, and return what happened.
+
+        Args:
+            inputs: (timesteps, batch, features).
+            labels: (iterations, batch), all equal if `static`.
+            mask: (timesteps, batch), true where a timestep is valid.
+            wrong_inputs: for each negative candidate its inputs, of the shape of `inputs`, if they differ.
+            keep_labels: negative candidates have the true label.
+        """
+        model, self.trace, self.training = self.settings.model, Trace(), True
+        input_mask = self.draw_sequence_masks(inputs)
+        inputs = inputs * input_mask
+        candidates = self.settle([inputs])
+        wrong_labels = self.draw_negatives(candidates[0], inputs, labels, static, mask)
+        wrong_labels = [labels for _ in wrong_labels] if keep_labels else wrong_labels
+        by_candidate = [inputs, *(wrong * input_mask for wrong in wrong_inputs)]
+        if wrong_inputs:
+            kept, self.trace.activity = self.trace.activity, []
+            candidates = self.settle(by_candidate)
+            self.trace.activity = kept
+        candidates, by_candidate = [(items * self.count)[: self.count] for items in (candidates, by_candidate)]  # type: ignore[assignment]
+        grads = [torch.zeros_like(x[0]) for x in by_candidate]
+        for t in range(self.settings.data_config.iterations):
+            now = model.prelabel_timesteps + t
+            noise = [torch.zeros_like(x[0]) for x in by_candidate]
+            if t > 0:
+                gradient = torch.stack(grads) if wrong_inputs else torch.stack(grads).sum(0, keepdim=True)
+                noise = (list(self.input_noise(input_mask * gradient)) * self.count)[: self.count]
+            self.inputs = [(x[now] + n).requires_grad_() for x, n in zip(by_candidate, noise, strict=True)]
+            self.valid = mask[now]
+            clamps = [(x, self.one_hot(y[t], x.dtype)) for x, y in zip(self.inputs, [labels, *wrong_labels], strict=True)]
+            for record in (self.trace.weight_gradients, self.trace.bias_gradients, self.trace.losses, self.trace.badness):
+                record.append([])
+            candidates = self.learn(clamps, candidates)
+            grads = [torch.zeros_like(x) if x.grad is None else x.grad for x in self.inputs]
+            self.trace.weights.append([self.stacked(layer) for layer in self.layers])
+            self.trace.activity.append([torch.cat([h[layer] for h in candidates]) for layer in self.layers])
+        self.training, self.activity_masks = False, {}
+        return self.trace
+
+    def update(self, layer: str, activities: Sequence[Tensor]) -> None:
+        positive, *negatives = badness = [self.badness(h) for h in activities]
+        self.trace.badness[-1].append(torch.cat([b.detach() for b in badness]))
+        weight = self.valid.double() / len(positive)
+        loss = torch.stack([(weight * self.loss(positive, negative)).sum() for negative in negatives]).mean()
+        self.trace.losses[-1].append(loss.detach())
+        same = all(torch.equal(h, activities[0]) for h in activities)
+        if same and self.settings.model.waits_for_label:
+            return
+        total = loss + self.peer_loss(layer, activities)
+        for x, grad in zip(
+            self.inputs, torch.autograd.grad(total, self.inputs, retain_graph=True, allow_unused=True), strict=True
+        ):
+            if grad is not None:
+                x.grad = grad if x.grad is None else x.grad + grad
+        chosen = torch.ones_like(positive) if same else self.hardest(loss, badness)
+        for h in activities:
+            h.register_hook(partial(torch.mul, chosen.unsqueeze(1)))  # type: ignore[no-untyped-call]
+        parameters = self.parameters(layer)
+        self.optimizers[layer].zero_grad()
+        total.backward(inputs=parameters)  # type: ignore[no-untyped-call]
+        gradients = [p.grad.clone() for p in parameters if p.grad is not None]
+        assert len(gradients) == len(parameters)
+        self.trace.weight_gradients[-1].append(self.stack(layer, gradients[:-1]))
+        self.trace.bias_gradients[-1].append(gradients[-1])
+        self.optimizers[layer].step()
+
+    def hardest(self, loss: Tensor, badness: Sequence[Tensor]) -> Tensor:
+        """(batch,): 1 for the samples whose loss is steepest, 0 for the others."""
+        gradients = torch.stack(torch.autograd.grad(loss, badness, retain_graph=True))
+        steepness = gradients.abs().sum(0)
+        count = max(1, round(self.settings.model.hard_example_fraction * len(steepness)))
+        return torch.zeros_like(steepness).index_fill(0, steepness.argsort(descending=True)[:count], 1)
+
+    def peer_loss(self, layer: str, activities: Sequence[Tensor]) -> Tensor:
+        per_sample = torch.stack(list(activities)).mean(0)
+        if not self.settings.model.peer_normalization or not self.valid.any():
+            return 0 * per_sample.sum()
+        mean = 0.9 * self.running[layer] + 0.1 * per_sample[self.valid].mean(0)
+        self.running[layer] = mean.detach()
+        return self.settings.model.peer_normalization * ((mean - mean.mean()) ** 2).mean()
+
+    # ---------------------------------------------------------------- prediction and layout
+
+    def average_badness(self, inputs: Tensor, mask: Tensor) -> Tensor:
+        """(batch, classes): the average over the valid timesteps of the window; mask (timesteps, batch)."""
+        over_time = self.badness_over_time(inputs)
+        return torch.stack([self.window_average(over_time[:, sample], mask[:, sample]) for sample in range(inputs.shape[1])])
+
+    def window_average(self, over_time: Tensor, mask: Tensor) -> Tensor:
+        """Of one sample's values (iterations, …), over the timesteps of the window that are valid, or over all if none is."""
+        first, last = self.settings.prediction_window
+        window = range(first, last + 1)
+        valid = [t for t in window if mask[self.settings.model.prelabel_timesteps + t]]
+        return over_time[list(valid or window)].mean(0)
+
+    def stacked(self, layer: str) -> Tensor:
+        """The layer's weights in the package's layout."""
+        return self.stack(layer, [parameter.detach() for parameter in self.parameters(layer)[:-1]])
+
+    def stack(self, layer: str, natural: Sequence[Tensor]) -> Tensor:
+        """[W_f | W_lat | −W_b], from matrices with the sign of the equations."""
+        sources = [source for target, source in self.weight if target == layer]
+        above = [self.order.index(source) > self.order.index(layer) for source in sources]
+        return torch.cat([-w if minus else w for minus, w in zip(above, natural, strict=True)], 1)

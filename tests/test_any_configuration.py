@@ -1,4 +1,4 @@
-"""Whatever validates also trains, predicts, survives a checkpoint, and does the same again."""
+"""Every valid configuration trains, predicts, can be saved and loaded, and is reproducible."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import RecurrentFF as rff
 from RecurrentFF.errors import SettingsError
 from tests.helpers import class_numbers
 
-share = st.one_of(st.just(0.0), st.floats(0, 0.9))
+probability = st.one_of(st.just(0.0), st.floats(0, 0.9))
 rate = st.floats(1e-6, 0.1)
 field = st.one_of(st.just(0), st.integers(1, 3))
 
@@ -30,11 +30,11 @@ CONFIGURATIONS = st.fixed_dictionaries(
         "ff_activation": st.sampled_from(["leaky_relu", "relu", "elu", "gelu", "silu", "tanh"]),
         "damping_factor": st.floats(0.01, 1),
         "epsilon": st.floats(1e-12, 1),
-        "dropout": share,
-        "activity_dropout": share,
-        "hard_share": st.sampled_from([1.0, 0.4]),
+        "dropout": probability,
+        "activity_dropout": probability,
+        "hard_example_fraction": st.sampled_from([1.0, 0.4]),
         "adversarial_noise": st.sampled_from([0.0, 0.3]),
-        "input_dropout": share,
+        "input_dropout": probability,
         "receptive_field": field,
         "lateral_field": field,
         "prediction_window": st.tuples(st.integers(0, 3), st.integers(0, 3)).map(list),
@@ -48,12 +48,12 @@ CONFIGURATIONS = st.fixed_dictionaries(
         "negative_temperature": st.floats(0.01, 100),
         "negatives": st.integers(1, 3),
         "straight_through": st.booleans(),
-        "peer_normalisation": share,
+        "peer_normalization": probability,
         "ff_optimizer": st.sampled_from(["rmsprop", "adam", "adadelta"]),
         "ff_rmsprop": st.fixed_dictionaries({"learning_rate": rate, "momentum": st.floats(0, 0.9)}),
-        "ff_adam": st.fixed_dictionaries({"learning_rate": rate, "weight_decay": share}),
+        "ff_adam": st.fixed_dictionaries({"learning_rate": rate, "weight_decay": probability}),
         "classifier_optimizer": st.sampled_from(["rmsprop", "adam", "adadelta"]),
-        "weight_averaging": share,
+        "weight_averaging": probability,
         "lr_warmup_epochs": st.floats(0, 2),
         "precision": st.sampled_from(["float32", "bfloat16"]),
     },
@@ -62,7 +62,7 @@ CONFIGURATIONS = st.fixed_dictionaries(
 
 def trained(arguments: dict[str, Any]) -> rff.Network:
     network = rff.build(**arguments, device="cpu", epochs=1)
-    inputs = torch.randn(7, network.topology.widths[0], generator=torch.Generator().manual_seed(0))
+    inputs = torch.randn(7, network.data_size, generator=torch.Generator().manual_seed(0))
     history = rff.fit(network, (inputs, class_numbers(7, classes=network.num_classes)), quiet=True)
     assert torch.isfinite(torch.tensor(history[0].layer_loss)).all()
     return network
@@ -70,7 +70,7 @@ def trained(arguments: dict[str, Any]) -> rff.Network:
 
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(CONFIGURATIONS)
-def test_whatever_validates_trains_and_predicts(tmp_path: Path, arguments: dict[str, Any]) -> None:
+def test_every_valid_configuration_trains_and_predicts(tmp_path: Path, arguments: dict[str, Any]) -> None:
     try:
         rff.build(**arguments, device="cpu")
     except SettingsError as error:
@@ -78,9 +78,9 @@ def test_whatever_validates_trains_and_predicts(tmp_path: Path, arguments: dict[
         return
     network, again = trained(arguments), trained(arguments)
     rff.save(network, tmp_path / "network.pt")
-    frames = torch.randn(network.settings.timesteps, 3, network.topology.widths[0], generator=torch.Generator().manual_seed(1))
+    frames = torch.randn(network.settings.timesteps, 3, network.data_size, generator=torch.Generator().manual_seed(1))
     badness = network.badness(frames)
     assert badness.shape == (3, network.num_classes) and badness.isfinite().all()
     assert torch.equal(network.predict(frames), badness.argmin(1))
-    for twin in (again, rff.load(tmp_path / "network.pt", "cpu")):
-        assert torch.equal(twin.badness(frames), badness)
+    for same in (again, rff.load(tmp_path / "network.pt", "cpu")):
+        assert torch.equal(same.badness(frames), badness)

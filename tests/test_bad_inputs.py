@@ -1,4 +1,4 @@
-"""Whatever a user may get wrong: one line that names it, exit code 2, the same words in a named exception, no file changed."""
+"""Mistakes of the user: one line names each, with exit code 2, or the same words in a named exception. No file changes."""
 
 import functools
 import gzip
@@ -25,14 +25,14 @@ from RecurrentFF.data import mnist, stroke_files
 from RecurrentFF.data.dataset import LoaderDataset, TensorDataset
 from RecurrentFF.errors import CheckpointError, DataError, DeviceError, InputError, RecurrentFFError, SettingsError
 from RecurrentFF.settings import Settings
-from RecurrentFF.settings.run import OF_ONE_BENCHMARK, DataSettings
+from RecurrentFF.settings.run import BENCHMARK_KEYS, DataSettings
 from RecurrentFF.training import checkpoint
 from tests.helpers import DATA_SIZE, class_numbers, clusters, small_settings
 from tests.test_cli import TINY, run_folder
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _run_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
@@ -41,7 +41,7 @@ def files(folder: Path) -> dict[Path, bytes]:
 
 
 def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str], benchmark: Benchmark = MNIST) -> str:
-    """What the command line says to these arguments: one line, after which nothing has changed."""
+    """Return the error message of the command line. Asserts that it is one line, and that no file has changed."""
     before = files(Path())
     capsys.readouterr()
     assert main(benchmark, arguments) == 2
@@ -53,7 +53,7 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str], benchmark:
 
 
 def exception(call: Callable[[], object], kind: type[RecurrentFFError]) -> str:
-    """What the Python API says to the same."""
+    """Return the error message of a Python call. Asserts the exception's type, and that no file has changed."""
     before = files(Path())
     with pytest.raises(kind) as caught:
         call()
@@ -68,7 +68,7 @@ CONFIGURATIONS: dict[str, str] = {
     "[model": r"not valid TOML",
     "just words": r"not valid TOML",
     "[model]\nepochs = 3\nepochs = 4": r"not valid TOML",
-    # keys that are not there
+    # unknown keys
     "[model]\nepocs = 3": r"unknown key 'model\.epocs'; did you mean 'epochs'",
     "[modle]\nepochs = 3": r"unknown key 'modle'; did you mean 'model'",
     "[model.ff_adam]\nlearningrate = 3": r"unknown key 'model\.ff_adam\.learningrate'; did you mean 'learning_rate'",
@@ -88,7 +88,7 @@ CONFIGURATIONS: dict[str, str] = {
     "model = 3": r"model = 3: expected a section",
     "[data_config]\ndata_dir = 3": r"data_config\.data_dir = 3: expected text",
     "[device]\ncompile = 'perhaps'": r"device\.compile = 'perhaps': expected \"auto\", true or false",
-    # values that are none
+    # invalid values
     "[model]\nepochs = 0": r"model\.epochs = 0: .*greater than or equal to 1",
     "[model]\ndamping_factor = 1.5": r"model\.damping_factor = 1\.5: .*less than or equal to 1",
     "[model]\ndamping_factor = 0": r"model\.damping_factor = 0.*greater than 0",
@@ -107,12 +107,12 @@ CONFIGURATIONS: dict[str, str] = {
     "[data_config]\ntrain_batch_size = 0": r"data_config\.train_batch_size = 0",
     "[data_config]\nnum_classes = 1": r"data_config\.num_classes = 1",
     "[data_config]\nshift = 28": r"data_config\.shift = 28: .*less than 28",
-    # values that don't fit each other
+    # values that contradict each other
     "[model]\nprediction_window = [2, 10]": r"model\.prediction_window: \[2, 10\] .* data_config\.iterations = 10",
     "[model]\nadversarial_noise = 0.1\nobjective = 'pairwise'\n[data_config]\niterations = 3": (
-        r"data_config\.iterations = 3: adversarial_noise moves inputs only after timestep 3 .*residual_connections = \[\[4, 1\]\]"
+        r"data_config\.iterations = 3: adversarial_noise perturbs .* only after timestep 3 .*residual_connections = \[\[4, 1\]\]"
     ),
-    "[model]\nadversarial_noise = 0.1\n[data_config]\niterations = 1": r"only after timestep 1 .* learned from it; give it more$",
+    "[model]\nadversarial_noise = 0.1\n[data_config]\niterations = 1": r"after timestep 1 .*; set more iterations$",
     "[model]\nprediction_window = [5, 4]": r"model\.prediction_window: \[5, 4\]",
     "[model]\nprediction_layers = [4]": r"model\.prediction_layers: \[4\] must name layers from 1 to 3",
     "[model]\nprediction_layers = []": r"model\.prediction_layers: \[\] must name",
@@ -121,12 +121,12 @@ CONFIGURATIONS: dict[str, str] = {
     "[model]\nresidual_connections = [[1, 2]]": r"model\.residual_connections: \[1, 2\]",
     "[model]\nresidual_connections = [[1, 4]]": r"model\.residual_connections: \[1, 4\]",
     "[model]\nresidual_connections = [[5, 1]]": r"model\.residual_connections: \[5, 1\]",
-    "[model]\nresidual_connections = [[0, 2], [0, 2]]": r"stands there twice",
+    "[model]\nresidual_connections = [[0, 2], [0, 2]]": r"a pair is listed twice",
     "[model]\nshould_replace_neg_data = true\nprelabel_timesteps = 0": r"model\.prelabel_timesteps = 0: .*at least 1",
-    "[model]\nnegatives = 10": r"model\.negatives = 10: of 10 classes only 9 are wrong",
+    "[model]\nnegatives = 10": r"model\.negatives = 10: an input of 10 classes has only 9 wrong labels",
     "[model]\nreceptive_field = 29": r"model\.receptive_field = 29: images are only 28 pixels wide",
     "[data_config]\ndelay_line = 2": r"data_config\.delay_line = 2: must be at least",
-    # more than there is room for
+    # sizes that do not fit the memory
     "[model]\nhidden_sizes = [2000000, 2000000]": r"at least [\d,]+ GiB, but cpu has .*model\.hidden_sizes, make that smaller",
     "[data_config]\ntrain_batch_size = 1000000000000": r"needs at least .* data_config\.train_batch_size, make that smaller",
     "[data_config]\niterations = 10000000000": r"needs at least .* data_config\.iterations, make that smaller",
@@ -141,7 +141,7 @@ def test_a_bad_configuration(content: str, capsys: pytest.CaptureFixture[str]) -
     assert refusal(["--config-file=mine.toml", "--device=cpu"], capsys) == in_python
 
 
-def test_what_is_no_configuration_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_path_that_is_not_a_configuration_file(capsys: pytest.CaptureFixture[str]) -> None:
     Path("binary").write_bytes(bytes(range(256)))
     Path("folder").mkdir()
     Path("empty").write_text("")
@@ -164,15 +164,15 @@ COMMAND_LINES = {
     "flag without value": (["--config-file"], "argument --config-file: expected one argument"),
     "stray word": (["mine.toml"], "unrecognized arguments: mine.toml"),
     "unclosed list": (["--set=model.hidden_sizes=[5,5"], "expected a list"),
-    "absent device": (["--device=cuda:77"], "device 'cuda:77' is not there; this machine has: cpu"),
+    "absent device": (["--device=cuda:77"], "device 'cuda:77' is not available; this machine has: cpu"),
     "unknown device": (["--device=tpu"], "--device tpu: device.device = 'tpu': expected \"auto\""),
     "wrong data size": (
         ["--set=data_config.data_size=100"],
-        "data_config.data_size = 100: edges of 8 directions at 10 × 10 places of MNIST's images are 800 values; set",
+        "data_config.data_size = 100: the oriented-gradient features of 8 directions in 10 × 10 cells are 800 values; set",
     ),
     "wrong data size for pixels": (
         ["--set=data_config.data_size=800", "--set=data_config.edge_directions=0"],
-        "data_config.data_size = 800, but this benchmark's is 784; leave it out or set it so, for instance by --set "
+        "data_config.data_size = 800, but this benchmark's is 784; leave it out or correct it, for instance by --set "
         "data_config.data_size=784",
     ),
     "wrong number of classes": (["--set=data_config.num_classes=7"], "data_config.num_classes = 7, but this benchmark's is 10"),
@@ -187,11 +187,14 @@ COMMAND_LINES = {
     "too many test samples": (["--set=data_config.test_samples=10001"], "data_config.test_samples = 10001, but the test set has"),
     "weights not named": (["--set=model.should_load_weights=true"], "--weights FILE"),
     "no weights there": (["--weights=absent.pt"], "absent.pt: no such checkpoint"),
-    "output below a file": (["--output-dir=/dev/null/runs"], "--output-dir /dev/null/runs: no run folder can be made there"),
+    "output below a file": (["--output-dir=/dev/null/runs"], "--output-dir /dev/null/runs: no run folder can be created there"),
     "nothing to resume": (["--resume=."], "not a run folder to resume"),
     "no folder to resume": (["--resume=absent"], "absent: not a run folder to resume"),
     "unknown baseline": (["--baseline=svm"], "invalid choice: 'svm' (choose from"),
-    "baseline from weights": (["--baseline=gru", "--weights=absent.pt"], "--baseline gru: starts from weights of its own"),
+    "baseline from weights": (
+        ["--baseline=gru", "--weights=absent.pt"],
+        "--baseline gru: a baseline has its own initial weights",
+    ),
     "resume a baseline": (["--resume=.", "--baseline=gru"], "--resume keeps the configuration"),
     "resume with settings": (["--resume=.", "--set=model.epochs=3"], "--resume keeps the configuration"),
 }
@@ -204,7 +207,7 @@ def test_a_bad_command_line(case: str, capsys: pytest.CaptureFixture[str]) -> No
     assert list(Path().iterdir()) == []
 
 
-def test_every_benchmark_refuses_in_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_benchmarks_refuse_the_same_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     for benchmark in (MOVING_MNIST, SEQ_MNIST):
         assert "did you mean 'epochs'" in refusal(["--set=model.epocs=3"], capsys, benchmark)
         assert "but this benchmark's is" in refusal(["--set=data_config.data_size=7"], capsys, benchmark)
@@ -225,17 +228,19 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("case", FOREIGN)
-def test_what_another_benchmark_is_told_is_refused(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_key_of_another_benchmark_is_refused(case: str, capsys: pytest.CaptureFixture[str]) -> None:
     benchmark, settings, message = FOREIGN[case]
     assert message in refusal([f"--set=data_config.{setting}" for setting in settings], capsys, benchmark)
     assert list(Path().iterdir()) == []
 
 
-def test_each_setting_of_one_benchmark_says_so() -> None:
-    assert set(OF_ONE_BENCHMARK) == {benchmark.name for benchmark in (MNIST, MOVING_MNIST, SEQ_MNIST)}
-    said = re.findall(r"\n    (\w+): .*\n    \"\"\"(MNIST|Moving MNIST|Seq MNIST): ", inspect.getsource(DataSettings))
-    assert {key: name.lower().replace(" ", "_") for key, name in said} == {
-        key: benchmark for benchmark, keys in OF_ONE_BENCHMARK.items() for key in keys
+def test_the_docstring_of_each_key_of_one_benchmark_names_it() -> None:
+    assert set(BENCHMARK_KEYS) == {benchmark.name for benchmark in (MNIST, MOVING_MNIST, SEQ_MNIST)}
+    documented = re.findall(
+        r"\n    (\w+): (?:.|\n    [ \]])*\n    \"\"\"(MNIST|Moving MNIST|Seq MNIST): ", inspect.getsource(DataSettings)
+    )
+    assert {key: name.lower().replace(" ", "_") for key, name in documented} == {
+        key: benchmark for benchmark, keys in BENCHMARK_KEYS.items() for key in keys
     }
 
 
@@ -253,7 +258,7 @@ DATA_FILES: dict[str, tuple[str, Callable[[bytes], bytes | None]]] = {
     "header truncated": (IMAGES, lambda content: content[:6]),
     "magic number": (IMAGES, lambda content: b"\x12\x34\x56\x78" + content[4:]),
     "more images than labels": (LABELS, lambda content: content[:4] + struct.pack(">I", 50_000) + content[8:50_008]),
-    "count not as announced": (IMAGES, lambda content: content[:4] + struct.pack(">I", 70_000) + content[8:]),
+    "another count than in the header": (IMAGES, lambda content: content[:4] + struct.pack(">I", 70_000) + content[8:]),
     "images of another size": (IMAGES, lambda content: content[:4] + struct.pack(">III", 60_000, 14, 56) + content[16:]),
     "labels out of range": (LABELS, lambda content: content[:8] + b"\x0a" + content[9:]),
     "labels of another type": (LABELS, lambda content: b"\x00\x00\x0a\x01" + content[4:]),
@@ -299,24 +304,25 @@ def test_bad_stroke_files(case: str, tmp_path: Path, capsys: pytest.CaptureFixtu
 
 
 class Hostile:
-    """Runs code when it is unpickled by something that lets it."""
+    """An object that runs code when it is unpickled without protection."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("executed",)
 
 
 def _changed(content: dict[str, Any], **values: Any) -> dict[str, Any]:
-    """With the checksum that fits, as a careful forger would."""
+    """Return the content with other values and a matching checksum, as a careful forger would write it."""
     content = {key: value for key, value in (content | values).items() if key != "checksum"}
     return content | {"checksum": checkpoint.checksum(content)}
 
 
-def _without(content: dict[str, Any], part: str) -> dict[str, Any]:
-    return _changed({key: value for key, value in content.items() if key != part})
+def _without(content: dict[str, Any], name: str) -> dict[str, Any]:
+    return _changed({key: value for key, value in content.items() if key != name})
 
 
 def _with_a_weight_changed(content: dict[str, Any]) -> dict[str, Any]:
-    content["network"]["layers.0.weight"][0, 0] += 1
+    weight = next(tensor for tensor in content["network"].values() if tensor.dim() == 2)
+    weight[0, 0] += 1
     return content
 
 
@@ -327,13 +333,13 @@ CHECKPOINTS: dict[str, tuple[Callable[[bytes, dict[str, Any]], object], str]] = 
     "altered": (lambda whole, content: _with_a_weight_changed(content), "a damaged checkpoint"),
     "hostile pickle": (lambda whole, content: pickle.dumps(Hostile(), protocol=2), "not a readable checkpoint .*run code"),
     "hostile checkpoint": (lambda whole, content: content | {"network": Hostile()}, "not a readable checkpoint .*run code"),
-    "of another library": (lambda whole, content: {"state_dict": {}}, "not a checkpoint of this version of RecurrentFF"),
-    "of another version": (
+    "another library": (lambda whole, content: {"state_dict": {}}, "not a checkpoint of this version of RecurrentFF"),
+    "another version": (
         lambda whole, content: _changed(content, format=checkpoint.FORMAT + 1),
         "not a checkpoint of this",
     ),
     "a tensor": (lambda whole, content: torch.zeros(3), "not a checkpoint of this"),
-    "of another architecture": (
+    "another architecture": (
         lambda whole, content: _changed(content, network={"layers.0.weight": torch.zeros(2, 2)}),
         "another architecture",
     ),
@@ -345,14 +351,14 @@ CHECKPOINTS: dict[str, tuple[Callable[[bytes, dict[str, Any]], object], str]] = 
         lambda whole, content: content | {"network": {"layers.0.weight": torch.eye(3).to_sparse()}},
         "without a network's settings or weights",
     ),
-    "settings that are none": (lambda whole, content: _changed(content, settings="[modle]"), "unknown key 'modle'"),
-    "settings that are no TOML": (lambda whole, content: _changed(content, settings="[model"), "not valid TOML"),
+    "settings with an unknown section": (lambda whole, content: _changed(content, settings="[modle]"), "unknown key 'modle'"),
+    "settings that are not TOML": (lambda whole, content: _changed(content, settings="[model"), "not valid TOML"),
 }
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished run."""
+    """Return the folder of a complete run."""
     parent = tmp_path_factory.mktemp("runs")
     assert main(MNIST, [*TINY, f"--output-dir={parent}"]) == 0
     return run_folder(parent)
@@ -377,24 +383,24 @@ def test_a_bad_checkpoint(case: str, trained: Path, capsys: pytest.CaptureFixtur
     assert not Path("executed").exists()
 
 
-def test_a_checkpoint_of_another_network_and_one_without_what_resuming_takes(
+def test_a_checkpoint_of_another_network_and_one_without_the_state_for_resuming(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = refusal([*TINY, "--set=model.hidden_sizes=[16, 11]", f"--weights={trained / 'best.pt'}"], capsys)
-    edges = " on edges of 8 directions at 10 × 10 places"
+    edges = " on oriented-gradient features of 8 directions at 10 × 10 grid cells"
     architectures = f"800-16-12-10{edges}; this network is 800-16-11-10{edges}"
     assert words == f"{trained / 'best.pt'}: weights of another architecture, {architectures}"
     Path("run").mkdir()
     Path("run/last.pt").write_bytes((trained / "last.pt").read_bytes())
     Path("run/best.pt").write_bytes((trained / "best.pt").read_bytes())
-    assert "run/best.pt: holds weights only, nothing to resume" in refusal(["--resume=run/best.pt"], capsys)
+    assert "run/best.pt: has weights only, no state to resume from" in refusal(["--resume=run/best.pt"], capsys)
     Path("run/former.pt").write_bytes((trained / "last.pt").read_bytes())
     Path("run/last.pt").write_bytes(b"damaged")
     assert "the cosine schedule" in refusal(["--resume=run/former.pt", "--epochs=9", "--device=cpu"], capsys)
     Path("best.pt").write_bytes((trained / "best.pt").read_bytes())
     assert refusal(["--resume=best.pt"], capsys) == ".: not a run folder to resume, it has no last.pt"
     words = exception(lambda: rff.load("run/best.pt", "cuda:77"), DeviceError)
-    assert words.startswith("device 'cuda:77' is not there")
+    assert words.startswith("device 'cuda:77' is not available")
 
 
 def network() -> rff.Network:
@@ -434,7 +440,7 @@ PYTHON: dict[str, tuple[Callable[[], object], type[RecurrentFFError], str]] = {
     "NaN to fit": (fit(NAN, class_numbers(6)), InputError, "not all finite"),
     "empty batch": (lambda: network().badness(inputs(0)), InputError, "empty batch"),
     "no samples": (fit(inputs(0), class_numbers(0)), InputError, "no samples"),
-    "device": (lambda: rff.build(data_size=7, num_classes=2, device="cuda:99"), DeviceError, "'cuda:99' is not there"),
+    "device": (lambda: rff.build(data_size=7, num_classes=2, device="cuda:99"), DeviceError, "'cuda:99' is not available"),
     "one class": (lambda: rff.build(data_size=7, num_classes=1), SettingsError, "num_classes = 1"),
     "no size": (lambda: rff.build(num_classes=3), SettingsError, r"data_config\.data_size"),
     "settings by themselves": (
@@ -465,9 +471,9 @@ PYTHON: dict[str, tuple[Callable[[], object], type[RecurrentFFError], str]] = {
     "a profile nowhere": (
         lambda: rff.fit(rff.build(small_settings(skip_profiling=False)), clusters(20)),
         SettingsError,
-        "output_dir=",
+        "pass output_dir to fit",
     ),
-    "output below a file": (fit(*clusters(20), output_dir="/dev/null/runs"), SettingsError, "no run folder can be made"),
+    "output below a file": (fit(*clusters(20), output_dir="/dev/null/runs"), SettingsError, "no run folder can be created"),
 }
 
 

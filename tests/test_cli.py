@@ -1,4 +1,4 @@
-"""The command line as a user meets it: output, exit codes, files."""
+"""The command line: output, exit codes, and files."""
 
 import json
 import signal
@@ -21,8 +21,8 @@ from RecurrentFF.benchmarks.run import start
 from RecurrentFF.benchmarks.seq_mnist.seq_mnist import SEQ_MNIST
 from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import Batch
-from RecurrentFF.data.mnist import Digits
-from RecurrentFF.data.moments import Normalisation, moments, normalise
+from RecurrentFF.data.mnist import LabeledImages
+from RecurrentFF.data.moments import NormalizationConfig, moments, normalize
 from RecurrentFF.settings import Settings
 
 TINY = [
@@ -53,7 +53,7 @@ def same_weights(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_run_reports_and_leaves_everything_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_prints_its_result_and_writes_all_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(MNIST, [*TINY, f"--output-dir={tmp_path}"]) == 0
     folder = run_folder(tmp_path)
     names = {"config.toml", "metrics.jsonl", "summary.json", "samples.png", "curves.png", "timesteps.png", "best.pt", "last.pt"}
@@ -65,17 +65,17 @@ def test_a_run_reports_and_leaves_everything_behind(tmp_path: Path, capsys: pyte
     assert str(folder) in output.out and "800-16-12-10" in output.out
 
 
-@pytest.mark.parametrize("what", [[], ["--baseline=logistic"]])
+@pytest.mark.parametrize("flags", [[], ["--baseline=logistic"]])
 def test_without_validation_samples_the_last_epoch_is_tested(
-    what: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plain = ["--set=data_config.validation_samples=0", "--set=model.weight_averaging=0.0", f"--output-dir={tmp_path}"]
-    assert main(MNIST, [*TINY, *plain, *what]) == 0
+    assert main(MNIST, [*TINY, *plain, *flags]) == 0
     assert "weights     of epoch 2, the last\n" in capsys.readouterr().out
     folder = run_folder(tmp_path)
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["validation_accuracy"] is None and summary["best_epoch"] == 2
-    if not what:
+    if not flags:
         last = torch.load(folder / "last.pt", weights_only=True)["network"]
         assert all(torch.equal(last[name], weight) for name, weight in best_weights(folder).items())
         assert report.main([str(tmp_path), f"--csv={tmp_path / 'epochs.csv'}"]) == 0
@@ -84,7 +84,7 @@ def test_without_validation_samples_the_last_epoch_is_tested(
         assert "none of these runs has a validation error" in capsys.readouterr().err
 
 
-def test_moving_mnist_runs_and_is_the_same_again(tmp_path: Path) -> None:
+def test_moving_mnist_runs_and_is_reproducible(tmp_path: Path) -> None:
     for name in ("first", "second"):
         assert main(MOVING_MNIST, [*TINY, f"--output-dir={tmp_path / name}"]) == 0
     first, second = run_folder(tmp_path / "first"), run_folder(tmp_path / "second")
@@ -93,12 +93,12 @@ def test_moving_mnist_runs_and_is_the_same_again(tmp_path: Path) -> None:
     assert (config["dataset"], config["data_size"], config["fresh_velocities"]) == ("Moving MNIST", 4096, True)
 
 
-def test_distorted_mnist_trains_on_other_images_and_tests_on_the_same(tmp_path: Path) -> None:
+def test_distortions_change_training_images_only(tmp_path: Path) -> None:
     splits = []
     for shift in (0, 2):
         settings = MNIST.complete(Settings.from_arguments(shift=shift, train_samples=300, validation_samples=50, test_samples=50))
         splits.append(MNIST.load(settings, torch.device("cpu")))
-    plain, distorted = ([next(iter(part.batches(50))) for part in split if part is not None] for split in splits)
+    plain, distorted = ([next(iter(dataset.batches(50))) for dataset in split if dataset is not None] for split in splits)
     for number, (one, other) in enumerate(zip(plain, distorted, strict=True)):
         assert torch.equal(one.inputs, other.inputs) is (number > 0)  # the first is for training
         assert torch.equal(one.labels, other.labels)
@@ -107,50 +107,53 @@ def test_distorted_mnist_trains_on_other_images_and_tests_on_the_same(tmp_path: 
 
 
 @pytest.mark.parametrize("fast", [True, False])
-def test_a_precision_that_may_be_emulated_is_said_to_be(
+def test_a_precision_that_may_be_emulated_is_reported(
     fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("RecurrentFF.benchmarks.run.multiplies_bfloat16_fast", lambda device: fast)
+    monkeypatch.setattr("RecurrentFF.benchmarks.run.has_fast_bfloat16", lambda device: fast)
     for precision in ("bfloat16", "float32"):
         assert main(MNIST, [*TINY, f"--set=device.precision={precision}", f"--output-dir={tmp_path / precision}"]) == 0
-        said = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("device"))
-        assert ("not known to be fast" in said) is (precision == "bfloat16" and not fast)
+        line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("device"))
+        assert ("not known to be fast" in line) is (precision == "bfloat16" and not fast)
 
 
-def test_normalised_mnist_is_so_in_every_split() -> None:
+def test_images_are_normalized_in_every_split() -> None:
     splits = []
-    for arguments in ({}, {"deskew": True, "size_normalisation": 0.5}):
+    for arguments in ({}, {"deskew": True, "size_normalization": 0.5}):
         few = {"train_samples": 300, "validation_samples": 50, "test_samples": 50}
         settings = MNIST.complete(Settings.from_arguments(**few, **arguments))
         splits.append(MNIST.load(settings, torch.device("cpu")))
-    plain, normal = ([next(iter(part.batches(50))).inputs for part in split if part is not None] for split in splits)
-    how = Normalisation(deskew=True, size=0.5)
+    plain, normal = ([next(iter(dataset.batches(50))).inputs for dataset in split if dataset is not None] for split in splits)
+    config = NormalizationConfig(deskew=True, size=0.5)
     for one, other in zip(plain, normal, strict=True):
-        expected = normalise(one.view(50, 28, 28), how, background=mnist.BACKGROUND).flatten(1)
+        expected = normalize(one.view(50, 28, 28), config, background=mnist.BACKGROUND).flatten(1)
         assert torch.allclose(other, expected, atol=1e-5)
     settings = settings.with_arguments(rotation=90.0)
     distorted = next(iter(MNIST.load(settings, torch.device("cpu")).train.batches(50))).inputs
     ink = distorted.view(50, 28, 28) - mnist.BACKGROUND
-    assert moments(ink).slant.abs().max() < 0.2  # turned first, then made upright
+    assert moments(ink).slant.abs().max() < 0.2  # rotated first, then deskewed
 
 
 @pytest.fixture
 def small_mnist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Few digits, and a cache folder of the test's own."""
+    """Replace MNIST by few digits, and the cache folder by a temporary one."""
     train, test = mnist.read()
-    few = Digits(train.images[:1500], train.labels[:1500]), Digits(test.images[:300], test.labels[:300])
+    few = (
+        LabeledImages(train.images[:1500], train.labels[:1500]),
+        LabeledImages(test.images[:300], test.labels[:300]),
+    )
     monkeypatch.setattr(mnist, "read", lambda data_dir=None, device=None: few)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 @pytest.mark.usefixtures("small_mnist")
-def test_seq_mnist_runs_and_is_the_same_again_from_the_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_seq_mnist_runs_and_is_reproducible_from_the_cache(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("first", "second"):
         assert main(SEQ_MNIST, [*TINY, f"--output-dir={tmp_path / name}"]) == 0
         if name == "first":
-            parts = sorted((tmp_path / "cache").rglob("*.npz"))
-            written = [part.stat().st_mtime_ns for part in parts]
-    assert len(parts) == 2 and written == [part.stat().st_mtime_ns for part in parts]
+            files = sorted((tmp_path / "cache").rglob("*.npz"))
+            written = [file.stat().st_mtime_ns for file in files]
+    assert len(files) == 2 and written == [file.stat().st_mtime_ns for file in files]
     first, second = run_folder(tmp_path / "first"), run_folder(tmp_path / "second")
     assert first.name.startswith("seq_mnist-") and same_weights(first, second)
     config = toml.load(first / "config.toml")["data_config"]
@@ -159,11 +162,11 @@ def test_seq_mnist_runs_and_is_the_same_again_from_the_cache(tmp_path: Path, cap
 
 
 @pytest.mark.usefixtures("small_mnist")
-def test_limiting_the_samples_traces_fewer_digits_and_gives_the_same_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_limit_of_samples_traces_fewer_digits_and_selects_the_same_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     def batches(**arguments: int) -> list[Batch]:
         settings = SEQ_MNIST.complete(Settings.from_arguments(validation_samples=200, train_accuracy_samples=0, **arguments))
         splits = SEQ_MNIST.load(settings, torch.device("cpu"))
-        return [next(iter(part.batches(2000))) for part in (splits.train, splits.validation, splits.test) if part is not None]
+        return [next(iter(data.batches(2000))) for data in (splits.train, splits.validation, splits.test) if data is not None]
 
     whole, cut = batches(), batches(train_samples=700, test_samples=100)
     assert [len(batch.labels) for batch in whole + cut] == [1300, 200, 300, 700, 200, 100]
@@ -188,7 +191,7 @@ def test_baselines_learn_from_the_same_data(baseline: str, tmp_path: Path, capsy
     assert f"{100 * summary['test_accuracy']:.2f} % right" in output and f"{summary['weights']:,} weights" in output
 
 
-def test_a_gru_has_the_network_s_size_and_stops_where_the_sequence_does() -> None:
+def test_a_gru_has_the_size_of_the_network_and_ignores_invalid_timesteps() -> None:
     network = rff.build(data_size=12, num_classes=4, hidden_sizes=[30, 20], device="cpu")
     gru = make_baseline("gru", network, 13)
     assert isinstance(gru, GRU)
@@ -216,9 +219,9 @@ def test_the_written_configuration_is_complete_and_reproduces_the_run(tmp_path: 
 def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:
     main(MNIST, [*TINY, f"--output-dir={tmp_path / 'first'}"])
     weights = run_folder(tmp_path / "first") / "best.pt"
-    still = ["--set=model.ff_optimizer=adam", "--set=model.ff_adam.learning_rate=1e-30", "--seed=9"]
-    still += ["--set=model.classifier_optimizer=adam", "--set=model.classifier_adam.learning_rate=1e-30"]
-    assert main(MNIST, [*TINY, *still, f"--weights={weights}", f"--output-dir={tmp_path / 'second'}"]) == 0
+    frozen = ["--set=model.ff_optimizer=adam", "--set=model.ff_adam.learning_rate=1e-30", "--seed=9"]
+    frozen += ["--set=model.classifier_optimizer=adam", "--set=model.classifier_adam.learning_rate=1e-30"]
+    assert main(MNIST, [*TINY, *frozen, f"--weights={weights}", f"--output-dir={tmp_path / 'second'}"]) == 0
     second = run_folder(tmp_path / "second")
     assert same_weights(weights.parent, second)
     config = toml.load(second / "config.toml")
@@ -227,7 +230,7 @@ def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:
     assert same_weights(second, run_folder(tmp_path / "third"))
 
 
-def test_ctrl_c_ends_cleanly_and_resume_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_ends_a_run_cleanly_and_it_can_be_resumed(tmp_path: Path) -> None:
     arguments = [*TINY, "--epochs=40", "--set=data_config.train_batch_size=10", f"--output-dir={tmp_path}"]
     arguments.append("--set=model.lr_schedule=step")
     command = [sys.executable, "-m", "RecurrentFF.benchmarks.mnist.mnist", *arguments]
@@ -241,7 +244,7 @@ def test_ctrl_c_ends_cleanly_and_resume_goes_on(tmp_path: Path) -> None:
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors == ""
     folder = run_folder(tmp_path)
-    assert output.splitlines()[-1] == f"stopped     all saved; go on with --resume {folder}"
+    assert output.splitlines()[-1] == f"stopped     all saved; continue with --resume {folder}"
     done = len((folder / "metrics.jsonl").read_text().splitlines())
     assert 2 <= done < 40
     assert main(MNIST, [f"--resume={folder}", f"--epochs={done + 1}"]) == 0
@@ -250,14 +253,14 @@ def test_ctrl_c_ends_cleanly_and_resume_goes_on(tmp_path: Path) -> None:
     assert toml.load(folder / "config.toml")["model"]["epochs"] == done + 1
 
 
-def test_a_run_goes_on_with_what_another_benchmark_would_use(tmp_path: Path) -> None:
+def test_an_old_run_with_a_key_of_another_benchmark_can_be_resumed(tmp_path: Path) -> None:
     few = {"train_samples": 200, "validation_samples": 50, "test_samples": 50, "train_accuracy_samples": 0}
     settings = Settings.from_arguments(**few, hidden_sizes=[8], epochs=1, device="cpu", fresh_velocities=False)
-    assert start(MNIST, MNIST.complete(settings), tmp_path)  # as it began before a new run would be refused
+    assert start(MNIST, MNIST.complete(settings), tmp_path)  # as a version did that did not refuse such keys yet
     assert main(MNIST, [f"--resume={run_folder(tmp_path)}", "--epochs=2"]) == 0
 
 
-def test_what_would_make_a_resumed_run_another_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_with_another_configuration_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(MNIST, [*TINY, f"--output-dir={tmp_path / 'cosine'}"])
     cosine = run_folder(tmp_path / "cosine")
     main(MNIST, [*TINY, "--set=model.lr_schedule=step", f"--output-dir={tmp_path / 'step'}"])
@@ -275,7 +278,7 @@ def test_what_would_make_a_resumed_run_another_is_refused(tmp_path: Path, capsys
     assert before == {path: path.read_bytes() for path in [*cosine.iterdir(), *step.iterdir()]}
 
 
-def test_help_does_not_wait_for_torch() -> None:
+def test_help_does_not_import_torch() -> None:
     code = (
         "import sys\nfrom RecurrentFF.benchmarks.mnist.mnist import MNIST\n"
         "from RecurrentFF.benchmarks.cli import argument_parser\n"

@@ -1,4 +1,4 @@
-"""The built-in MNIST is the original; batches are views or indices of it."""
+"""Tests of MNIST, Fashion-MNIST, and the batches and splits of data sets."""
 
 import gzip
 import hashlib
@@ -17,8 +17,8 @@ from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.benchmarks.mnist.mnist import MNIST
 from RecurrentFF.data import fashion_mnist, mnist
 from RecurrentFF.data.dataset import LoaderDataset, TensorDataset, split
-from RecurrentFF.data.edges import Edges, edges
-from RecurrentFF.data.moments import Normalisation, normalise
+from RecurrentFF.data.moments import NormalizationConfig, normalize
+from RecurrentFF.data.oriented_gradients import OrientedGradientConfig, oriented_gradients
 from RecurrentFF.errors import DataError, InputError
 from RecurrentFF.settings import Settings
 from tests.test_cli import TINY, run_folder
@@ -29,7 +29,7 @@ def digits() -> tuple[TensorDataset, TensorDataset]:
     return mnist.load()
 
 
-def test_mnist_is_the_original_in_its_order(digits: tuple[TensorDataset, TensorDataset]) -> None:
+def test_mnist_has_the_original_samples_in_the_original_order(digits: tuple[TensorDataset, TensorDataset]) -> None:
     train, test = digits
     assert (len(train), len(test)) == (60_000, 10_000)
     assert train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
@@ -37,7 +37,7 @@ def test_mnist_is_the_original_in_its_order(digits: tuple[TensorDataset, TensorD
     assert train.labels.bincount().tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 
 
-def test_pixels_are_those_of_the_files(digits: tuple[TensorDataset, TensorDataset]) -> None:
+def test_inputs_are_the_pixels_of_the_files(digits: tuple[TensorDataset, TensorDataset]) -> None:
     packed = resources.files("RecurrentFF.data") / "mnist_idx" / "t10k-images-idx3-ubyte.gz"
     raw = torch.frombuffer(bytearray(gzip.decompress(packed.read_bytes())[16:]), dtype=torch.uint8).view(-1, 784)
     restored = (digits[1].inputs * 0.3081 + 0.1307) * 255
@@ -49,11 +49,13 @@ def test_inputs_have_unit_mean_square(digits: tuple[TensorDataset, TensorDataset
     assert digits[0].inputs.dtype == torch.float32
 
 
-def test_an_existing_torchvision_folder_is_used_as_it_is(tmp_path: Path, digits: tuple[TensorDataset, TensorDataset]) -> None:
+def test_an_existing_torchvision_folder_is_read_and_not_changed(
+    tmp_path: Path, digits: tuple[TensorDataset, TensorDataset]
+) -> None:
     mnist.unpack(tmp_path)
     file = tmp_path / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
     content = bytearray(file.read_bytes())
-    content[8] = 3  # the first test label, to know the folder again
+    content[8] = 3  # the first test label, which identifies this folder
     file.write_bytes(content)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     _, test = mnist.load(tmp_path)
@@ -61,42 +63,42 @@ def test_an_existing_torchvision_folder_is_used_as_it_is(tmp_path: Path, digits:
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
 
 
-def test_a_folder_without_mnist_is_named(tmp_path: Path) -> None:
+def test_a_folder_without_mnist_is_an_error_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no readable torchvision MNIST in MNIST/raw.*--data-dir") as caught:
         mnist.load(tmp_path)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_damaged_package_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_package_file_is_an_error_that_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(mnist._MD5, "t10k-labels-idx1-ubyte", "0" * 32)
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz: not the original.*reinstall"):
         mnist.unpack(tmp_path)
 
 
 def numbered(samples: int) -> TensorDataset:
-    """Sample i holds i."""
+    """Make a data set whose sample i has the input i."""
     return TensorDataset(torch.arange(samples).unsqueeze(1).float(), torch.arange(samples) % 3)
 
 
-def test_splits_are_cut_from_the_ends_that_they_name() -> None:
-    splits = split(numbered(20), numbered(9), validation_samples=5, train_samples=12, test_samples=4, probe_samples=3)
-    parts = {name: next(part.batches(100))[0].flatten().tolist() for name, part in splits._asdict().items()}
-    assert parts["train"] == list(range(12)) and parts["validation"] == list(range(15, 20))
-    assert parts["test"] == [0, 1, 2, 3] and parts["train_probe"] == [0, 1, 2]
+def test_splits_take_training_samples_from_the_start_and_validation_samples_from_the_end() -> None:
+    splits = split(numbered(20), numbered(9), validation_samples=5, train_samples=12, test_samples=4, train_subset_samples=3)
+    inputs = {name: next(dataset.batches(100))[0].flatten().tolist() for name, dataset in splits._asdict().items()}
+    assert inputs["train"] == list(range(12)) and inputs["validation"] == list(range(15, 20))
+    assert inputs["test"] == [0, 1, 2, 3] and inputs["train_subset"] == [0, 1, 2]
     everything = split(numbered(20), numbered(9), validation_samples=5)
-    assert (len(everything.train), len(everything.test or ())) == (15, 9) and everything.train_probe is None
-    unwatched = split(numbered(20), numbered(9), validation_samples=0)
-    assert len(unwatched.train) == 20 and unwatched.validation is None
+    assert (len(everything.train), len(everything.test or ())) == (15, 9) and everything.train_subset is None
+    unvalidated = split(numbered(20), numbered(9), validation_samples=0)
+    assert len(unvalidated.train) == 20 and unvalidated.validation is None
 
 
-@pytest.mark.parametrize("counts", [(20, 0, 0), (5, 16, 0), (5, 0, 10)])
-def test_more_samples_than_there_are_is_refused(counts: tuple[int, int, int]) -> None:
-    validation, train, test = counts
+@pytest.mark.parametrize("sizes", [(20, 0, 0), (5, 16, 0), (5, 0, 10)])
+def test_a_split_larger_than_the_data_is_an_error(sizes: tuple[int, int, int]) -> None:
+    validation, train, test = sizes
     with pytest.raises(DataError, match="samples"):
         split(numbered(20), numbered(9), validation_samples=validation, train_samples=train, test_samples=test)
 
 
-def test_batches_follow_the_order_and_end_with_the_rest() -> None:
+def test_batches_follow_the_order_and_the_last_one_is_smaller() -> None:
     order = torch.tensor([4, 2, 0, 1, 3])
     batches = list(numbered(5).batches(2, order))
     assert [batch.inputs.flatten().tolist() for batch in batches] == [[4, 2], [0, 1], [3]]
@@ -105,13 +107,13 @@ def test_batches_follow_the_order_and_end_with_the_rest() -> None:
     assert numbered(5).batch_count(2) == 3
 
 
-def test_batches_as_they_stand_are_views() -> None:
+def test_batches_in_stored_order_are_views() -> None:
     data = numbered(5)
     first = next(data.batches(2))
     assert first.inputs.data_ptr() == data.inputs.data_ptr()
 
 
-def test_data_that_does_not_fit_is_refused() -> None:
+def test_inputs_and_labels_of_wrong_shape_or_type_are_errors() -> None:
     with pytest.raises(InputError, match="samples, features"):
         TensorDataset(torch.zeros(3, 28, 28), torch.zeros(3, dtype=torch.long))
     with pytest.raises(InputError, match="samples, features"):
@@ -124,25 +126,25 @@ def test_data_that_does_not_fit_is_refused() -> None:
 
 @pytest.fixture
 def clothes(tmp_path: Path) -> Path:
-    """A torchvision folder of Fashion-MNIST, but with MNIST's digits, whose files have the same form."""
+    """Make a torchvision folder of Fashion-MNIST with the digits of MNIST, whose files have the same format."""
     mnist.unpack(tmp_path)
     (tmp_path / "MNIST").rename(tmp_path / "FashionMNIST")
     return tmp_path
 
 
-def test_fashion_mnist_is_read_by_torchvision(clothes: Path, digits: tuple[TensorDataset, TensorDataset]) -> None:
+def test_fashion_mnist_is_read_from_a_torchvision_folder(clothes: Path, digits: tuple[TensorDataset, TensorDataset]) -> None:
     for found, expected in zip(fashion_mnist.load(clothes), digits, strict=True):
         assert torch.equal(found.labels, expected.labels)
         torch.testing.assert_close(found.inputs * 0.3530 + 0.2860, expected.inputs * 0.3081 + 0.1307, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("packed", [True, False])
-def test_fashion_mnist_is_read_from_a_folder_of_its_files(
+def test_fashion_mnist_is_read_from_a_folder_of_its_four_files(
     packed: bool, clothes: Path, digits: tuple[TensorDataset, TensorDataset]
 ) -> None:
     raw = clothes / "FashionMNIST" / "raw"
     if packed:
-        zipped(raw)
+        compress_files(raw)
     for found, expected in zip(fashion_mnist.load(raw), digits, strict=True):
         assert torch.equal(found.labels, expected.labels)
     (raw / f"t10k-labels-idx1-ubyte{'.gz' if packed else ''}").write_bytes(b"damaged")
@@ -150,8 +152,8 @@ def test_fashion_mnist_is_read_from_a_folder_of_its_files(
         fashion_mnist.load(raw)
 
 
-def zipped(raw: Path) -> dict[str, str]:
-    """Each file in the folder becomes a .gz; their MD5s by name."""
+def compress_files(raw: Path) -> dict[str, str]:
+    """Replace each file of a folder by a .gz file, and return their MD5 sums by name."""
     sums = {}
     for path in list(raw.iterdir()):
         content = gzip.compress(path.read_bytes(), compresslevel=1)
@@ -161,15 +163,15 @@ def zipped(raw: Path) -> dict[str, str]:
     return sums
 
 
-class Quiet(SimpleHTTPRequestHandler):
+class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *arguments: object) -> None:
-        """Nothing."""
+        """Print nothing."""
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """The address of a web server of the folder's files."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+def serve(folder: Path) -> Iterator[str]:
+    """Serve the files of a folder over HTTP, and yield the address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder))) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/"
@@ -177,63 +179,67 @@ def served(folder: Path) -> Iterator[str]:
             server.shutdown()
 
 
-def test_fashion_mnist_is_downloaded_whole_or_not_at_all(clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fashion_mnist_is_downloaded_completely_or_not_at_all(
+    clothes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     raw, cache = clothes / "FashionMNIST" / "raw", tmp_path / "cache"
-    sums = zipped(raw)
+    sums = compress_files(raw)
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: cache)
-    with served(raw) as address:
+    with serve(raw) as address:
         monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", [address])
-        last_damaged = {name: sums[name] if "train" in name else "0" * 32 for name in sorted(sums, reverse=True)}
-        monkeypatch.setattr("torchvision.datasets.FashionMNIST.resources", list(last_damaged.items()))
+        last_file_damaged = {name: sums[name] if "train" in name else "0" * 32 for name in sorted(sums, reverse=True)}
+        monkeypatch.setattr("torchvision.datasets.FashionMNIST.resources", list(last_file_damaged.items()))
         with pytest.raises(DataError, match=r"can't be downloaded \(File not found or corrupted"):
             fashion_mnist.load()
         assert list((cache / "fashion_mnist").iterdir()) == []
         monkeypatch.setattr("torchvision.datasets.FashionMNIST.resources", list(sums.items()))
         first, _ = fashion_mnist.load()
-    again, _ = fashion_mnist.load()  # with no server any more
+    again, _ = fashion_mnist.load()  # from the cache: the server has stopped
     assert torch.equal(first.inputs, again.inputs)
     assert [path.name for path in (cache / "fashion_mnist").iterdir()] == ["FashionMNIST"]
     (cache / "fashion_mnist" / "FashionMNIST" / "raw" / "t10k-labels-idx1-ubyte").write_bytes(b"damaged")
     with pytest.raises(
-        DataError, match=r"no readable Fashion-MNIST in .*raw \(.+\); delete .*fashion_mnist, and it is downloaded anew"
+        DataError, match=r"no readable Fashion-MNIST in .*raw \(.+\); delete .*fashion_mnist to download it again"
     ):
         fashion_mnist.load()
 
 
-def test_fashion_mnist_is_normalised_on_its_own_background(clothes: Path) -> None:
+def test_fashion_mnist_is_normalized_with_its_own_background(clothes: Path) -> None:
     some = {"dataset": "fashion_mnist", "data_dir": str(clothes), "train_samples": 50, "test_samples": 50}
-    plain, normal = (
+    plain, normalized = (
         MNIST.load(MNIST.complete(Settings.from_arguments(**some, deskew=deskew)), torch.device("cpu")).test
         for deskew in (False, True)
     )
-    assert plain is not None and normal is not None
-    expected = normalise(
-        next(plain.batches(50)).inputs.view(50, 28, 28), Normalisation(deskew=True), background=fashion_mnist.BACKGROUND
+    assert plain is not None and normalized is not None
+    expected = normalize(
+        next(plain.batches(50)).inputs.view(50, 28, 28), NormalizationConfig(deskew=True), background=fashion_mnist.BACKGROUND
     )
-    assert torch.allclose(next(normal.batches(50)).inputs, expected.flatten(1), atol=1e-5)
+    assert torch.allclose(next(normalized.batches(50)).inputs, expected.flatten(1), atol=1e-5)
 
 
-def test_fashion_mnist_is_seen_as_edges_on_its_own_background(clothes: Path) -> None:
+def test_features_of_fashion_mnist_use_its_own_background(clothes: Path) -> None:
     some = {"dataset": "fashion_mnist", "data_dir": str(clothes), "train_samples": 50, "test_samples": 50, "rotation": 30.0}
-    plain, seen = (
+    plain, transformed = (
         MNIST.load(MNIST.complete(Settings.from_arguments(**some, edge_directions=directions)), torch.device("cpu"))
         for directions in (0, 8)
     )
-    for pixels, found in ((plain.train, seen.train), (plain.test, seen.test)):
-        assert pixels is not None and found is not None
+    for pixels, features in ((plain.train, transformed.train), (plain.test, transformed.test)):
+        assert pixels is not None and features is not None
         images = next(iter(pixels.batches(50))).inputs.view(50, 28, 28)
-        expected = edges(images, Edges(8, 7), background=fashion_mnist.BACKGROUND)
-        assert torch.allclose(next(iter(found.batches(50))).inputs, expected, atol=1e-5)
+        expected = oriented_gradients(images, OrientedGradientConfig(8, 7), background=fashion_mnist.BACKGROUND)
+        assert torch.allclose(next(iter(features.batches(50))).inputs, expected, atol=1e-5)
 
 
-def test_a_run_on_fashion_mnist_is_called_so(clothes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_run_folder_of_fashion_mnist_has_its_name(clothes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     runs = tmp_path / "runs"
     assert main(MNIST, [*TINY, "--dataset=fashion_mnist", f"--data-dir={clothes}", f"--output-dir={runs}", "--epochs=1"]) == 0
     assert run_folder(runs).name.startswith("fashion_mnist-")
     assert "fashion_mnist: 1,000 train" in capsys.readouterr().out
 
 
-def test_fashion_mnist_that_is_not_there_is_named_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_fashion_mnist_is_an_error_of_one_line_that_names_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(
         DataError, match=r"no readable Fashion-MNIST in .* \(.*No such file.*\); put its four original files there$"
     ) as caught:

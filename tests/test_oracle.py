@@ -1,18 +1,22 @@
-"""The fast network against the plain autograd one, to 1e-10 in float64, for every option."""
+"""Both paths of the network against the autograd reference, to 1e-10 in float64, for every option."""
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from RecurrentFF.model.learner import BatchMetrics, Learner, _LayerStep
+from RecurrentFF.model.activations import ACTIVATIONS
+from RecurrentFF.model.fused import FusedPath
+from RecurrentFF.model.layers import LocalModule, LocalResult
+from RecurrentFF.model.learner import BatchMetrics, Learner, Observer
+from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext, sample_wrong_labels
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.paths import PlainPath
 from RecurrentFF.model.state import State
-from tests.helpers import class_numbers, float64_network, video
-from tests.oracle import ACTIVATIONS, Oracle, Trace
+from tests.helpers import class_numbers, dense, float64_network, video
+from tests.oracle import Oracle, Trace
 
 BATCHES = 2
 
@@ -26,7 +30,7 @@ CASES: dict[str, dict[str, Any]] = {
     **{f"pairwise_{name}": {"ff_activation": name, "objective": "pairwise"} for name in ACTIVATIONS},
     "pairwise_soft": {"objective": "pairwise", "pairwise_alpha": 0.5},
     "sum": {"objective": "sum", "loss_threshold": 0.4},
-    "two_judges": {"prediction_layers": [3, 1]},
+    "two_prediction_layers": {"prediction_layers": [3, 1]},
     "threshold_low": {"loss_threshold": 0.2},
     "no_damping": {"damping_factor": 1.0},
     "strong_damping": {"damping_factor": 0.15},
@@ -50,21 +54,21 @@ CASES: dict[str, dict[str, Any]] = {
     "input_dropout": {"input_dropout": 0.5, "residual_connections": [[0, 2]]},
     "adversarial_noise": {"adversarial_noise": 0.5, "objective": "pairwise", "residual_connections": [[4, 1]]},
     "adversarial_noise_for_two": {"adversarial_noise": 2.0, "residual_connections": [[0, 3]], "dropout": 0.2, "negatives": 2},
-    "adversarial_noise_with_silence": {"adversarial_noise": 0.5, "input_dropout": 0.4, "activity_dropout": 0.2},
-    "hard_share": {"hard_share": 0.5, "objective": "pairwise"},
-    "hard_share_of_one": {"hard_share": 0.01, "should_replace_neg_data": True},
+    "adversarial_noise_with_dropout": {"adversarial_noise": 0.5, "input_dropout": 0.4, "activity_dropout": 0.2},
+    "hard_example_fraction": {"hard_example_fraction": 0.5, "objective": "pairwise"},
+    "hard_share_of_one": {"hard_example_fraction": 0.01, "should_replace_neg_data": True},
     "hard_share_in_every_way": {
-        "hard_share": 0.7,
+        "hard_example_fraction": 0.7,
         "negatives": 2,
         "dropout": 0.2,
         "adversarial_noise": 0.3,
-        "peer_normalisation": 2.0,
+        "peer_normalization": 2.0,
     },
     "summed_badness": {"badness": "sum", "objective": "pairwise", "pairwise_alpha": 0.7},
     "summed_badness_threshold": {"badness": "sum", "loss_threshold": 4.0},
     "straight_through": {"straight_through": True, "ff_activation": "tanh"},
-    "peer_normalisation": {"peer_normalisation": 3.0, "objective": "pairwise"},
-    "peer_normalisation_several": {"peer_normalisation": 0.7, "negatives": 3, "dropout": 0.1},
+    "peer_normalization": {"peer_normalization": 3.0, "objective": "pairwise"},
+    "peer_normalization_several": {"peer_normalization": 0.7, "negatives": 3, "dropout": 0.1},
     "several_negatives": {"negatives": 3, "objective": "pairwise", "should_replace_neg_data": True},
     "several_negatives_threshold": {"negatives": 2},
     "several_negatives_sum": {"negatives": 2, "objective": "sum"},
@@ -75,48 +79,34 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def rows(activity: list[Tensor], labels: int = 1) -> list[Tensor]:
-    """Copies of (units, labels, batch), or (units, 1, batch) for all labels, as the oracle has them: (labels · batch, units)."""
-    return [h.expand(-1, labels, -1).flatten(1).T.clone() for h in activity]
+class Recorder(Observer):
+    """Notes activity, gradients, losses and weights of every timestep, in the layout of the oracle."""
 
+    def __init__(self, network: Network, candidates: int) -> None:
+        self.network = network
+        self.candidates = candidates
+        self.trace = Trace()
 
-class RecordingNetwork(Network):
-    """Notes the activity after every label-free timestep."""
+    def on_label_free_timestep(self, state: State) -> None:
+        self.trace.activity.append(self.activity(state, 1))
 
-    trace: Trace
+    def on_local_gradients(self, timestep: int, module: LocalModule, result: LocalResult) -> None:
+        for record in (self.trace.losses, self.trace.weight_gradients, self.trace.bias_gradients):
+            if len(record) == timestep:
+                record.append([])
+        self.trace.losses[timestep].append(result.loss)
+        if result.gradients:
+            self.trace.weight_gradients[timestep].append(result.gradients["connections.0.weight"].clone())
+            self.trace.bias_gradients[timestep].append(result.gradients["bias"].clone())
 
-    def timestep(self, state: State, *arguments: Any, **more: Any) -> list[Tensor]:
-        badness = super().timestep(state, *arguments, **more)
-        self.trace.activity.append(rows(state.activity))
-        return badness
+    def on_timestep(self, timestep: int, state: State) -> None:
+        self.trace.activity.append(self.activity(state, self.candidates))
+        self.trace.weights.append([dense(layer).weight.clone() for layer in self.network.hidden_layers()])
 
-
-def noting_step(step: Callable[..., None], noted: list[Sequence[Tensor]], gradients: Sequence[Tensor], operand: Tensor) -> None:
-    """A step of an optimiser, its gradients noted."""
-    noted.append([gradient.clone() for gradient in gradients])
-    step(gradients, operand)
-
-
-class RecordingLearner(Learner):
-    """Notes activity, gradients, weights and losses after every learning timestep."""
-
-    trace: Trace
-
-    def _timestep(
-        self, state: State, operands: list[Tensor], share: Tensor, moves: bool
-    ) -> tuple[list[_LayerStep], Tensor | None]:
-        trace = self.trace
-        gradients: list[Sequence[Tensor]] = []
-        with pytest.MonkeyPatch.context() as patch:
-            for optimiser in self.optimisers:
-                patch.setattr(optimiser, "step", partial(noting_step, optimiser.step, gradients))
-            steps, slope = super()._timestep(state, operands, share, moves)
-        trace.activity.append(rows(state.activity, state.now.shape[1]))
-        trace.weight_gradients.append([weight for weight, _ in gradients])
-        trace.bias_gradients.append([bias for _, bias in gradients])
-        trace.weights.append([layer.weight.clone() for layer in self.network.hidden_layers()])
-        trace.losses.append([step.loss for step in steps])
-        return steps, slope
+    def activity(self, state: State, candidates: int) -> list[Tensor]:
+        """Copies of (units, candidates or 1, batch) as (candidates · batch, units)."""
+        activities = [state.blocks[name].activity for name in self.network.layers]
+        return [h.expand(-1, candidates, -1).flatten(1).T.clone() for h in activities]
 
 
 def assert_same(found: list[list[Tensor]], expected: list[list[Tensor]]) -> None:
@@ -134,52 +124,113 @@ def assert_metrics(found: BatchMetrics, expected: Trace, oracle: Oracle, mask: T
         for metric, values in ((found.badness_pos, pos), (found.badness_neg, neg)):
             torch.testing.assert_close(metric[t], values[t][:, real].sum(1) / max(1, int(real.sum())))
     torch.testing.assert_close(found.loss, torch.stack([torch.stack(row) for row in expected.losses]))
-    judges = [layer - 1 for layer in oracle.settings.model.prediction_layers or tuple(range(1, oracle.label))]
-    gaps = list((pos - neg)[:, judges].mean(1))
-    right = [float(oracle._average(gaps, mask, sample)) < 0 for sample in range(mask.shape[1])]
-    assert found.pairs_right.item() == pytest.approx(sum(right) / len(right))
+    predicting = [oracle.layers.index(name) for name in oracle.predicting]
+    gaps = list((pos - neg)[:, predicting].mean(1))
+    gap = torch.stack(gaps)
+    right = [float(oracle.window_average(gap[:, sample], mask[:, sample])) < 0 for sample in range(mask.shape[1])]
+    assert found.pairwise_accuracy.item() == pytest.approx(sum(right) / len(right))
 
 
 def ends(timesteps: int, batch: int) -> Tensor:
-    """A mask of sequences that are over sooner or later: the first is empty, the last goes on to the end."""
+    """A mask of sequences that are over sooner or later: the first is empty, the last is valid to the end."""
     return torch.arange(timesteps).unsqueeze(1) < torch.linspace(0, timesteps, batch).round()
 
 
+PATHS = {"fused": FusedPath, "plain": PlainPath}
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", ["video", "static", "masked", "changing_labels", "masked_and_changing_labels"])
 @pytest.mark.parametrize("case", CASES)
-def test_training_agrees_with_autograd(case: str, kind: str) -> None:
+def test_training_agrees_with_autograd(case: str, kind: str, path: str) -> None:
     labels_change, masked = "changing" in kind, "masked" in kind
-    network = float64_network(**CASES[case])
-    network.__class__ = RecordingNetwork
-    assert isinstance(network, RecordingNetwork)
+    network = float64_network(fused=path == "fused", **CASES[case])
+    assert isinstance(network.path, PATHS[path])
     oracle = Oracle(network, torch.Generator().manual_seed(7))
-    learner = RecordingLearner(network, torch.Generator().manual_seed(7))
+    recorder = Recorder(network, 1 + network.settings.model.negatives)
+    learner = Learner(network, torch.Generator().manual_seed(7), observers=[recorder])
     iterations = network.settings.data_config.iterations
     for batch in range(BATCHES):
-        found = learner.trace = network.trace = Trace()
-        inputs = shown = video(network.settings.timesteps, seed=batch, data_size=oracle.widths[0])
+        found = recorder.trace = Trace()
+        inputs = given = video(network.settings.timesteps, seed=batch, data_size=network.data_size)
         if kind == "static":
-            shown, inputs = inputs[0], inputs[:1].repeat(len(inputs), 1, 1)
+            given, inputs = inputs[0], inputs[:1].repeat(len(inputs), 1, 1)
         labels = class_numbers(iterations if labels_change else 1, inputs.shape[1], seed=batch, classes=network.num_classes)
         mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)
-        metrics = learner.train_batch(shown, labels if labels_change else labels[0], mask if masked else None)
-        expected = oracle.train_batch(inputs, labels.expand(iterations, -1), not labels_change, mask)
-        assert_same(found.activity, expected.activity)
-        assert_same(found.losses, expected.losses)
-        assert_same(found.weight_gradients, expected.weight_gradients)
-        assert_same(found.bias_gradients, expected.bias_gradients)
-        assert_same(found.weights, expected.weights)
+        metrics = learner.train_batch(given, labels if labels_change else labels[0], mask if masked else None)
+        expected = oracle.train_traced(inputs, labels.expand(iterations, -1), not labels_change, mask)
+        assert_same_traces(found, expected)
         assert_metrics(metrics, expected, oracle, mask)
+    assert_same_parameters(network, oracle)
+
+
+def assert_same_traces(found: Trace, expected: Trace) -> None:
+    for name in ("activity", "losses", "weight_gradients", "bias_gradients", "weights"):
+        assert_same(getattr(found, name), getattr(expected, name))
+
+
+def assert_same_parameters(network: Network, oracle: Oracle) -> None:
     for layer in network.hidden_layers():
-        torch.testing.assert_close(layer.bias.data, oracle.bias[layer.number].detach(), rtol=1e-10, atol=1e-10)
-    for mine, theirs in zip([network.classifier_weight, network.classifier_bias], oracle.classifier, strict=True):
+        torch.testing.assert_close(dense(layer).weight.data, oracle.stacked(layer.name), rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(layer.bias.data, oracle.bias[layer.name].detach(), rtol=1e-10, atol=1e-10)
+    for mine, theirs in zip(network.readout.parameters(), oracle.readout, strict=True):
         torch.testing.assert_close(mine.data, theirs.detach(), rtol=1e-10, atol=1e-10)
+
+
+class WrongInputs(NegativeSource):
+    """Negative candidates with inputs of their own, and by option with wrong labels beside them."""
+
+    def __init__(self, inputs: Sequence[Tensor], wrong_labels: bool) -> None:
+        self.inputs = inputs
+        self.count = len(inputs)
+        self.wrong_labels = wrong_labels
+
+    def sample(self, context: SamplingContext) -> Negatives:
+        labels, logits = None, torch.zeros(context.network.num_classes)
+        drawn = sample_wrong_labels(logits, context.labels, context.generator, count=self.count)
+        if self.wrong_labels:
+            labels = drawn
+        return Negatives(labels, torch.stack([x.mT for x in self.inputs], 2))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("wrong_labels", [True, False])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"objective": "pairwise", "negatives": 2, "prelabel_timesteps": 0},
+        {"objective": "pairwise", "dropout": 0.2, "input_dropout": 0.3, "activity_dropout": 0.2},
+        {"adversarial_noise": 0.5, "negatives": 2, "hard_example_fraction": 0.5},
+        {"peer_normalization": 0.5, "residual_connections": [[0, 3]], "objective": "sum"},
+    ],
+    ids=str,
+)
+def test_negative_inputs_agree_with_autograd(options: dict[str, Any], wrong_labels: bool, path: str) -> None:
+    network = float64_network(fused=path == "fused", **options)
+    oracle = Oracle(network, torch.Generator().manual_seed(7))
+    count = network.settings.model.negatives
+    recorder = Recorder(network, 1 + count)
+    timesteps, mask = network.settings.timesteps, ends(network.settings.timesteps, 6)
+    for batch in range(BATCHES):
+        inputs, labels = video(timesteps, seed=batch), class_numbers(6, seed=batch)
+        wrong = [video(timesteps, seed=10 + batch + k) for k in range(count)]
+        source, found = WrongInputs(wrong, wrong_labels), Trace()
+        recorder.trace = found
+        if batch == 0:
+            learner = Learner(network, torch.Generator().manual_seed(7), negatives=source, observers=[recorder])
+        learner.negatives = source
+        learner.train_batch(inputs, labels, mask)
+        repeated = labels.expand(network.settings.data_config.iterations, -1)
+        expected = oracle.train_traced(inputs, repeated, True, mask, wrong, keep_labels=not wrong_labels)
+        assert_same_traces(found, expected)
+    assert_same_parameters(network, oracle)
 
 
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("temperature", [1e-6, 1.0])
 def test_negatives_from_the_networks_own_badness(temperature: float, masked: bool) -> None:
-    choice = {"should_replace_neg_data": True, "negatives_from": "badness", "prediction_window": [0, 2]}
+    choice: dict[str, Any] = {"should_replace_neg_data": True, "negatives_from": "badness", "prediction_window": [0, 2]}
     network = float64_network(**choice, negative_temperature=temperature)
     oracle = Oracle(network, torch.Generator().manual_seed(7))
     learner = Learner(network, torch.Generator().manual_seed(7))
@@ -187,12 +238,12 @@ def test_negatives_from_the_networks_own_badness(temperature: float, masked: boo
         inputs, labels = video(network.settings.timesteps, seed=batch), class_numbers(6, seed=batch)
         mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)
         metrics = learner.train_batch(inputs, labels, mask if masked else None)
-        oracle.train_batch(inputs, labels.expand(len(inputs) - 2, -1), True, mask)
-        assert metrics.classifier_loss == 0
-    for layer in network.hidden_layers():
-        torch.testing.assert_close(layer.weight.data, oracle.stacked(layer.number), rtol=1e-10, atol=1e-10)
+        oracle.train_traced(inputs, labels.expand(len(inputs) - 2, -1), True, mask)
+        assert metrics.readout_loss == 0
+    assert_same_parameters(network, oracle)
 
 
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("kind", ["video", "static", "masked"])
 @pytest.mark.parametrize("window", [None, [0, 0], [1, 2], [0, 2]], ids=str)
 @pytest.mark.parametrize(
@@ -200,7 +251,7 @@ def test_negatives_from_the_networks_own_badness(temperature: float, masked: boo
     [
         "three_layers",
         "one_layer",
-        "two_judges",
+        "two_prediction_layers",
         "residual_merging",
         "residual_apart",
         "no_prelabel",
@@ -210,18 +261,18 @@ def test_negatives_from_the_networks_own_badness(temperature: float, masked: boo
         "lateral_field",
     ],
 )
-def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int] | None, kind: str) -> None:
+def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int] | None, kind: str, path: str) -> None:
     masked = kind == "masked"
-    network = float64_network(**CASES[case], prediction_window=window, test_batch_size=4)
+    network = float64_network(fused=path == "fused", **CASES[case], prediction_window=window, test_batch_size=4)
     oracle = Oracle(network, torch.Generator())
-    inputs = shown = video(network.settings.timesteps, batch=10, data_size=oracle.widths[0])
+    inputs = given = video(network.settings.timesteps, batch=10, data_size=network.data_size)
     if kind == "static":
-        shown, inputs = inputs[0], inputs[:1].repeat(len(inputs), 1, 1)
+        given, inputs = inputs[0], inputs[:1].repeat(len(inputs), 1, 1)
     mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)
-    expected = oracle.badness(inputs, mask)
-    found = network.badness(shown, mask if masked else None)
+    expected = oracle.average_badness(inputs, mask)
+    found = network.badness(given, mask if masked else None)
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
-    assert network.predict(shown, mask if masked else None).tolist() == expected.argmin(1).tolist()
+    assert network.predict(given, mask if masked else None).tolist() == expected.argmin(1).tolist()
 
 
 @pytest.mark.parametrize("static", [False, True], ids=["video", "static"])
@@ -232,7 +283,7 @@ def test_badness_over_time_is_what_a_prediction_averages(static: bool) -> None:
     assert over_time.shape == (4, 3, 6, network.num_classes)
     torch.testing.assert_close(over_time[:3].mean((0, 1)), network.badness(inputs), rtol=1e-10, atol=1e-10)
     spread = over_time.amax(3) - over_time.amin(3)
-    assert (spread[0, :2] == 0).all() and (spread[1, 0] == 0).all()  # the label comes down one layer a timestep
+    assert (spread[0, :2] == 0).all() and (spread[1, 0] == 0).all()  # the label travels one layer per timestep
     assert (spread[0, 2] > 0).all() and (spread[1, 1] > 0).all() and (spread[2, 0] > 0).all()
 
 

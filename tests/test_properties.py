@@ -11,38 +11,38 @@ from torch import Tensor
 from RecurrentFF.errors import InputError, SettingsError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.objectives import Objective, ObjectiveFunction
-from RecurrentFF.model.state import State
-from RecurrentFF.model.topology import Topology
-from tests.helpers import CLASSES, DATA_SIZE, class_numbers, float64_network, small_settings, video
+from RecurrentFF.model.objectives import Objective
+from tests.helpers import CLASSES, DATA_SIZE, class_numbers, dense, float64_network, small_settings, video
 
 
-def disturbed(objective: ObjectiveFunction, layer: int, layers: int) -> ObjectiveFunction:
-    """The same objective, but one layer wants the opposite, a hundredfold. Layers ask in turn, bottom to top."""
-    calls = 0
+class Disturbed(Objective):
+    """Another objective, but one layer has the opposite, a hundredfold. The layers ask in turn, bottom to top."""
 
-    def function(pos: Tensor, neg: Tensor) -> Objective:
-        nonlocal calls
-        calls += 1
-        plain = objective(pos, neg)
-        if (calls - 1) % layers != layer:
-            return plain
-        return Objective(-100 * plain.loss, -100 * plain.slope_pos, -100 * plain.slope_neg)
+    def __init__(self, objective: Objective, layer: int, layers: int) -> None:
+        self.objective, self.layer, self.layers = objective, layer, layers
+        self.calls = 0
 
-    return function
+    def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
+        return self.objective.loss(positive, negative)
+
+    def gradients(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        self.calls += 1
+        factor = -100 if (self.calls - 1) % self.layers == self.layer else 1
+        grad_positive, grad_negative = self.objective.gradients(positive, negative)
+        return factor * grad_positive, factor * grad_negative
 
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
-@pytest.mark.parametrize("optimiser", ["rmsprop", "adam", "adadelta"])
-def test_a_layer_learns_nothing_from_another_layers_error(layer: int, optimiser: str) -> None:
-    networks = [float64_network(iterations=1, ff_optimizer=optimiser) for _ in range(2)]
+@pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adadelta"])
+def test_a_layer_learns_nothing_from_another_layers_error(layer: int, optimizer: str) -> None:
+    networks = [float64_network(iterations=1, ff_optimizer=optimizer) for _ in range(2)]
     for network, disturb in zip(networks, [False, True], strict=True):
         learner = Learner(network, torch.Generator().manual_seed(3))
         if disturb:
-            learner.objective = disturbed(learner.objective, layer, layers=3)
+            learner.objective = Disturbed(learner.objective, layer, layers=3)
         learner.train_batch(video(network.settings.timesteps), class_numbers(6))
     for index, (plain, other) in enumerate(zip(*(n.hidden_layers() for n in networks), strict=True)):
-        same = torch.equal(plain.weight, other.weight) and torch.equal(plain.bias, other.bias)
+        same = torch.equal(dense(plain).weight, dense(other).weight) and torch.equal(plain.bias, other.bias)
         assert same == (index != layer)
 
 
@@ -55,12 +55,12 @@ def test_permuting_the_batch_permutes_the_answer() -> None:
 
 def test_predictions_are_made_in_pieces_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
     network, inputs = float64_network(test_batch_size=100), video(5, batch=11)
-    assert network.predicted_at_once == 100
+    assert network.samples_at_once == 100
     whole = network.badness(inputs)
     sample = CLASSES * (9 + 5 + 8 + CLASSES) * 4 * 8  # two stacks and two more of activity, eight bytes each
     for room, pieces in ((4 * sample, 4), (sample - 1, 1)):
-        monkeypatch.setattr("RecurrentFF.model.network.PREDICTION_ROOM", room)
-        assert network.predicted_at_once == pieces
+        monkeypatch.setattr("RecurrentFF.model.network.PREDICTION_MEMORY", room)
+        assert network.samples_at_once == pieces
         torch.testing.assert_close(network.badness(inputs), whole, rtol=1e-12, atol=1e-12)
 
 
@@ -75,7 +75,7 @@ def test_what_happens_after_the_window_does_not_matter() -> None:
 def test_residual_connections_carry_activity_and_are_off_by_default() -> None:
     assert small_settings().model.residual_connections == ()
     plain, residual = float64_network(), float64_network(residual_connections=[[0, 3]])
-    shapes = [[tuple(layer.weight.shape) for layer in n.hidden_layers()] for n in (plain, residual)]
+    shapes = [[tuple(dense(layer).weight.shape) for layer in n.hidden_layers()] for n in (plain, residual)]
     assert shapes[0][:2] == shapes[1][:2]
     assert shapes[1][2] == (8, DATA_SIZE + 5 + 8 + CLASSES)
 
@@ -85,13 +85,11 @@ def test_dropout_is_only_for_training() -> None:
     assert torch.equal(float64_network(dropout=0.9).badness(inputs), float64_network().badness(inputs))
 
 
-def test_dropout_scales_what_it_keeps() -> None:
-    layer = next(float64_network(dropout=0.25).hidden_layers())
-    state = State(Topology((DATA_SIZE, 9, 5, 8, CLASSES)), 2, 10_000, torch.float64, torch.float64, torch.device("cpu"))
-    state.rest()
-    state.part()
-    masks = layer.dropout_masks(state, torch.Generator().manual_seed(0))
-    assert masks is not None and len(masks) == 3
+def test_dropout_scales_the_drives_that_it_keeps() -> None:
+    layer = float64_network(dropout=0.25).hidden_layers()[0]
+    drawn = layer.draw_masks(candidates=2, batch=10_000, generator=torch.Generator().manual_seed(0))
+    assert drawn is not None and len(drawn) == 1 and len(drawn[0]) == 3  # one connection, three sources
+    (masks,) = drawn
     for mask in masks:
         assert mask.shape == (9, 2, 10_000)
         assert set(mask.flatten().tolist()) == {0.0, 1 / 0.75}
@@ -120,7 +118,7 @@ def test_training_tells_true_labels_from_wrong_ones(objective: str) -> None:
 
 
 def weights(network: Network) -> Tensor:
-    return torch.cat([layer.weight.flatten() for layer in network.hidden_layers()])
+    return torch.cat([layer.connection_weights() for layer in network.hidden_layers()])
 
 
 def test_the_seed_decides_the_initial_weights() -> None:
@@ -141,8 +139,8 @@ def test_the_generator_decides_negatives_and_dropout(options: dict[str, Any]) ->
     assert not torch.equal(trained(1), trained(2))
 
 
-def test_bfloat16_operands_keep_float32_weights_and_nearly_the_same_badness() -> None:
-    exact, fast = (Network(small_settings(), operand_dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+def test_bfloat16_products_keep_float32_weights_and_nearly_the_same_badness() -> None:
+    exact, fast = (Network(small_settings(), compute_dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
     inputs = video(1, batch=50)[0].float()
     torch.testing.assert_close(fast.badness(inputs), exact.badness(inputs), rtol=0.05, atol=0.01)
     assert not torch.equal(fast.badness(inputs), exact.badness(inputs))
@@ -151,11 +149,11 @@ def test_bfloat16_operands_keep_float32_weights_and_nearly_the_same_badness() ->
 
 
 def test_a_batch_in_bfloat16_learns_nearly_what_float32_learns() -> None:
-    """Gradients of the last timestep point the same way, within the rounding of the operands (8 bits)."""
+    """Gradients of the last timestep point the same way, within the rounding of bfloat16 (8 bits)."""
     gradients = []
     for dtype in (torch.float32, torch.bfloat16):
         settings = small_settings(hidden_sizes=[40, 30], should_replace_neg_data=True, ff_optimizer="adam")  # which keeps .grad
-        network = Network(settings, operand_dtype=dtype)
+        network = Network(settings, compute_dtype=dtype)
         learner = Learner(network, torch.Generator().manual_seed(1))
         learner.train_batch(video(1, batch=200)[0], class_numbers(200))
         gradients.append([p.grad.flatten() for p in network.parameters() if p.grad is not None])

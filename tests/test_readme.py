@@ -1,4 +1,4 @@
-"""What the README says is so: its example runs, its table of keys is complete."""
+"""The README is correct: its example runs, and its table of keys is complete."""
 
 import json
 import re
@@ -24,7 +24,7 @@ def test_the_notebook_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def table() -> dict[str, str]:
-    """Second column of the configuration's table by the key in the first, both without backticks."""
+    """Return the defaults in the table of keys, by key, both without backticks."""
     rows = re.findall(r"^\| (.*?) \| (.*?) \|", README[README.index("## Configuration") :], flags=re.MULTILINE)
     defaults: dict[str, str] = {}
     for keys, values in rows[2:]:
@@ -48,7 +48,7 @@ def test_every_key_is_in_the_table_with_its_default() -> None:
                 assert f"`{key}`" in README, key
 
 
-def test_nothing_is_left_to_fill_in_and_what_is_linked_is_there() -> None:
+def test_no_placeholder_is_left_and_linked_files_exist() -> None:
     assert not re.findall(r"@[A-Z]+@", README)
     for link in re.findall(r"\]\(([^)#]+)\)", README):
         assert link.startswith("http") or (ROOT / link).exists(), link

@@ -1,4 +1,4 @@
-"""The table over several runs is computed from what the runs left, and refuses what can't be averaged."""
+"""The report on several runs: it is computed from their files, and refuses runs that can't be averaged."""
 
 import csv
 import json
@@ -14,8 +14,8 @@ from RecurrentFF.settings import Settings
 from tests.test_cli import TINY, run_folder
 
 
-def finished(folder: Path, seed: int, test: float, validation: list[float], **arguments: int) -> None:
-    """What a run leaves behind that a report reads."""
+def write_run(folder: Path, seed: int, test: float, validation: list[float], **arguments: int) -> None:
+    """Write those files of a complete run that a report reads."""
     run = folder / f"run-{seed}-{test}"
     run.mkdir(parents=True)
     (run / "config.toml").write_text(Settings.from_arguments(seed=seed, epochs=len(validation), **arguments).to_toml())
@@ -23,16 +23,16 @@ def finished(folder: Path, seed: int, test: float, validation: list[float], **ar
         json.dumps({"test_accuracy": test, "validation_accuracy": max(validation), "seconds": 90.0 + 60 * seed})
     )
     lines = [
-        {"epoch": n, "loss": 0.5, "train_accuracy": None, "validation_accuracy": share, "samples_per_second": 1000.4}
-        for n, share in enumerate(validation, start=1)
+        {"epoch": n, "loss": 0.5, "train_accuracy": None, "validation_accuracy": accuracy, "samples_per_second": 1000.4}
+        for n, accuracy in enumerate(validation, start=1)
     ]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def test_mean_and_deviation_over_the_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mean_and_standard_deviation_over_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, test in ((2, 0.97), (0, 0.99), (1, 0.98)):
-        finished(tmp_path / "fast", seed, test, [0.9, 0.985])
-    finished(tmp_path / "single", 0, 0.995, [0.99])
+        write_run(tmp_path / "fast", seed, test, [0.9, 0.985])
+    write_run(tmp_path / "single", 0, 0.995, [0.99])
     folders = [str(tmp_path / "fast"), str(tmp_path / "single")]
     assert report.main([*folders, f"--csv={tmp_path / 'all.csv'}", f"--plot={tmp_path / 'all.png'}"]) == 0
     output = capsys.readouterr().out
@@ -45,25 +45,25 @@ def test_mean_and_deviation_over_the_seeds(tmp_path: Path, capsys: pytest.Captur
     assert (tmp_path / "all.png").stat().st_size > 1000
 
 
-def test_what_is_not_comparable_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    finished(tmp_path / "twice", 0, 0.9, [0.9])
-    finished(tmp_path / "twice", 0, 0.8, [0.9])
-    finished(tmp_path / "mixed", 0, 0.9, [0.9])
-    finished(tmp_path / "mixed", 1, 0.9, [0.9], iterations=3)
-    finished(tmp_path / "cut", 0, 0.9, [0.9])
+def test_runs_that_are_not_comparable_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "twice", 0, 0.9, [0.9])
+    write_run(tmp_path / "twice", 0, 0.8, [0.9])
+    write_run(tmp_path / "mixed", 0, 0.9, [0.9])
+    write_run(tmp_path / "mixed", 1, 0.9, [0.9], iterations=3)
+    write_run(tmp_path / "cut", 0, 0.9, [0.9])
     next((tmp_path / "cut").glob("*/metrics.jsonl")).unlink()
-    assert report.main([str(tmp_path / "cut")]) == 2 and "not a run of the network" in capsys.readouterr().err
+    assert report.main([str(tmp_path / "cut")]) == 2 and "not a readable run of the network" in capsys.readouterr().err
     for name, words in (
-        ("twice", "two runs of the same seed"),
+        ("twice", "two runs with the same seed"),
         ("mixed", "differ in more than their seed"),
-        ("none", "no finished"),
+        ("none", "no complete run"),
     ):
         assert report.main([str(tmp_path / name)]) == 2
         error = capsys.readouterr().err
         assert error.startswith(f"error: {tmp_path / name}: ") and words in error and error.count("\n") == 1
 
 
-def test_it_reads_real_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_report_reads_the_files_of_real_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed in (0, 1):
         assert main(MNIST, [*TINY, f"--seed={seed}", f"--output-dir={tmp_path / 'tiny'}"]) == 0
     assert main(MNIST, [*TINY, f"--output-dir={tmp_path / 'other'}"]) == 0

@@ -1,4 +1,4 @@
-"""Pen strokes as the network's input: the delay line, what ends and what begins again, the cache, and the original files."""
+"""Tests of Seq MNIST: the delay line and its mask, repetition, the cache of traced strokes, and the original files."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.data import mnist, stroke_files
-from RecurrentFF.data.mnist import Digits
-from RecurrentFF.data.seq_mnist import _RMS, LARGEST_MOVE, LEVEL, PenStrokes, drawings
-from RecurrentFF.data.stroke_files import Sequences, read_file, read_folder, traced
-from RecurrentFF.data.strokes import moves, skeleton, trace
+from RecurrentFF.data.mnist import LabeledImages
+from RecurrentFF.data.seq_mnist import _RMS, INPUT_RMS, LARGEST_MOVE, PenStrokes, render_strokes
+from RecurrentFF.data.stroke_files import Sequences, read_file, read_folder, trace_cached
+from RecurrentFF.data.strokes import skeleton, strokes_to_moves, trace
 from RecurrentFF.errors import DataError
 
 SAMPLES = os.environ.get("STROKE_SEQUENCES")  # a folder of original samples, trainimg-N-inputdata.txt
@@ -21,149 +21,154 @@ A = [[3, 9, 0, 0], [1, 1, 0, 0], [0, -1, 0, 0], [0, 0, 1, 1]]
 B = [[4, 4, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [-2, 7, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1]]
 
 
-def sequences(*rows: list[list[int]]) -> Sequences:
-    flat = torch.tensor([row for sequence in rows for row in sequence], dtype=torch.int8).view(-1, 4)
-    return Sequences(flat, torch.tensor([len(sequence) for sequence in rows]), torch.arange(len(rows)))
+def sequences(*moves: list[list[int]]) -> Sequences:
+    flat = torch.tensor([move for sequence in moves for move in sequence], dtype=torch.int8).view(-1, 4)
+    return Sequences(flat, torch.tensor([len(sequence) for sequence in moves]), torch.arange(len(moves)))
 
 
-def plain(sequence: list[list[int]], timesteps: int, step: int, window: int, repeat: bool) -> tuple[Tensor, list[bool]]:
-    """The inputs of one sequence and where they count, timestep by timestep, move by move."""
-    inputs, real = [], []
+def reference_inputs(
+    sequence: list[list[int]], timesteps: int, stride: int, window: int, repeat: bool
+) -> tuple[Tensor, list[bool]]:
+    """Compute the inputs and valid timesteps of one sequence, timestep by timestep and move by move."""
+    inputs, valid = [], []
     for t in range(timesteps):
-        shown = []
-        for number in range((t + 1) * step - window, (t + 1) * step):
-            at = number % len(sequence) if repeat and number >= 0 and sequence else number
-            move = sequence[at] if 0 <= at < len(sequence) else [0, 0, 0, 0]
-            shown += [
-                LEVEL * max(-LARGEST_MOVE, min(LARGEST_MOVE, value)) / scale for value, scale in zip(move, _RMS, strict=True)
+        values = []
+        for number in range((t + 1) * stride - window, (t + 1) * stride):
+            position = number % len(sequence) if repeat and number >= 0 and sequence else number
+            move = sequence[position] if 0 <= position < len(sequence) else [0, 0, 0, 0]
+            values += [
+                INPUT_RMS * max(-LARGEST_MOVE, min(LARGEST_MOVE, value)) / scale for value, scale in zip(move, _RMS, strict=True)
             ]
-        inputs.append(shown)
-        real.append(any(0 <= number < len(sequence) for number in range((t + 1) * step - window, (t + 1) * step)))
-    return torch.tensor(inputs), real
+        inputs.append(values)
+        valid.append(any(0 <= number < len(sequence) for number in range((t + 1) * stride - window, (t + 1) * stride)))
+    return torch.tensor(inputs), valid
 
 
 @pytest.mark.parametrize("repeat", [False, True], ids=["ending", "repeated"])
-@pytest.mark.parametrize(("timesteps", "step", "window"), [(4, 1, 1), (3, 2, 5), (5, 3, 3), (1, 4, 6), (9, 1, 4)])
-def test_inputs_agree_with_the_plain_loop(timesteps: int, step: int, window: int, repeat: bool) -> None:
-    strokes = PenStrokes(sequences(A, B, [], A), timesteps, step=step, window=window, repeat=repeat)
+@pytest.mark.parametrize(("timesteps", "stride", "window"), [(4, 1, 1), (3, 2, 5), (5, 3, 3), (1, 4, 6), (9, 1, 4)])
+def test_inputs_and_mask_equal_the_reference(timesteps: int, stride: int, window: int, repeat: bool) -> None:
+    strokes = PenStrokes(sequences(A, B, [], A), timesteps, stride=stride, window=window, repeat=repeat)
     (batch,) = strokes.batches(10)
     assert batch.inputs.shape == (timesteps, 4, 4 * window) and batch.labels.tolist() == [0, 1, 2, 3]
     for sample, sequence in enumerate((A, B, [], A)):
-        inputs, real = plain(sequence, timesteps, step, window, repeat)
+        inputs, valid = reference_inputs(sequence, timesteps, stride, window, repeat)
         torch.testing.assert_close(batch.inputs[:, sample], inputs)
         if not repeat:
-            assert batch.mask is not None and batch.mask[:, sample].tolist() == real
+            assert batch.mask is not None and batch.mask[:, sample].tolist() == valid
     if repeat:
         assert batch.mask is None
 
 
-def test_batches_follow_the_order_and_a_part_is_as_in_the_whole() -> None:
-    strokes = PenStrokes(sequences(A, [], B, A), 3, step=2, window=4, repeat=False)
+def test_batches_follow_the_order_and_slices_equal_the_whole_data_set() -> None:
+    strokes = PenStrokes(sequences(A, [], B, A), 3, stride=2, window=4, repeat=False)
     (whole,) = strokes.batches(4)
     inputs, labels, mask = next(strokes.batches(2, torch.tensor([2, 0, 3])))
     assert torch.equal(inputs, whole.inputs[:, [2, 0]]) and labels.tolist() == [2, 0]
     assert mask is not None and whole.mask is not None and torch.equal(mask, whole.mask[:, [2, 0]])
-    for part in (slice(1, 3), slice(2, 4), slice(1, 2)):
-        (batch,) = strokes[part].batches(4)
-        assert torch.equal(batch.inputs, whole.inputs[:, part]) and batch.labels.tolist() == whole.labels[part].tolist()
+    for samples in (slice(1, 3), slice(2, 4), slice(1, 2)):
+        (batch,) = strokes[samples].batches(4)
+        assert torch.equal(batch.inputs, whole.inputs[:, samples]) and batch.labels.tolist() == whole.labels[samples].tolist()
     assert [len(batch.labels) for batch in strokes.batches(3)] == [3, 1] and strokes.batch_count(3) == 2
     assert list(strokes.batches(3, torch.tensor([], dtype=torch.long))) == []
 
 
-def test_drawings_show_the_pen_once_round() -> None:
+def test_drawings_show_each_sequence_once() -> None:
     for repeat in (False, True):
-        sheets = drawings(PenStrokes(sequences(B, []), 8, step=1, window=2, repeat=repeat))
-        assert sheets.shape == (8, 2, 28, 28)
-        assert sheets[1, 0].nonzero().tolist() == [[3, 2], [3, 3]] and sheets[1, 0, 3, 2] == 2
-        assert torch.equal(sheets[2], sheets[1])  # the pen is lifted
-        assert sheets[7, 0].nonzero().tolist() == [[3, 2], [3, 3], [10, 0], [11, 0]]
-        assert sheets[:, 1].sum() == 0
+        drawings = render_strokes(PenStrokes(sequences(B, []), 8, stride=1, window=2, repeat=repeat))
+        assert drawings.shape == (8, 2, 28, 28)
+        assert drawings[1, 0].nonzero().tolist() == [[3, 2], [3, 3]] and drawings[1, 0, 3, 2] == 2
+        assert torch.equal(drawings[2], drawings[1])  # the pen is lifted
+        assert drawings[7, 0].nonzero().tolist() == [[3, 2], [3, 3], [10, 0], [11, 0]]
+        assert drawings[:, 1].sum() == 0
 
 
 @pytest.fixture(scope="module")
-def digits() -> Digits:
+def digits() -> LabeledImages:
     train, _ = mnist.read()
-    return Digits(train.images[:30].clone(), train.labels[:30])
+    return LabeledImages(train.images[:30].clone(), train.labels[:30])
 
 
-def test_tracing_is_the_same_however_many_processes_do_it(
-    digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_tracing_does_not_depend_on_the_number_of_processes(
+    digits: LabeledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stroke_files, "CHUNK", 4)
-    alone = traced(digits, tmp_path / "one", workers=1)
-    together = traced(digits, tmp_path / "two", workers=3)
-    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
-    expected = [moves(trace(skeleton(image))) for image in digits.images.numpy()]
-    assert alone.moves.tolist() == np.concatenate(expected).tolist() and alone.lengths.tolist() == [len(e) for e in expected]
-    assert torch.equal(alone.labels, digits.labels)
+    monkeypatch.setattr(stroke_files, "IMAGES_PER_TASK", 4)
+    one_process = trace_cached(digits, tmp_path / "one", workers=1)
+    several_processes = trace_cached(digits, tmp_path / "two", workers=3)
+    assert all(torch.equal(a, b) for a, b in zip(one_process, several_processes, strict=True))
+    expected = [strokes_to_moves(trace(skeleton(image))) for image in digits.images.numpy()]
+    assert one_process.moves.tolist() == np.concatenate(expected).tolist()
+    assert one_process.lengths.tolist() == [len(moves) for moves in expected]
+    assert torch.equal(one_process.labels, digits.labels)
 
 
-def test_an_interrupted_tracing_goes_on(digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stroke_files, "PART", 10)
-    monkeypatch.setattr(stroke_files, "CHUNK", 4)
-    whole = traced(digits, tmp_path / "elsewhere", workers=1)
-    seen: list[int] = []
-    original = stroke_files.trace_digits
+def test_an_interrupted_tracing_resumes_from_the_cache(
+    digits: LabeledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stroke_files, "IMAGES_PER_FILE", 10)
+    monkeypatch.setattr(stroke_files, "IMAGES_PER_TASK", 4)
+    whole = trace_cached(digits, tmp_path / "elsewhere", workers=1)
+    traced: list[int] = []
+    original = stroke_files.trace_images
 
     def interrupted(
         images: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]",
     ) -> "list[np.ndarray[tuple[int, ...], np.dtype[np.int8]]]":
-        if sum(seen) >= 14:
+        if sum(traced) >= 14:
             raise KeyboardInterrupt
-        seen.append(len(images))
+        traced.append(len(images))
         return original(images)
 
-    monkeypatch.setattr(stroke_files, "trace_digits", interrupted)
+    monkeypatch.setattr(stroke_files, "trace_images", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        traced(digits, tmp_path / "cache", workers=1)
-    assert len(list((tmp_path / "cache").iterdir())) == 1  # the first part, and nothing half-written
-    seen.clear()
-    seen.append(-100)
-    again = traced(digits, tmp_path / "cache", workers=1)
+        trace_cached(digits, tmp_path / "cache", workers=1)
+    assert len(list((tmp_path / "cache").iterdir())) == 1  # the first file, and no unfinished one
+    traced.clear()
+    traced.append(-100)
+    again = trace_cached(digits, tmp_path / "cache", workers=1)
     assert all(torch.equal(a, b) for a, b in zip(again, whole, strict=True))
-    assert sum(seen[1:]) == 20
-    seen[:] = [1000]  # all is there: tracing would be an interruption
-    assert torch.equal(traced(digits, tmp_path / "cache", workers=1).moves, whole.moves)
+    assert sum(traced[1:]) == 20
+    traced[:] = [1000]  # everything is cached: any tracing would raise KeyboardInterrupt
+    assert torch.equal(trace_cached(digits, tmp_path / "cache", workers=1).moves, whole.moves)
 
 
-def test_a_damaged_part_is_made_anew_and_an_unwritable_cache_is_no_obstacle(
-    digits: Digits, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_damaged_cache_files_are_traced_again_and_an_unwritable_cache_is_reported(
+    digits: LabeledImages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole = traced(digits, tmp_path, workers=1)
+    whole = trace_cached(digits, tmp_path, workers=1)
     (file,) = tmp_path.iterdir()
     content = file.read_bytes()
     flipped = [content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in range(40, len(content), 97)]
     for damage in (content[:-40], b"nothing", *flipped):
         file.write_bytes(damage)
-        assert torch.equal(traced(digits, tmp_path, workers=1).moves, whole.moves)
+        assert torch.equal(trace_cached(digits, tmp_path, workers=1).moves, whole.moves)
     np.savez_compressed(file, moves=np.zeros((3, 4), dtype=np.int8), lengths=np.array([3]))  # of other digits
-    assert torch.equal(traced(digits, tmp_path, workers=1).moves, whole.moves)
-    assert torch.equal(traced(digits, file / "no folder", workers=1).moves, whole.moves)
-    assert "can't be kept" in capsys.readouterr().err
+    assert torch.equal(trace_cached(digits, tmp_path, workers=1).moves, whole.moves)
+    assert torch.equal(trace_cached(digits, file / "no folder", workers=1).moves, whole.moves)
+    assert "can't be cached" in capsys.readouterr().err
 
 
-def test_empty_and_one_pixel_images(tmp_path: Path) -> None:
+def test_strokes_of_an_empty_and_a_one_pixel_image(tmp_path: Path) -> None:
     images = torch.zeros(2, 28, 28, dtype=torch.uint8)
     images[1, 5, 7] = 255
-    strokes = traced(Digits(images, torch.tensor([0, 1])), tmp_path, workers=1)
+    strokes = trace_cached(LabeledImages(images, torch.tensor([0, 1])), tmp_path, workers=1)
     assert strokes.lengths.tolist() == [0, 2]
     assert strokes.moves.tolist() == [[8, 6, 0, 0], [0, 0, 1, 1]]
-    (batch,) = PenStrokes(strokes, 2, step=1, window=1, repeat=False)[:1].batches(5)
+    (batch,) = PenStrokes(strokes, 2, stride=1, window=1, repeat=False)[:1].batches(5)
     assert batch.inputs.abs().sum() == 0 and batch.mask is not None and not batch.mask.any()
 
 
-def write_original(folder: Path, kind: str, split: str, number: int, rows: list[list[int]], label: int | None) -> Path:
-    """A file as the original data set has them."""
+def write_original(folder: Path, kind: str, split: str, number: int, moves: list[list[int]], label: int | None) -> Path:
+    """Write a file in the format of the original data set."""
     folder.mkdir(exist_ok=True)
     columns = [] if label is None else [int(label == name) for name in range(10)]
     path = folder / f"{split}img-{number}-{kind}.txt"
-    path.write_text("".join(" ".join(str(value) for value in [*columns, *row]) + "\n" for row in rows))
+    path.write_text("".join(" ".join(str(value) for value in [*columns, *move]) + "\n" for move in moves))
     return path
 
 
-def test_the_original_files_are_read(tmp_path: Path) -> None:
-    for number, (rows, label) in enumerate([(A, 7), (B, 2), (A, 0)]):
-        write_original(tmp_path / "sequences", "targetdata", "train", number, rows, label)
+def test_original_files_are_read_from_a_folder(tmp_path: Path) -> None:
+    for number, (moves, label) in enumerate([(A, 7), (B, 2), (A, 0)]):
+        write_original(tmp_path / "sequences", "targetdata", "train", number, moves, label)
     write_original(tmp_path / "sequences", "inputdata", "test", 0, B, None)
     train = read_folder(tmp_path, "train", torch.tensor([1, 1, 1]))
     assert train.moves.tolist() == A + B + A and train.lengths.tolist() == [4, 6, 4] and train.labels.tolist() == [7, 2, 0]
@@ -171,7 +176,7 @@ def test_the_original_files_are_read(tmp_path: Path) -> None:
     assert test.moves.tolist() == B and test.labels.tolist() == [9]
 
 
-def test_original_files_that_are_not_right_are_named(tmp_path: Path) -> None:
+def test_missing_or_invalid_original_files_are_errors_that_name_the_file(tmp_path: Path) -> None:
     labels = torch.tensor([0])
     with pytest.raises(DataError, match=r"no trainimg-N-targetdata\.txt; leave out --data-dir"):
         read_folder(tmp_path, "train", labels)
@@ -203,8 +208,8 @@ def test_original_files_that_are_not_right_are_named(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"must end the digit|leaves the image"):
             read_file(path)
     path.write_text("")
-    label, rows = read_file(path)
-    assert label is None and rows.shape == (0, 4)
+    label, moves = read_file(path)
+    assert label is None and moves.shape == (0, 4)
     with pytest.raises(DataError, match="can't be read"):
         read_file(tmp_path)
     with pytest.raises(DataError, match="not a folder that can be read"):
@@ -215,9 +220,9 @@ def test_original_files_that_are_not_right_are_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("number", "label", "length"), [(2, 4, 41), (7, 3, 39)])
 def test_original_samples_are_read_with_and_without_their_class(number: int, label: int, length: int, tmp_path: Path) -> None:
     path = Path(SAMPLES or "") / f"trainimg-{number}-inputdata.txt"
-    no_label, rows = read_file(path)
-    assert no_label is None and rows.shape == (length, 4) and rows[-1].tolist() == [0, 0, 1, 1]
-    target = write_original(tmp_path, "targetdata", "train", number, rows.tolist(), label)
-    again, same = read_file(target)
-    assert again == label and np.array_equal(rows, same)
+    no_label, moves = read_file(path)
+    assert no_label is None and moves.shape == (length, 4) and moves[-1].tolist() == [0, 0, 1, 1]
+    target = write_original(tmp_path, "targetdata", "train", number, moves.tolist(), label)
+    label_read, moves_read = read_file(target)
+    assert label_read == label and np.array_equal(moves, moves_read)
     assert mnist.read()[0].labels[number] == label

@@ -1,4 +1,4 @@
-"""The configuration: old files load, every key has a default, mistakes are named in one line."""
+"""The configuration: old files load, every key has a default, and each mistake is named in one line."""
 
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ dataset = "MNIST"
 """
 
 
-def test_an_old_file_loads_unchanged(tmp_path: Path) -> None:
+def test_a_file_of_the_original_project_loads_unchanged(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(OLD_FILE)
     settings = Settings.from_file(file)
@@ -72,7 +72,7 @@ def test_an_old_file_loads_unchanged(tmp_path: Path) -> None:
     assert settings.model.objective == "threshold"
 
 
-def test_an_empty_file_is_the_tutorial(tmp_path: Path) -> None:
+def test_the_defaults_are_those_of_the_tutorial_network(tmp_path: Path) -> None:
     file = tmp_path / "empty.toml"
     file.write_text("")
     settings = Settings.from_file(file)
@@ -82,7 +82,7 @@ def test_an_empty_file_is_the_tutorial(tmp_path: Path) -> None:
         assert getattr(settings.model, key) == getattr(tutorial.model, key), key
 
 
-def test_overrides_come_last_and_may_go_unquoted(tmp_path: Path) -> None:
+def test_overrides_take_precedence_and_need_no_quotes(tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text("[model]\nepochs = 5\nhidden_sizes = [10]\n")
     overrides = ["model.epochs=3", "device.device=cuda:1", "model.ff_adam.learning_rate=2e-3", "model.hidden_sizes=[4, 5]"]
@@ -99,7 +99,7 @@ def test_arguments_find_their_section() -> None:
 
 
 @pytest.mark.parametrize(("iterations", "window"), [(10, (4, 6)), (6, (3, 3)), (20, (8, 12)), (1, (0, 0))])
-def test_the_default_window_is_around_the_middle(iterations: int, window: tuple[int, int]) -> None:
+def test_the_default_prediction_window_is_around_the_middle(iterations: int, window: tuple[int, int]) -> None:
     assert Settings.from_arguments(iterations=iterations).prediction_window == window
 
 
@@ -112,14 +112,14 @@ def test_the_default_window_is_around_the_middle(iterations: int, window: tuple[
     objective=st.sampled_from(["threshold", "pairwise"]),
     dynamic=st.booleans(),
 )
-def test_what_is_written_is_what_is_read(learning_rate: float, dynamic: bool, **arguments: Any) -> None:
+def test_writing_and_reading_gives_the_same_settings(learning_rate: float, dynamic: bool, **arguments: Any) -> None:
     settings = Settings.from_arguments(
         **arguments, ff_rmsprop={"learning_rate": learning_rate}, should_replace_neg_data=dynamic, residual_connections=[]
     )
     assert Settings.from_toml(settings.to_toml()) == settings
 
 
-def test_residual_connections_survive_the_file() -> None:
+def test_residual_connections_are_written_and_read() -> None:
     settings = Settings.from_arguments(residual_connections=[[0, 2], [4, 1]])
     assert Settings.from_toml(settings.to_toml()) == settings
 
@@ -151,7 +151,7 @@ def test_of_several_overrides_the_one_at_fault_is_named() -> None:
         window.override(["data_config.iterations=2", "training.seed=1"], ["--set data_config.iterations=2", "--seed 1"])
 
 
-def test_arguments_go_over_settings() -> None:
+def test_arguments_override_settings() -> None:
     settings = Settings.from_arguments(hidden_sizes=[3, 3]).with_arguments(data_size=7, num_classes=3)
     assert settings.model.hidden_sizes == (3, 3) and settings.data_config.data_size == 7
 
@@ -166,7 +166,56 @@ def test_committed_configurations_load(file: Path) -> None:
     Settings.from_file(file)
 
 
-def test_what_runs_without_a_configuration_is_the_fast_recipe() -> None:
+def test_the_default_configuration_of_mnist_is_mnist_fast() -> None:
     from RecurrentFF.benchmarks.mnist.mnist import MNIST
 
     assert Settings.from_file(MNIST.default_config) == Settings.from_file(CONFIGS / "mnist_fast.toml")
+
+
+ALIASES = [
+    ("model", "hard_share", "hard_example_fraction", 0.5),
+    ("model", "peer_normalisation", "peer_normalization", 0.25),
+    ("data_config", "size_normalisation", "size_normalization", 0.75),
+]
+
+
+@pytest.mark.parametrize(("section", "alias", "name", "value"), ALIASES)
+def test_an_older_name_of_a_key_is_accepted_and_the_current_name_is_written(
+    section: str, alias: str, name: str, value: float
+) -> None:
+    expected = Settings.from_arguments(**{name: value})
+    assert getattr(getattr(expected, section), name) == value
+    assert Settings.from_toml(f"[{section}]\n{alias} = {value}") == expected
+    assert Settings().override([f"{section}.{alias}={value}"]) == expected
+    assert Settings.from_arguments(**{alias: value}) == expected
+    assert Settings(**{section: {alias: value}}) == expected
+    assert f"{name} = {value}" in expected.to_toml() and alias not in expected.to_toml()
+
+
+@pytest.mark.parametrize(("section", "alias", "name", "value"), ALIASES)
+def test_an_older_name_overrides_a_value_that_was_set_before(section: str, alias: str, name: str, value: float) -> None:
+    for first, second in ((alias, name), (name, alias)):
+        settings = Settings.from_toml(f"[{section}]\n{first} = 1.0")
+        expected = settings.with_arguments(**{name: value})
+        assert settings.override([f"{section}.{second}={value}"]) == expected
+        assert settings.with_arguments(**{second: value}) == expected
+
+
+@pytest.mark.parametrize(("section", "alias", "name", "value"), ALIASES)
+def test_both_names_of_a_key_at_once_are_refused_in_one_line(section: str, alias: str, name: str, value: float) -> None:
+    message = f"{alias} is an older name of {name}, and both are set; remove {alias}"
+    for first, second in ((alias, name), (name, alias)):
+        with pytest.raises(SettingsError) as in_file:
+            Settings.from_toml(f"[{section}]\n{first} = {value}\n{second} = {value}")
+        assert str(in_file.value) == f"settings: {message}"
+        with pytest.raises(SettingsError) as in_overrides:
+            Settings().override([f"{section}.{first}={value}", f"{section}.{second}={value}"])
+        assert str(in_overrides.value) == f"--set {section}.{first}={value} --set {section}.{second}={value}: {message}"
+        with pytest.raises(SettingsError) as in_arguments:
+            Settings.from_arguments(**{first: value, second: value})
+        assert str(in_arguments.value) == f"arguments: {message}"
+
+
+def test_a_mistake_in_an_older_name_is_named_as_it_was_written() -> None:
+    with pytest.raises(SettingsError, match=r"^--set model\.hard_share=2: model\.hard_share = 2: .*less than or equal to 1"):
+        Settings().override(["model.epochs=2", "model.hard_share=2"])

@@ -3,45 +3,46 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from RecurrentFF.benchmarks import speed
-from RecurrentFF.benchmarks.plain import PlainNetwork
 from RecurrentFF.model.learner import Learner
-from tests.helpers import float64_network
+from RecurrentFF.model.reference import Reference
+from tests.helpers import dense, float64_network
 
 
 @pytest.mark.parametrize("objective", ["threshold", "pairwise"])
-def test_the_plain_network_learns_and_predicts_the_same(objective: str) -> None:
+def test_the_reference_learns_and_predicts_the_same(objective: str) -> None:
     network = float64_network(num_classes=2, objective=objective, iterations=4)  # of two classes, the wrong label is the other
-    plain = PlainNetwork(network)
-    learner = Learner(network)
+    plain, learner = Reference(network), Learner(network)
     inputs, labels = torch.randn(8, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2
+    sequence = inputs.expand(network.settings.timesteps, -1, -1)
     for _ in range(3):
         learner.train_batch(inputs, labels)
-        plain.train_batch(inputs, labels, 1 - labels)
-    for layer, plain_layer in zip(network.hidden_layers(), plain.layers, strict=True):
-        stacked = [plain_layer.forward_weight, plain_layer.lateral_weight, -plain_layer.backward_weight]
-        torch.testing.assert_close(layer.weight, torch.cat(stacked, 1), rtol=1e-8, atol=1e-8, check_stride=False)
-        torch.testing.assert_close(layer.bias.data, plain_layer.bias.data, rtol=1e-8, atol=1e-8)
-    assert network.predict(inputs).tolist() == plain.predict(inputs).tolist()
+        plain.train_batch([sequence] * 2, [y.expand(4, -1) for y in (labels, 1 - labels)])
+    for layer in network.hidden_layers():
+        for source, weight in dense(layer).weights().items():
+            torch.testing.assert_close(weight, plain.weight[layer.name, source].data, rtol=1e-8, atol=1e-8, check_stride=False)
+        torch.testing.assert_close(layer.bias.data, plain.bias[layer.name].data, rtol=1e-8, atol=1e-8)
+    assert network.predict(inputs).tolist() == plain.predict(sequence).tolist()
 
 
 def test_operations_are_those_of_the_equations() -> None:
-    shape = {"hidden_sizes": [9, 5], "prelabel_timesteps": 2, "iterations": 4, "prediction_window": [1, 1]}
+    shape: dict[str, Any] = {"hidden_sizes": [9, 5], "prelabel_timesteps": 2, "iterations": 4, "prediction_window": [1, 1]}
     train, predict = speed.operations(float64_network(**shape), batch=6, predicted=3)
     first, second = 9 * (9 + 5), 5 * (9 + 5 + 5)  # weights that meet what changes: lateral and backward, and all of the second
-    settling = 2 * (9 * 7 + 5 * 5 + first + second)  # at rest, input and label alone drive
-    # What a label has not reached, and the input, count once for both labels; from the third timestep on that is the input alone.
+    settling = 2 * (9 * 7 + 5 * 5 + first + second)  # at the first timestep, only input and label are active
+    # What the label has not reached, and the input, count once for both labels; from the third timestep on only the input does.
     arriving = 9 * (7 + 9 + 5) + 5 * (9 + 5 + 2 * 5), 9 * (7 + 9 + 2 * 5) + 5 * (9 + 2 * 5 + 2 * 5)
     assert train == 6 * settling + 2 * 2 * 6 * (sum(arriving) + 2 * (9 * 7 + 2 * first + 2 * second))
     assert predict == 3 * settling + 2 * 3 * (first + 5 * (9 + 5 + 5 * 5) + 9 * (9 + 5 * 5) + 5 * (9 + 5 * 5 + 5 * 5))
     at_once, _ = speed.operations(float64_network(**shape | {"prelabel_timesteps": 0}), batch=6, predicted=3)
     assert at_once == train - 6 * 2 * (5 * 5 + first + second)
-    waiting, _ = speed.operations(float64_network(**shape, objective="pairwise"), batch=6, predicted=3)
-    assert waiting == train - 2 * 6 * 9 * (7 + 9 + 5)  # a label that is not there yet teaches the first layer nothing
+    ranking, _ = speed.operations(float64_network(**shape, objective="pairwise"), batch=6, predicted=3)
+    assert ranking == train - 2 * 6 * 9 * (7 + 9 + 5)  # before the label reaches it, the first layer learns nothing
 
 
 @pytest.mark.parametrize("fast", [True, False])
@@ -58,7 +59,7 @@ def test_bfloat16_is_measured_where_it_is_fast(
         measured.extend(variants)
         return []
 
-    monkeypatch.setattr("RecurrentFF.training.devices.multiplies_bfloat16_fast", lambda device: fast)
+    monkeypatch.setattr("RecurrentFF.training.devices.has_fast_bfloat16", lambda device: fast)
     monkeypatch.setattr(speed, "peak_rate", peak_rate)
     monkeypatch.setattr(speed, "measure", measure)
     monkeypatch.setattr(sys, "argv", ["speed", "--units=8"])
@@ -94,7 +95,7 @@ def test_what_can_not_be_measured_or_written_is_named(
     for arguments, words in (
         (["--rounds=0"], "take whole numbers above 0"),
         (["--units", "200", "-5"], "take whole numbers above 0"),
-        (["--device=cuda:77"], "'cuda:77' is not there"),
+        (["--device=cuda:77"], "'cuda:77' is not available"),
         ([f"--json={tmp_path}/absent/speed.json"], "can't be written"),
     ):
         monkeypatch.setattr(sys, "argv", ["speed", *arguments])

@@ -1,4 +1,4 @@
-"""The loop: learning, resuming to the bit, checkpoints, and the notebook's calls."""
+"""The training loop, exact resuming, checkpoints, plots, devices and tracking, and the functions fit, build, save and load."""
 
 import json
 import os
@@ -12,11 +12,15 @@ from typing import Any
 
 import pytest
 import torch
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from torch import Tensor
 from torch.utils.data import DataLoader, SubsetRandomSampler
 from torch.utils.data import TensorDataset as TorchDataset
 
 import RecurrentFF as rff
+from RecurrentFF.atomic_files import write_atomically
 from RecurrentFF.data.dataset import Batch, Dataset, LoaderDataset, Splits, TensorDataset
 from RecurrentFF.errors import CheckpointError, DeviceError, DivergenceError, InputError, OutputError, SettingsError
 from RecurrentFF.model.learner import BatchMetrics
@@ -25,24 +29,26 @@ from RecurrentFF.training.console import Console
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.metrics import Totals, epoch_metrics
-from RecurrentFF.training.summary import conclude
+from RecurrentFF.training.plots import plot_timesteps
+from RecurrentFF.training.summary import finish_run
 from RecurrentFF.training.trainer import Trainer
-from RecurrentFF.writing import write_atomically
-from tests.helpers import DATA_SIZE, clusters, small_settings
+from tests.helpers import DATA_SIZE, clusters, dense, small_settings
 
 
 class InterruptedDataset(TensorDataset):
-    """Ctrl-C is pressed while batch `at` is being fetched, counted over all epochs."""
+    """A data set that simulates Ctrl-C while a batch is loaded."""
 
-    at = -1
-    fetched = 0
+    interrupt_at = -1
+    """Number of that batch, from 0, over all epochs."""
+    loaded = 0
+    """Number of batches loaded so far."""
 
     def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
         for batch in super().batches(size, order, epoch):
             if order is not None:
-                if self.fetched == self.at:
+                if self.loaded == self.interrupt_at:
                     os.kill(os.getpid(), signal.SIGINT)
-                self.fetched += 1
+                self.loaded += 1
             yield batch
 
 
@@ -60,10 +66,10 @@ def make_trainer(folder: Path, interrupt_at: int = -1, **arguments: Any) -> Trai
         }
     )
     train = InterruptedDataset(*clusters(200))
-    train.at = interrupt_at
-    probe, validation, test = (TensorDataset(*clusters(60, seed=seed)) for seed in (2, 3, 4))
+    train.interrupt_at = interrupt_at
+    train_subset, validation, test = (TensorDataset(*clusters(60, seed=seed)) for seed in (2, 3, 4))
     folder.mkdir(exist_ok=True)
-    return Trainer(rff.build(settings), Splits(train, validation, test, probe), RunFolder(folder), Console(quiet=True))
+    return Trainer(rff.build(settings), Splits(train, validation, test, train_subset), RunFolder(folder), Console(quiet=True))
 
 
 def without_times(path: Path) -> list[dict[str, Any]]:
@@ -71,71 +77,76 @@ def without_times(path: Path) -> list[dict[str, Any]]:
     return [{key: value for key, value in line.items() if "second" not in key} for line in lines]
 
 
+def assert_same_parameters(network: rff.Network, other: rff.Network) -> None:
+    for parameter, expected in zip(network.parameters(), other.parameters(), strict=True):
+        assert torch.equal(parameter, expected)
+
+
 @pytest.mark.parametrize("batch", [0, 4, 7, 14], ids=lambda batch: f"batch_{batch}")
-@pytest.mark.parametrize("optimiser", ["adam", "rmsprop", "adadelta", "averaged"])
-def test_an_interrupted_run_goes_on_to_the_bit(tmp_path: Path, batch: int, optimiser: str) -> None:
-    arguments: dict[str, Any] = {"ff_optimizer": optimiser}
-    if optimiser == "averaged":
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "adadelta", "averaged"])
+def test_a_resumed_run_equals_an_uninterrupted_run_bit_for_bit(tmp_path: Path, batch: int, optimizer: str) -> None:
+    arguments: dict[str, Any] = {"ff_optimizer": optimizer}
+    if optimizer == "averaged":
         arguments = {"weight_averaging": 0.8, "lr_warmup_epochs": 0.5}
-    straight = make_trainer(tmp_path / "straight", **arguments)
-    assert straight.fit()
-    stopped = make_trainer(tmp_path / "stopped", interrupt_at=batch, **arguments)
-    assert not stopped.fit()
-    resumed = make_trainer(tmp_path / "stopped", **arguments)
+    uninterrupted = make_trainer(tmp_path / "uninterrupted", **arguments)
+    assert uninterrupted.fit()
+    interrupted = make_trainer(tmp_path / "interrupted", interrupt_at=batch, **arguments)
+    assert not interrupted.fit()
+    resumed = make_trainer(tmp_path / "interrupted", **arguments)
     resumed.resume()
     assert resumed.progress.epoch * 5 + resumed.progress.batch == batch + 1
     assert resumed.fit()
-    for mine, theirs in zip(resumed.network.parameters(), straight.network.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
-    for mine, theirs in zip(resumed.evaluated.parameters(), straight.evaluated.parameters(), strict=True):
-        assert torch.equal(mine, theirs)
-    assert without_times(tmp_path / "stopped/metrics.jsonl") == without_times(tmp_path / "straight/metrics.jsonl")
-    assert resumed.progress.best_epoch == straight.progress.best_epoch
+    assert_same_parameters(resumed.network, uninterrupted.network)
+    assert_same_parameters(resumed.evaluated, uninterrupted.evaluated)
+    assert without_times(tmp_path / "interrupted/metrics.jsonl") == without_times(tmp_path / "uninterrupted/metrics.jsonl")
+    assert resumed.progress.best_epoch == uninterrupted.progress.best_epoch
 
 
-def test_the_average_of_the_weights_is_evaluated_and_kept(tmp_path: Path) -> None:
-    trainer, seen = make_trainer(tmp_path / "run", epochs=1, weight_averaging=0.5), list[Tensor]()
+def test_the_moving_average_of_the_weights_is_evaluated_and_saved(tmp_path: Path) -> None:
+    trainer, weights = make_trainer(tmp_path / "run", epochs=1, weight_averaging=0.5), list[Tensor]()
     train_batch = trainer.learner.train_batch
 
-    def watched(*batch: Any) -> BatchMetrics:
+    def train_and_record(*batch: Any) -> BatchMetrics:
         metrics = train_batch(*batch)
-        seen.append(next(trainer.network.hidden_layers()).weight.clone())
+        weights.append(trainer.network.hidden_layers()[0].connection_weights())
         return metrics
 
-    trainer.learner.train_batch = watched  # type: ignore[method-assign, assignment]
+    trainer.learner.train_batch = train_and_record  # type: ignore[method-assign, assignment]
     trainer.fit()
-    average = seen[0]
-    for batches, weight in enumerate(seen[1:], start=1):
+    average = weights[0]
+    for batches, weight in enumerate(weights[1:], start=1):
         decay = min(0.5, (1 + batches) / (10 + batches))
         average = decay * average + (1 - decay) * weight
-    torch.testing.assert_close(next(trainer.evaluated.hidden_layers()).weight.data, average)
+    torch.testing.assert_close(trainer.evaluated.hidden_layers()[0].connection_weights(), average)
     assert trainer.splits.validation is not None
     assert trainer.history[-1].validation_accuracy == accuracy(trainer.evaluated, trainer.splits.validation)
-    kept = rff.load(tmp_path / "run/best.pt", "cpu")
-    torch.testing.assert_close(next(kept.hidden_layers()).weight.data, average)
-    assert not torch.equal(next(trainer.network.hidden_layers()).weight, next(trainer.evaluated.hidden_layers()).weight)
+    best = rff.load(tmp_path / "run/best.pt", "cpu")
+    torch.testing.assert_close(best.hidden_layers()[0].connection_weights(), average)
+    assert not torch.equal(trainer.network.hidden_layers()[0].connection_weights(), average)
 
 
-def test_the_best_epoch_by_validation_is_kept_and_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The validation accuracy is made to be best after the second of four epochs, once and then equally."""
+def test_the_weights_of_the_epoch_with_the_best_validation_accuracy_are_saved_and_tested(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The simulated validation accuracy is highest after the second of four epochs. The fourth epoch only equals it."""
     trainer = make_trainer(tmp_path / "run", epochs=4, test_every_epoch=False)
     validation, test = trainer.splits.validation, trainer.splits.test
-    script, snapshots = [0.3, 0.9, 0.5, 0.9], []
+    validation_accuracies, snapshots = [0.3, 0.9, 0.5, 0.9], []
 
-    def scripted(network: rff.Network, dataset: Dataset) -> float:
+    def simulated_accuracy(network: rff.Network, dataset: Dataset) -> float:
         if dataset is validation:
             snapshots.append([p.clone() for p in network.parameters()])
-            return script[len(snapshots) - 1]
+            return validation_accuracies[len(snapshots) - 1]
         assert dataset is not test
         return accuracy(network, dataset)
 
-    monkeypatch.setattr("RecurrentFF.training.trainer.accuracy", scripted)
+    monkeypatch.setattr("RecurrentFF.training.trainer.accuracy", simulated_accuracy)
     assert trainer.fit()
-    summary = conclude(trainer, RunFolder(tmp_path / "run"))
+    summary = finish_run(trainer, RunFolder(tmp_path / "run"))
     assert (summary.best_epoch, summary.validation_accuracy) == (2, 0.9)
     best = rff.load(tmp_path / "run/best.pt", "cpu")
     for network in (best, trainer.network):
-        assert all(torch.equal(mine, theirs) for mine, theirs in zip(network.parameters(), snapshots[1], strict=True))
+        assert all(torch.equal(weight, saved) for weight, saved in zip(network.parameters(), snapshots[1], strict=True))
     inputs, labels = clusters(60, seed=4)
     assert summary.test_accuracy == pytest.approx((best.predict(inputs) == labels).float().mean().item())
     files = {path.name for path in (tmp_path / "run").iterdir()}
@@ -145,18 +156,18 @@ def test_the_best_epoch_by_validation_is_kept_and_tested(tmp_path: Path, monkeyp
     assert (tmp_path / "run/curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_every_accuracy_is_of_its_own_data(tmp_path: Path) -> None:
+def test_each_accuracy_is_measured_on_its_own_data(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path / "run", epochs=2)
-    parts = {"train": 11, "validation": 12, "test": 13}
-    data = {name: TensorDataset(*clusters(30, noise=3, seed=seed)) for name, seed in parts.items()}
+    seeds = {"train": 11, "validation": 12, "test": 13}
+    data = {name: TensorDataset(*clusters(30, noise=3, seed=seed)) for name, seed in seeds.items()}
     trainer.splits = Splits(trainer.splits.train, data["validation"], data["test"], data["train"])
     trainer.fit()
     expected = {name: accuracy(trainer.network, dataset) for name, dataset in data.items()}
     assert len(set(expected.values())) == 3
-    assert {name: getattr(trainer.history[-1], f"{name}_accuracy") for name in parts} == expected
+    assert {name: getattr(trainer.history[-1], f"{name}_accuracy") for name in seeds} == expected
 
 
-def test_the_schedule_is_applied(tmp_path: Path) -> None:
+def test_the_learning_rate_schedule_is_applied(tmp_path: Path) -> None:
     trainer = make_trainer(
         tmp_path / "run", epochs=3, lr_schedule="step", lr_step_size=1, lr_gamma=0.1, ff_adam={"learning_rate": 0.01}
     )
@@ -166,8 +177,8 @@ def test_the_schedule_is_applied(tmp_path: Path) -> None:
     assert norms[0] > 3 * norms[1] > 9 * norms[2]
 
 
-def test_the_seed_decides_the_negatives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of networks with the same initial weights, on samples in the same order."""
+def test_the_seed_determines_the_negative_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks with equal initial weights and an equal order of the samples differ only by their negative labels."""
     monkeypatch.setattr("RecurrentFF.training.trainer.epoch_order", lambda seed, epoch, samples: torch.arange(samples))
     trained = []
     for seed in (1, 1, 2):
@@ -179,60 +190,94 @@ def test_the_seed_decides_the_negatives(tmp_path: Path, monkeypatch: pytest.Monk
     assert torch.equal(trained[0], trained[1]) and not torch.allclose(trained[0], trained[2])
 
 
-def test_batches_count_by_their_samples() -> None:
+def test_totals_weight_batches_by_their_numbers_of_samples() -> None:
     totals = Totals()
     for value, samples in ((1.0, 30), (4.0, 10)):
         totals.add(BatchMetrics(*(torch.tensor(value) for _ in BatchMetrics._fields)), samples)
     assert totals.mean().loss.item() == pytest.approx(1.75) and totals.samples == 40
 
 
-def test_badness_is_a_mean_over_what_counts() -> None:
-    """Of two timesteps and one layer: all count at the first, of the second batch a fifth at the second."""
+def test_badness_is_a_mean_over_valid_samples() -> None:
+    """All samples are valid at the first of two timesteps. At the second one only a fifth of the second batch is valid."""
     totals = Totals()
-    for counted, badness in (([1.0, 0.0], [2.0, 0.0]), ([1.0, 0.2], [4.0, 7.0])):
+    for valid_fraction, badness in (([1.0, 0.0], [2.0, 0.0]), ([1.0, 0.2], [4.0, 7.0])):
         values = {name: torch.zeros(()) for name in BatchMetrics._fields} | {
             "loss": torch.zeros(2, 1),
             "badness_neg": torch.zeros(2, 1),
         }
-        values |= {"counted": torch.tensor(counted).view(2, 1), "badness_pos": torch.tensor(badness).view(2, 1)}
+        values |= {"valid_fraction": torch.tensor(valid_fraction).view(2, 1), "badness_pos": torch.tensor(badness).view(2, 1)}
         totals.add(BatchMetrics(**values), 10)
     assert totals.mean().badness_pos.flatten().tolist() == pytest.approx([3.0, 7.0])
     network = rff.build(small_settings(hidden_sizes=[9]))
     metrics = epoch_metrics(
-        network, totals, [layer.weight for layer in network.hidden_layers()], epoch=1, seconds=1, learning_rate=1,
+        network, totals, [layer.connection_weights() for layer in network.hidden_layers()], epoch=1, seconds=1, learning_rate=1,
         train_accuracy=None, validation_accuracy=None, test_accuracy=None,
     )  # fmt: skip
     assert metrics.badness_pos == pytest.approx([(10 * 2 + 10 * 4 + 2 * 7) / 22])
 
 
-def test_divergence_ends_the_run_with_the_layer_named(tmp_path: Path) -> None:
+def test_a_divergence_ends_the_run_with_an_error_that_names_the_layer(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path / "run", ff_adam={"learning_rate": 1e30})
     with pytest.raises(DivergenceError, match=r"^epoch 1, batch 1: .* the loss of layer 1 at label timestep 1 is not finite"):
         trainer.fit()
 
 
-def test_metrics_are_what_they_say(tmp_path: Path) -> None:
+def test_metrics_agree_with_their_definitions(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path / "run", epochs=1)
-    before = [layer.weight.clone() for layer in trainer.network.hidden_layers()]
+    initial_weights = [layer.connection_weights() for layer in trainer.network.hidden_layers()]
     trainer.fit()
     (metrics,) = trainer.history
-    for layer, old, weight_norm, update_norm in zip(
-        trainer.network.hidden_layers(), before, metrics.weight_norm, metrics.update_norm, strict=True
+    for layer, initial, weight_norm, update_norm in zip(
+        trainer.network.hidden_layers(), initial_weights, metrics.weight_norm, metrics.update_norm, strict=True
     ):
-        assert weight_norm == pytest.approx(layer.weight.norm().item(), rel=1e-6)
-        assert update_norm == pytest.approx((layer.weight - old).norm().item(), rel=1e-6)
+        assert weight_norm == pytest.approx(layer.connection_weights().norm().item(), rel=1e-6)
+        assert update_norm == pytest.approx((layer.connection_weights() - initial).norm().item(), rel=1e-6)
     assert metrics.loss == pytest.approx(sum(metrics.layer_loss) / 2, rel=1e-6)
     assert metrics.activity_norm[0] ** 2 / 12 == pytest.approx((metrics.badness_pos[0] + metrics.badness_neg[0]) / 2)
     inputs, labels = clusters(60, seed=3)
     assert metrics.validation_accuracy == pytest.approx((trainer.network.predict(inputs) == labels).float().mean().item())
 
 
-def test_the_profile_is_written_on_request(tmp_path: Path) -> None:
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """A list of the figures that are saved during the test. The figures are not written."""
+    saved: list[Figure] = []
+
+    def save(figure: Figure, path: Path, **options: Any) -> None:
+        saved.append(figure)
+        path.touch()
+
+    monkeypatch.setattr(Figure, "savefig", save)
+    return saved
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_plots_name_the_reduction_of_the_badness(tmp_path: Path, figures: list[Figure], reduction: str) -> None:
+    trainer = make_trainer(tmp_path / "run", epochs=1, badness=reduction)
+    trainer.fit()
+    finish_run(trainer, RunFolder(tmp_path / "run"))
+    assert len(figures) == 2  # curves.png and timesteps.png
+    for figure in figures:
+        titles = [axes.get_title(loc="left") for axes in figure.axes]
+        assert titles.count(f"Badness, {reduction}(h²), of each layer") == 1
+
+
+def test_the_legend_entry_of_the_prediction_window_is_visible(tmp_path: Path, figures: list[Figure]) -> None:
+    badness, labels = torch.rand(4, 2, 10, 3), torch.arange(10) % 3
+    plot_timesteps(badness, labels, torch.ones(4, 10), (1, 2), [1, 2], tmp_path / "timesteps.png")
+    (legend,) = figures[0].legends
+    (window,) = (handle for handle in legend.legend_handles if handle is not None and handle.get_label() == "prediction window")
+    assert isinstance(window, Patch) and window.get_linewidth() > 0
+    assert max(to_rgb(window.get_edgecolor())) < 0.6  # dark enough on white
+    assert not any(axes.get_legend() for axes in figures[0].axes)
+
+
+def test_the_profile_is_written_if_profiling_is_on(tmp_path: Path) -> None:
     make_trainer(tmp_path / "run", epochs=1, skip_profiling=False).fit()
     assert json.loads((tmp_path / "run/profile.json").read_text())["traceEvents"]
 
 
-def test_fit_from_tensors_and_from_a_loader() -> None:
+def test_fit_learns_from_tensors_and_from_a_loader() -> None:
     inputs, labels = clusters(300)
     options: dict[str, Any] = {"hidden_sizes": [30], "epochs": 8, "train_batch_size": 50, "ff_optimizer": "adam"}
     for data in ((inputs, labels), DataLoader(TorchDataset(inputs, labels), batch_size=32, shuffle=True)):
@@ -243,19 +288,19 @@ def test_fit_from_tensors_and_from_a_loader() -> None:
         assert accuracy is not None and accuracy > 0.95
 
 
-def perfect(network: rff.Network) -> tuple[Tensor, Tensor]:
-    """Data whose labels are what the network predicts."""
+def data_predicted_without_errors(network: rff.Network) -> tuple[Tensor, Tensor]:
+    """Inputs and the labels that the network predicts for them."""
     inputs, _ = clusters(64)
     return inputs, network.predict(inputs)
 
 
 @pytest.mark.parametrize("options", [{"sampler": SubsetRandomSampler(range(32))}, {"batch_size": 40, "drop_last": True}], ids=str)
-def test_accuracy_counts_the_samples_that_a_loader_gives(options: dict[str, Any]) -> None:
+def test_accuracy_is_a_mean_over_the_samples_that_a_loader_returns(options: dict[str, Any]) -> None:
     network = rff.build(small_settings())
-    assert accuracy(network, LoaderDataset(DataLoader(TorchDataset(*perfect(network)), **options))) == 1
+    assert accuracy(network, LoaderDataset(DataLoader(TorchDataset(*data_predicted_without_errors(network)), **options))) == 1
 
 
-def test_fit_takes_what_a_user_may_have() -> None:
+def test_fit_accepts_data_of_all_documented_types() -> None:
     inputs, labels = clusters(20)
     for data in (
         TensorDataset(inputs, labels),
@@ -282,15 +327,15 @@ def test_fit_takes_what_a_user_may_have() -> None:
     ],
     ids=str,
 )
-def test_fit_refuses_what_is_no_data(data: Any) -> None:
+def test_fit_refuses_invalid_data(data: Any) -> None:
     with pytest.raises(InputError):
         rff.fit(rff.build(small_settings()), data, quiet=True)
 
 
-def test_an_interrupted_fit_says_so() -> None:
+def test_an_interrupted_fit_raises_keyboard_interrupt_and_keeps_the_weights() -> None:
     train = InterruptedDataset(*clusters(200))
     network = rff.build(small_settings())
-    before = [p.clone() for p in network.parameters()]
+    initial = [p.clone() for p in network.parameters()]
 
     class Loader:
         def __len__(self) -> int:
@@ -302,10 +347,10 @@ def test_an_interrupted_fit_says_so() -> None:
 
     with pytest.raises(KeyboardInterrupt, match="after 0 epochs and 1 batches"):
         rff.fit(network, Loader(), quiet=True)
-    assert not all(torch.equal(mine, old) for mine, old in zip(network.parameters(), before, strict=True))
+    assert not all(torch.equal(weight, old) for weight, old in zip(network.parameters(), initial, strict=True))
 
 
-def test_fit_writes_a_run_folder_where_it_is_told_to(tmp_path: Path) -> None:
+def test_fit_writes_a_run_folder_into_output_dir(tmp_path: Path) -> None:
     network = rff.build(small_settings(epochs=2, skip_profiling=False))
     with pytest.raises(SettingsError, match="output_dir"):
         rff.fit(network, clusters(30), quiet=True)
@@ -314,28 +359,29 @@ def test_fit_writes_a_run_folder_where_it_is_told_to(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {"best.pt", "last.pt", "metrics.jsonl", "profile.json"}
 
 
-def test_build_takes_settings_a_file_and_keys_over_them(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text("[model]\nhidden_sizes = [3, 3]\n")
-    for settings in (rff.Settings.from_arguments(hidden_sizes=[3, 3]), tmp_path / "mine.toml", str(tmp_path / "mine.toml")):
-        assert rff.build(settings, data_size=7, num_classes=2, device="cpu").topology.widths == (7, 3, 3, 2)
+def test_build_accepts_settings_or_a_file_with_keys_that_override_them(tmp_path: Path) -> None:
+    (tmp_path / "custom.toml").write_text("[model]\nhidden_sizes = [3, 3]\n")
+    for settings in (rff.Settings.from_arguments(hidden_sizes=[3, 3]), tmp_path / "custom.toml", str(tmp_path / "custom.toml")):
+        sizes = rff.build(settings, data_size=7, num_classes=2, device="cpu").sizes
+        assert sizes == {"x": 7, "h1": 3, "h2": 3, "y": 2}
     with pytest.raises(SettingsError, match="not dict"):
         rff.build({"model": {}})  # type: ignore[arg-type]
 
 
-def test_precision_decides_the_operands_and_is_kept(tmp_path: Path) -> None:
+def test_precision_determines_the_compute_dtype_and_is_saved(tmp_path: Path) -> None:
     for precision, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         rff.save(rff.build(small_settings(precision=precision)), tmp_path / "network.pt")
-        assert rff.load(tmp_path / "network.pt", "cpu").operand_dtype == dtype
+        assert rff.load(tmp_path / "network.pt", "cpu").compute_dtype == dtype
     automatic = rff.build(small_settings(precision="auto"))
     assert automatic.settings.device.precision in ("float32", "bfloat16")
 
 
-def test_saving_where_it_cannot_be_is_named(tmp_path: Path) -> None:
+def test_the_error_about_a_failed_save_names_the_path(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"absent/network\.pt: can't be written"):
         rff.save(rff.build(small_settings()), tmp_path / "absent" / "network.pt")
 
 
-def test_fit_says_nothing_when_quiet_and_one_line_an_epoch_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fit_prints_nothing_if_quiet_else_a_header_and_one_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> None:
     network = rff.build(small_settings(epochs=2))
     rff.fit(network, clusters(50), quiet=True)
     assert capsys.readouterr() == ("", "")
@@ -352,7 +398,7 @@ def test_fit_says_nothing_when_quiet_and_one_line_an_epoch_otherwise(capsys: pyt
         (torch.zeros(5, DATA_SIZE), torch.tensor([0, 1, 2, -1, 3]), "labels run from -1"),
     ],
 )
-def test_fit_refuses_data_that_does_not_fit(inputs: Tensor, labels: Tensor, message: str) -> None:
+def test_fit_refuses_data_that_does_not_match_the_network(inputs: Tensor, labels: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         rff.fit(rff.build(small_settings()), (inputs, labels))
 
@@ -367,12 +413,12 @@ def test_save_and_load_give_the_same_network(tmp_path: Path) -> None:
     assert torch.equal(loaded.badness(inputs), network.badness(inputs))
 
 
-def test_what_is_not_connected_stays_so_with_weights_from_a_network_where_it_is(tmp_path: Path) -> None:
+def test_weights_outside_receptive_fields_stay_zero_after_loading_dense_weights(tmp_path: Path) -> None:
     rff.save(rff.build(small_settings(data_size=9)), tmp_path / "dense.pt")
     local = rff.build(small_settings(data_size=9, receptive_field=2))
     checkpoint.load_weights(local, checkpoint.read(tmp_path / "dense.pt"), "dense.pt")
-    first = next(local.hidden_layers())
-    assert first.field is not None and (first.weight[first.field == 0] == 0).all() and (first.weight != 0).any()
+    first = dense(local.hidden_layers()[0])
+    assert first.mask is not None and (first.weight[first.mask == 0] == 0).all() and (first.weight != 0).any()
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
@@ -384,34 +430,36 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
         checkpoint.load_weights(rff.build(small_settings(hidden_sizes=[9, 5])), content, "network.pt")
 
 
-class Hostile:
+class Malicious:
+    """An object whose unpickling creates a folder."""
+
     def __reduce__(self) -> tuple[Any, ...]:
         return os.mkdir, ("executed",)
 
 
-def test_a_checkpoint_never_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_a_checkpoint_never_runs_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    torch.save({"format": checkpoint.FORMAT, "network": Hostile()}, "hostile.pt")
-    Path("plain.pkl").write_bytes(pickle.dumps(Hostile(), protocol=2))
-    for file in ("hostile.pt", "plain.pkl"):
+    torch.save({"format": checkpoint.FORMAT, "network": Malicious()}, "malicious.pt")
+    Path("plain.pkl").write_bytes(pickle.dumps(Malicious(), protocol=2))
+    for file in ("malicious.pt", "plain.pkl"):
         with pytest.raises(CheckpointError, match=f"{file}: not a readable checkpoint"):
             rff.load(file)
     assert not Path("executed").exists()
 
 
-def test_files_that_are_no_checkpoint_are_refused_by_name(tmp_path: Path) -> None:
+def test_the_error_about_a_file_that_is_not_a_checkpoint_names_it(tmp_path: Path) -> None:
     rff.save(rff.build(small_settings()), tmp_path / "whole.pt")
     whole = (tmp_path / "whole.pt").read_bytes()
-    for name, content in {"empty.pt": b"", "text.pt": b"weights", "cut.pt": whole[: len(whole) // 2]}.items():
+    for name, content in {"empty.pt": b"", "text.pt": b"weights", "truncated.pt": whole[: len(whole) // 2]}.items():
         (tmp_path / name).write_bytes(content)
     torch.save({"weights": 1}, tmp_path / "other.pt")
-    for name in ("empty.pt", "text.pt", "cut.pt", "other.pt", "absent.pt"):
+    for name in ("empty.pt", "text.pt", "truncated.pt", "other.pt", "absent.pt"):
         with pytest.raises(CheckpointError, match=name) as caught:
             rff.load(tmp_path / name)
         assert "\n" not in str(caught.value)
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+def test_a_failed_write_keeps_the_old_file_and_leaves_no_other_file(tmp_path: Path) -> None:
     file = tmp_path / "file.txt"
     file.write_text("old")
 
@@ -424,26 +472,26 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
 
 
-def test_run_folders_never_collide(tmp_path: Path) -> None:
+def test_run_folders_have_unique_names(tmp_path: Path) -> None:
     assert len({RunFolder.create(tmp_path / "deep" / "runs", "mnist").path for _ in range(5)}) == 5
 
 
-def test_devices_that_are_not_there_are_named_with_those_that_are() -> None:
-    with pytest.raises(DeviceError, match=r"device 'cuda:99' is not there; this machine has: cpu"):
+def test_the_error_about_a_missing_device_names_the_available_devices() -> None:
+    with pytest.raises(DeviceError, match=r"device 'cuda:99' is not available; this machine has: cpu"):
         devices.resolve_device("cuda:99")
     assert str(devices.resolve_device("auto")) == ("cuda" if torch.cuda.is_available() else devices.available_devices()[-1])
 
 
-def test_auto_precision_is_resolved_and_recorded() -> None:
+def test_automatic_precision_is_bfloat16_where_the_device_computes_it_fast() -> None:
     resolved = devices.resolve(small_settings(precision="auto").device)
-    fast = devices.multiplies_bfloat16_fast(torch.device("cpu"))
+    fast = devices.has_fast_bfloat16(torch.device("cpu"))
     assert resolved.precision == ("bfloat16" if fast else "float32")
 
 
-def test_wandb_failing_to_start_or_to_log_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_wandb_to_start_or_to_log_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import wandb
 
-    said: list[str] = []
+    lines: list[str] = []
 
     class Broken:
         def log(self, *_: Any, **__: Any) -> None:
@@ -453,12 +501,12 @@ def test_wandb_failing_to_start_or_to_log_does_not_end_the_run(tmp_path: Path, m
     trainer.fit()
 
     monkeypatch.setattr(wandb, "init", lambda **_: Broken())
-    broken = tracker.Tracker(trainer.settings, tmp_path, said.append)
+    broken = tracker.Tracker(trainer.settings, tmp_path, lines.append)
     for metrics in trainer.history:
         broken.log(metrics)
     broken.finish({})
-    assert said[-1] == "wandb       off, training goes on without it (ConnectionError: down)"
-    assert len(said) == 2
+    assert lines[-1] == "wandb       off, training continues without it (ConnectionError: down)"
+    assert len(lines) == 2
 
     class Slow:
         summary: dict[str, Any] = {}  # noqa: RUF012
@@ -467,30 +515,30 @@ def test_wandb_failing_to_start_or_to_log_does_not_end_the_run(tmp_path: Path, m
             threading.Event().wait()
 
     monkeypatch.setattr(wandb, "init", lambda **_: Slow())
-    monkeypatch.setattr(tracker.Tracker, "_PATIENCE", 0.1)
-    tracker.Tracker(trainer.settings, tmp_path, said.append).finish({})
-    assert said[-1].startswith("wandb       has not sent everything after 0.1 s")
+    monkeypatch.setattr(tracker.Tracker, "_SHUTDOWN_TIMEOUT", 0.1)
+    tracker.Tracker(trainer.settings, tmp_path, lines.append).finish({})
+    assert lines[-1].startswith("wandb       has not sent everything after 0.1 s")
 
     def refuse(**_: Any) -> None:
         raise SystemExit(1)
 
     monkeypatch.setattr(wandb, "init", refuse)
-    tracker.Tracker(trainer.settings, tmp_path, said.append).log(trainer.history[0])
-    assert "SystemExit" in said[-1]
+    tracker.Tracker(trainer.settings, tmp_path, lines.append).log(trainer.history[0])
+    assert "SystemExit" in lines[-1]
 
 
-def test_without_wandb_the_run_goes_on_and_says_how_to_have_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_wandb_the_run_continues_and_prints_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    said: list[str] = []
+    lines: list[str] = []
     trainer = make_trainer(tmp_path / "run", epochs=1)
-    without = tracker.Tracker(trainer.settings, tmp_path, said.append)
+    without = tracker.Tracker(trainer.settings, tmp_path, lines.append)
     trainer.fit()
     without.log(trainer.history[0])
     without.finish({})
-    assert said == ["wandb       off, training goes on without it: it is not installed (pip install wandb)"]
+    assert lines == ["wandb       off, training continues without it: it is not installed (pip install wandb)"]
 
 
-def test_wandb_gets_one_curve_for_each_layer_and_is_offline_when_not_logged_in(
+def test_wandb_receives_one_curve_for_each_layer_and_is_offline_if_not_logged_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import wandb
@@ -514,7 +562,7 @@ def test_wandb_gets_one_curve_for_each_layer_and_is_offline_when_not_logged_in(
     trainer = make_trainer(tmp_path / "run", epochs=2, should_log_metrics=True)
     trainer.fit()
     assert started["mode"] == "offline" and started["config"]["model"]["hidden_sizes"] == [12, 10]
-    conclude(trainer, RunFolder(tmp_path / "run"))
+    finish_run(trainer, RunFolder(tmp_path / "run"))
     assert [record.get("step") for record in logged] == [1, 2, None]
     assert Fake.summary["test_accuracy"] == json.loads((tmp_path / "run/summary.json").read_text())["test_accuracy"]
     for name in ("badness_pos", "badness_neg", "layer_loss", "weight_norm", "activity_norm", "update_norm"):
@@ -523,7 +571,7 @@ def test_wandb_gets_one_curve_for_each_layer_and_is_offline_when_not_logged_in(
     tracker.Tracker(trainer.settings, tmp_path, lambda _: None)
     assert started["mode"] == "online" and started["resume"] is None
     monkeypatch.delenv("WANDB_API_KEY")
-    monkeypatch.setenv("WANDB_MODE", "online")  # without a key, wandb would ask for one
+    monkeypatch.setenv("WANDB_MODE", "online")  # without a key, wandb would prompt for one
     trainer = make_trainer(tmp_path / "run", epochs=3, should_log_metrics=True, lr_schedule="step")
     trainer.resume()
     trainer.fit()

@@ -1,1 +1,1 @@
-"""The benchmarks: a default configuration and a loader each, one command line for all."""
+"""The benchmarks: each has a loader and a default configuration, and all share one command line."""

@@ -1,4 +1,4 @@
-"""The command line that all benchmarks share."""
+"""The command line of the benchmarks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,20 @@ from RecurrentFF.benchmarks.benchmark import Benchmark
 from RecurrentFF.errors import RecurrentFFError, SettingsError
 from RecurrentFF.settings import Settings
 
-INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
+INTERRUPTED = 130
+"""The exit code of a program that was ended by Ctrl-C."""
 
 
 def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
-    """Run a benchmark. Returns the exit code: 0, 2 after a mistake of the user's (named in one line), 130 after Ctrl-C."""
+    """Run a benchmark from the command line.
+
+    Args:
+        benchmark: the benchmark.
+        argv: the arguments; the default is those of the program.
+
+    Returns:
+        The exit code: 0, 2 after an error (which is printed in one line), or 130 after Ctrl-C.
+    """
     try:
         arguments = argument_parser(benchmark).parse_args(argv)
         finished = (_start if arguments.resume is None else _resume)(benchmark, arguments)
@@ -33,14 +42,14 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
 def _start(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
     settings = Settings.from_file(arguments.config_file or benchmark.default_config)
     settings = _with_flags(settings, arguments)
-    benchmark.refuse_keys_of_others(settings)
+    benchmark.check_keys(settings)
     settings = benchmark.complete(settings)
     if settings.model.should_load_weights and settings.training.weights is None:
-        raise SettingsError("model.should_load_weights is on: name the checkpoint to start from with --weights FILE")
+        raise SettingsError("model.should_load_weights is true: name the checkpoint to start from with --weights FILE")
 
     parent = arguments.output_dir or Path("runs")
     if arguments.baseline is not None and settings.model.should_load_weights:
-        raise SettingsError(f"--baseline {arguments.baseline}: starts from weights of its own; leave out --weights")
+        raise SettingsError(f"--baseline {arguments.baseline}: a baseline has its own initial weights; leave out --weights")
     if arguments.baseline is not None:
         from RecurrentFF.benchmarks import baselines  # imported late, with torch
 
@@ -53,9 +62,11 @@ def _start(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
 
 
 def _resume(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
-    kept = ("config_file", "overrides", "weights", "seed", "output_dir", "baseline", "dataset")
-    if any(getattr(arguments, flag) for flag in kept):
-        raise SettingsError("--resume keeps the configuration of its run; only --device, --epochs and --data-dir go with it")
+    fixed = ("config_file", "overrides", "weights", "seed", "output_dir", "baseline", "dataset")
+    if any(getattr(arguments, flag) for flag in fixed):
+        raise SettingsError(
+            "--resume keeps the configuration of its run; it can be combined with --device, --epochs and --data-dir only"
+        )
 
     from RecurrentFF.benchmarks import run
 
@@ -63,7 +74,7 @@ def _resume(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
 
 
 def _with_flags(settings: Settings, arguments: argparse.Namespace) -> Settings:
-    """The settings with --set and the flags of their own, which come last."""
+    """Apply --set, then the flags that stand for a single key, so that these take precedence."""
     overrides = list(arguments.overrides)
     written = [f"--set {override}" for override in overrides]
     flags = {
@@ -85,18 +96,18 @@ def _with_flags(settings: Settings, arguments: argparse.Namespace) -> Settings:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Names a mistake in one line, as everything else here does."""
+    """An argument parser that reports a mistake as a SettingsError, in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise SettingsError(f"{message}; --help lists the flags")
 
 
 def argument_parser(benchmark: Benchmark) -> argparse.ArgumentParser:
-    """The flags."""
+    """Create the parser of a benchmark's command line."""
     module = f"RecurrentFF.benchmarks.{benchmark.name}.{benchmark.name}"
     parser = _Parser(prog=f"python -m {module}", description=benchmark.description)
     add = parser.add_argument
-    add("--config-file", type=Path, metavar="FILE", help="TOML configuration (default: the benchmark's own recipe)")
+    add("--config-file", type=Path, metavar="FILE", help="TOML configuration (default: the benchmark's own)")
     add(
         "--set",
         action="append",
@@ -106,9 +117,9 @@ def argument_parser(benchmark: Benchmark) -> argparse.ArgumentParser:
         help="override a key of the configuration, e.g. --set model.ff_adam.learning_rate=1e-3; repeatable",
     )
     add("--device", help='"auto", "cpu", "cuda", "cuda:N" or "mps"')
-    add("--epochs", metavar="N", help="how many epochs to train")
-    add("--seed", metavar="N", help="of all that is random: weights, sample order, negative labels, dropout, the data")
-    add("--output-dir", type=Path, metavar="DIR", help="where the run's folder is made (default: runs)")
+    add("--epochs", metavar="N", help="number of epochs to train")
+    add("--seed", metavar="N", help="seed of all randomness: weights, sample order, negative labels, dropout, data")
+    add("--output-dir", type=Path, metavar="DIR", help="folder in which the run's folder is created (default: runs)")
     parser.set_defaults(dataset=None)
     if len(benchmark.datasets) > 1:
         add("--dataset", metavar="NAME", help=f"one of {', '.join(benchmark.datasets)} (default: {benchmark.datasets[0]})")
@@ -116,8 +127,8 @@ def argument_parser(benchmark: Benchmark) -> argparse.ArgumentParser:
     add(
         "--baseline",
         choices=["logistic", "gru"],
-        help="train what to compare with on the same data, by backpropagation: logistic regression, or a GRU of equal size",
+        help="train a baseline on the same data, by backpropagation: logistic regression, or a GRU of equal size",
     )
     add("--weights", type=Path, metavar="FILE", help="start from the weights of this checkpoint")
-    add("--resume", type=Path, metavar="RUN_DIR", help="go on with an interrupted run, in its folder, as it was configured")
+    add("--resume", type=Path, metavar="RUN_DIR", help="resume an interrupted run, in its folder and with its configuration")
     return parser

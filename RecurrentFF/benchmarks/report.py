@@ -1,6 +1,7 @@
-"""What runs came to: python -m RecurrentFF.benchmarks.report FOLDER... [--csv FILE] [--plot PNG].
+"""Results of several runs: python -m RecurrentFF.benchmarks.report FOLDER... [--csv FILE] [--plot PNG].
 
-Each folder holds finished runs that differ only in their seed, as `--output-dir FOLDER` leaves them; it is one line of the table.
+Each folder contains complete runs that differ only in their seed, as created with `--output-dir FOLDER`. It becomes one line of
+the table.
 """
 
 from __future__ import annotations
@@ -15,39 +16,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from RecurrentFF.atomic_files import write_atomically, write_text
 from RecurrentFF.errors import DataError, RecurrentFFError
 from RecurrentFF.settings import Settings
-from RecurrentFF.writing import write_atomically, write_text
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run."""
+    """A complete run, as read from its folder."""
 
     name: str
-    """Of the folder that holds it."""
+    """The name of the folder that contains the run's folder."""
     settings: Settings
     summary: dict[str, Any]
     epochs: list[dict[str, Any]]
-    """The lines of its metrics.jsonl."""
+    """The metrics of each epoch, from the lines of metrics.jsonl."""
 
     @property
     def test_error(self) -> float:
-        """Per cent."""
+        """The test error, in percent."""
         return 100 * (1 - float(self.summary["test_accuracy"]))
 
     @property
     def validation_error(self) -> float | None:
-        """Per cent, of the epoch whose weights were tested; None where the run had no validation samples."""
+        """The validation error of the epoch whose weights were tested, in percent; None without validation samples."""
         accuracy = self.summary["validation_accuracy"]
         return None if accuracy is None else 100 * (1 - float(accuracy))
 
 
 def read(folder: Path) -> list[Run]:
-    """The finished runs in a folder, by seed.
+    """Read the complete runs in a folder, ordered by seed.
 
     Raises:
-        DataError: there are none, two of them have the same seed, or they differ in more than their seed.
+        DataError: there is none, a file of a run can't be read, two runs have the same seed, or they differ in more than it.
     """
     runs = []
     for file in sorted(folder.glob("*/summary.json")):
@@ -57,22 +58,22 @@ def read(folder: Path) -> list[Run]:
             run = Run(folder.name, Settings.from_file(file.parent / "config.toml"), summary, epochs)
             assert run.test_error >= 0 <= (run.validation_error or 0) and epochs[-1]["epoch"]
         except (OSError, ValueError, LookupError, TypeError, AssertionError) as error:
-            raise DataError(
-                f"{file.parent}: not a run of the network that can be read ({type(error).__name__}: {error})"
-            ) from None
+            raise DataError(f"{file.parent}: not a readable run of the network ({type(error).__name__}: {error})") from None
         runs.append(run)
     if not runs:
-        raise DataError(f"{folder}: holds no finished run; name the folder that was given as --output-dir")
+        raise DataError(f"{folder}: contains no complete run; name the folder that was given as --output-dir")
     runs.sort(key=lambda run: run.settings.training.seed)
     if len({run.settings.training.seed for run in runs}) < len(runs):
-        raise DataError(f"{folder}: holds two runs of the same seed; remove one")
+        raise DataError(f"{folder}: contains two runs with the same seed; remove one")
     if len({run.settings.with_arguments(seed=0) for run in runs}) > 1:
-        raise DataError(f"{folder}: holds runs that differ in more than their seed; give each configuration an --output-dir")
+        raise DataError(
+            f"{folder}: contains runs that differ in more than their seed; give each configuration its own --output-dir"
+        )
     return runs
 
 
 def table(groups: list[list[Run]]) -> str:
-    """A line for each group, with mean and standard deviation over its seeds."""
+    """Return a Markdown table with one line for each group: mean and standard deviation over its seeds."""
     lines = ["| runs | epochs | validation error | test error | time of a run |", "| --- | ---: | ---: | ---: | ---: |"]
     for runs in groups:
         minutes = statistics.mean(float(run.summary["seconds"]) for run in runs) / 60
@@ -84,14 +85,17 @@ def table(groups: list[list[Run]]) -> str:
 
 
 def spread(values: list[float]) -> str:
-    """Mean ± standard deviation (each)."""
+    """Format percentages as "mean ± standard deviation % (each value)"; a single one has no deviation."""
     each = ", ".join(f"{value:.2f}" for value in values)
     deviation = f" ± {statistics.stdev(values):.2f} % ({each})" if len(values) > 1 else " %"
     return f"{statistics.mean(values):.2f}{deviation}"
 
 
 def as_csv(groups: list[list[Run]]) -> str:
-    """A line for each epoch of each run; errors in per cent. The test error is of the best epoch's weights, on the last line."""
+    """Return CSV with one line for each epoch of each run; errors are in percent.
+
+    The test error, which belongs to the weights of the best epoch, is on the line of the last epoch.
+    """
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(["runs", "seed", "epoch", "loss", "train_error", "validation_error", "test_error", "samples_per_second"])
@@ -99,8 +103,8 @@ def as_csv(groups: list[list[Run]]) -> str:
         for epoch in run.epochs:
             errors = [_error(epoch["train_accuracy"]), _error(epoch["validation_accuracy"])]
             tested = f"{run.test_error:.2f}" if epoch is run.epochs[-1] else ""
-            place = [run.name, run.settings.training.seed, epoch["epoch"], f"{epoch['loss']:.5f}"]
-            writer.writerow([*place, *errors, tested, f"{epoch['samples_per_second']:.0f}"])
+            identity = [run.name, run.settings.training.seed, epoch["epoch"], f"{epoch['loss']:.5f}"]
+            writer.writerow([*identity, *errors, tested, f"{epoch['samples_per_second']:.0f}"])
     return file.getvalue()
 
 
@@ -109,15 +113,19 @@ def _error(accuracy: float | None) -> str:
 
 
 def plot(groups: list[list[Run]], path: Path) -> None:
-    """Validation error over the epochs, the mean of each group in its spread, of those that have one.
+    """Plot the validation error over the epochs: each group's mean, and the range between its lowest and highest run.
 
-    Raises DataError if none has, OutputError if the picture can't be written.
+    Groups without validation samples are left out.
+
+    Raises:
+        DataError: no group has validation samples.
+        OutputError: the file can't be written.
     """
     from matplotlib.figure import Figure
 
     groups = [runs for runs in groups if runs[0].validation_error is not None]
     if not groups:
-        raise DataError("none of these runs has a validation error that could be drawn; leave out --plot")
+        raise DataError("none of these runs has a validation error to plot; leave out --plot")
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     for runs in groups:
@@ -136,11 +144,13 @@ def plot(groups: list[list[Run]], path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="python -m RecurrentFF.benchmarks.report", description="What runs came to.")
-    parser.add_argument("folders", type=Path, nargs="+", help="each holds runs that differ only in their seed")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write every epoch of every run there")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="draw the validation errors there")
+    """Run the command line. Returns the exit code: 0, or 2 after an error, which is printed in one line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m RecurrentFF.benchmarks.report", description="Summarize the results of several runs."
+    )
+    parser.add_argument("folders", type=Path, nargs="+", help="folders of runs that differ only in their seed")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the metrics of every epoch of every run to this file")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="plot the validation errors to this file")
     arguments = parser.parse_args(argv)
     try:
         groups = [read(folder) for folder in arguments.folders]

@@ -1,8 +1,8 @@
-"""How fast: python -m RecurrentFF.benchmarks.speed compares the network with plain autograd code, in turns, in one run.
+"""The speed benchmark: python -m RecurrentFF.benchmarks.speed compares the network with plain autograd code.
 
-Samples per second are medians over the rounds. "of peak" is the share of the matrix products' highest rate on this machine, in
-that precision, counting the multiplications and additions that can't be avoided. Memory is what a process of its own needs beyond
-the start of torch.
+All variants are measured in turns, in one run. Samples per second are medians over the rounds. "of peak" is the fraction of
+the highest rate of matrix products on this machine in that precision; only the necessary multiplications and additions count.
+Memory is what a new process needs in addition to torch itself.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from RecurrentFF.benchmarks.plain import PlainNetwork
+from RecurrentFF.atomic_files import write_atomically, write_text
 from RecurrentFF.errors import RecurrentFFError, SettingsError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.topology import INPUT
+from RecurrentFF.model.reference import Reference
 from RecurrentFF.training import compiling, devices
 from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build
-from RecurrentFF.writing import write_atomically, write_text
 
 LAYERS, BATCH, DATA_SIZE, CLASSES = 3, 500, 784, 10
 PRELABEL, ITERATIONS = 10, 15
@@ -41,47 +40,55 @@ VARIANTS = ("plain float32", "float32", "bfloat16", "float32 compiled", "bfloat1
 
 @dataclass
 class Row:
-    """One line of the table: a network of `units` units in each layer, run in one way."""
+    """The measurements of one line of the table: a network of one width, in one variant."""
 
     units: int
+    """Units in each layer."""
     variant: str
+    """One of VARIANTS."""
     train: list[float] = field(default_factory=list)
-    """Seconds for a batch, each round's."""
+    """Seconds for a training batch in each round."""
     predict: list[float] = field(default_factory=list)
+    """Seconds for a prediction in each round."""
     memory: float | None = None
-    """MiB, of a process that trains and predicts; not measured where the process would hold the compiler too"""
+    """Memory in MiB of a process that trains and predicts; None for compiled variants, whose process holds the compiler."""
     compile_seconds: float = 0.0
+    """Seconds that compiling took."""
 
 
 def new_network(units: int, variant: str, device: str, **arguments: Any) -> Network:
-    """A network with random inputs' sizes, in the precision of the variant."""
+    """Build a network of this width for the benchmark's inputs, in the precision of the variant."""
     shape = {"hidden_sizes": [units] * LAYERS, "prelabel_timesteps": PRELABEL, "iterations": ITERATIONS} | arguments
     precision = "bfloat16" if "bfloat16" in variant else "float32"
     return build(data_size=DATA_SIZE, num_classes=CLASSES, precision=precision, device=device, objective="pairwise",
                  compile="compiled" in variant, **shape)  # fmt: skip
 
 
-def predicted_at_once(units: int) -> int:
-    """Samples in a measured prediction: fewer where plain code would take minutes."""
+def predicted_samples(units: int) -> int:
+    """The number of samples in a measured prediction: fewer for wide layers, where plain code would take minutes."""
     return BATCH if units <= 1000 else 100
 
 
 def runners(network: Network, variant: str, batch: int = BATCH) -> tuple[Callable[[], object], Callable[[], object]]:
-    """What trains on a batch, and what predicts, both waiting for the device."""
+    """One function that trains on a batch and one that predicts; both synchronize with the device."""
     device = network.device
     inputs = torch.randn(batch, DATA_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
     labels = torch.arange(batch, device=device) % CLASSES
-    few = inputs[: predicted_at_once(network.topology.widths[1])]
+    few = inputs[: predicted_samples(network.settings.model.hidden_sizes[0])]
     if variant.startswith("plain"):
-        plain = PlainNetwork(network)
-        train, predict = partial(plain.train_batch, inputs, labels, (labels + 1) % CLASSES), partial(plain.predict, few)
-        return _waiting(train, device), _waiting(predict, device)
+        plain, timesteps = Reference(network), network.settings.timesteps
+        sequence, few_sequence = (x.expand(timesteps, -1, -1) for x in (inputs, few))
+        candidates = [y.expand(timesteps, -1) for y in (labels, (labels + 1) % CLASSES)]
+        train, predict = partial(plain.train_batch, [sequence] * 2, candidates), partial(plain.predict, few_sequence)
+        return _synchronized(train, device), _synchronized(predict, device)
     learner = Learner(network)
-    return _waiting(partial(learner.train_batch, inputs, labels), device), _waiting(partial(network.predict, few), device)
+    return _synchronized(partial(learner.train_batch, inputs, labels), device), _synchronized(
+        partial(network.predict, few), device
+    )
 
 
-def _waiting(work: Callable[[], object], device: torch.device) -> Callable[[], None]:
-    """The same, until the device is done."""
+def _synchronized(work: Callable[[], object], device: torch.device) -> Callable[[], None]:
+    """The same function, but it returns only when the device has finished."""
 
     def done() -> None:
         work()
@@ -92,20 +99,20 @@ def _waiting(work: Callable[[], object], device: torch.device) -> Callable[[], N
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """That it takes."""
+    """The number of seconds that a function takes."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
-def measure(units: int, variants: list[str], rounds: int, device: str, say: Callable[[str], None]) -> list[Row]:
-    """The variants in turns, round by round, after a first round that doesn't count."""
+def measure(units: int, variants: list[str], rounds: int, device: str, log: Callable[[str], None]) -> list[Row]:
+    """Measure the variants in turns, round by round, after a warm-up round that is not counted."""
     rows, work = [], []
     for variant in variants:
         row, network = Row(units, variant), new_network(units, variant, device)
         start = time.perf_counter()
         if network.settings.device.compile:
-            compiling.prepare(network, say)
+            compiling.prepare(network, log)
         row.compile_seconds = time.perf_counter() - start
         rows.append(row)
         work.append(runners(network, variant))
@@ -117,12 +124,12 @@ def measure(units: int, variants: list[str], rounds: int, device: str, say: Call
                     times.append(took)
     for row in rows:
         row.memory = memory(units, row.variant, device) if "compiled" not in row.variant else None
-        say(f"3×{units} {row.variant}: {BATCH / statistics.median(row.train):,.0f} samples/s in training")
+        log(f"3×{units} {row.variant}: {BATCH / statistics.median(row.train):,.0f} samples/s in training")
     return rows
 
 
 def memory(units: int, variant: str, device: str) -> float:
-    """MiB that training and predicting take at most, on the GPU, or in a new process beyond what it has after importing torch."""
+    """The peak memory of training and predicting in MiB: on the GPU, or of a new process in addition to torch itself."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_memory, (units, variant, device))
 
@@ -139,9 +146,9 @@ def _memory(units: int, variant: str, device: str) -> float:
 
 
 def _resident() -> float:
-    """MiB that this process has had in memory at most."""
+    """The peak memory of this process in MiB."""
     status = Path("/proc/self/status")
-    if status.exists():  # getrusage counts in the parent's there
+    if status.exists():  # getrusage includes the parent's memory there
         (line,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
         return int(line.split()[1]) / 1024
     unit = 1 if sys.platform == "darwin" else 1024
@@ -149,11 +156,11 @@ def _resident() -> float:
 
 
 def peak_rate(device: str, precision: str) -> float:
-    """The highest rate of matrix products here, of several shapes, in operations a second."""
+    """The highest rate of matrix products on the device, among several shapes, in operations per second."""
     dtype, best = getattr(torch, precision), 0.0
     for rows, columns, units in ((1000, 1500, 500), (1000, 6000, 2000), (2048, 2048, 2048), (4096, 4096, 4096)):
         a, b = (torch.randn(*shape, device=device).to(dtype) for shape in ((rows, columns), (columns, units)))
-        work = _waiting(partial(_repeat, a, b, repeats := max(1, int(2e10 / (rows * columns * units)))), a.device)
+        work = _synchronized(partial(_repeat, a, b, repeats := max(1, int(2e10 / (rows * columns * units)))), a.device)
         work()
         best = max(best, 2 * rows * columns * units * repeats / min(seconds(work) for _ in range(3)))
     return best
@@ -165,39 +172,48 @@ def _repeat(a: Tensor, b: Tensor, times: int) -> None:
 
 
 def operations(network: Network, batch: int, predicted: int) -> tuple[float, float]:
-    """Multiplications and additions that a training batch and a prediction can't do without, with a static input."""
-    settings, topology = network.settings, network.topology
+    """The multiplications and additions that a training batch and a prediction need at least, with a static input.
 
-    def drives(layer: int, differing: set[int], labels: int, held: bool = False) -> int:
-        """For each sample, of one timestep of a layer under so many labels; what is the same under all of them counts once."""
-        sources = [source for source in topology.sources(layer) if not (held and source == INPUT)]
-        return 2 * topology.widths[layer] * sum(topology.widths[s] * (labels if s in differing else 1) for s in sources)
+    What is the same for all candidates counts once: the input, and every layer that the label has not reached.
+
+    Args:
+        network: a network of fully connected layers.
+        batch: samples of a training batch.
+        predicted: samples of a prediction.
+    """
+    settings, sizes = network.settings, network.sizes
+    reads = {layer.name: layer.reads for layer in network.hidden_layers()}
+
+    def drives(layer: str, reached: set[str], candidates: int, static_input: bool = False) -> int:
+        """One timestep of a layer for one sample: what the label has reached counts for each candidate."""
+        sources = [source for source in reads[layer] if not (static_input and source == "x")]
+        return 2 * sizes[layer] * sum(sizes[source] * (candidates if source in reached else 1) for source in sources)
 
     settling = 0
-    for layer in topology.hidden:
-        unchanged = drives(layer, set(), 1, held=True)
-        held = drives(layer, set(), 1) - unchanged  # an input that stays drives but once
-        label = 2 * topology.widths[layer] * topology.widths[-1] if topology.label in topology.sources(layer) else 0
-        after_rest = max(0, settings.model.prelabel_timesteps - 1)  # at rest, input and label alone drive
-        settling += held + label * min(1, settings.model.prelabel_timesteps) + after_rest * unchanged
-    train, predict, differing = batch * settling, predicted * settling, {topology.label}
+    for layer, sources in reads.items():
+        changing = drives(layer, set(), 1, static_input=True)
+        static = drives(layer, set(), 1) - changing  # a static input drives but once
+        label = 2 * sizes[layer] * sizes["y"] if "y" in sources else 0
+        later = max(0, settings.model.prelabel_timesteps - 1)  # at the first timestep, only input and label are active
+        settling += static + label * min(1, settings.model.prelabel_timesteps) + later * changing
+    train, predict, reached = batch * settling, predicted * settling, {"y"}
     for t in range(settings.data_config.iterations):
-        readers = topology.readers(differing)
-        for layer in topology.hidden:
-            learns = layer in readers or not settings.model.only_compares
-            train += batch * (1 + learns) * drives(layer, differing, 2)
+        reached_next = {layer for layer, sources in reads.items() if reached & set(sources)}
+        for layer in reads:
+            learns = layer in reached_next or not settings.model.only_compares
+            train += batch * (1 + learns) * drives(layer, reached, 2)
             if t <= settings.prediction_window[1]:
-                predict += predicted * drives(layer, differing, topology.widths[-1], held=True)
-        differing = readers | {topology.label}
+                predict += predicted * drives(layer, reached, sizes["y"], static_input=True)
+        reached = reached_next | {"y"}
     return train, predict
 
 
 def table(rows: list[Row], peaks: dict[str, float], device: str) -> list[dict[str, Any]]:
-    """The rows with rates, ratios to the plain one of the same size, and shares of the peak."""
+    """The rows with rates, ratios to the plain variant of the same size, and fractions of the peak rate."""
     lines = []
     for row in rows:
         plain = next(other for other in rows if other.units == row.units and other.variant == VARIANTS[0])
-        predicted = predicted_at_once(row.units)
+        predicted = predicted_samples(row.units)
         train, predict = operations(new_network(row.units, row.variant, device), BATCH, predicted)
         peak = peaks["bfloat16" if "bfloat16" in row.variant else "float32"]
         seconds_train, seconds_predict = statistics.median(row.train), statistics.median(row.predict)
@@ -207,10 +223,10 @@ def table(rows: list[Row], peaks: dict[str, float], device: str) -> list[dict[st
                 "variant": row.variant,
                 "train_samples_per_second": BATCH / seconds_train,
                 "train_ratio": statistics.median(plain.train) / seconds_train,
-                "train_share_of_peak": train / seconds_train / peak,
+                "train_fraction_of_peak": train / seconds_train / peak,
                 "predict_samples_per_second": predicted / seconds_predict,
                 "predict_ratio": statistics.median(plain.predict) / seconds_predict,
-                "predict_share_of_peak": predict / seconds_predict / peak,
+                "predict_fraction_of_peak": predict / seconds_predict / peak,
                 "memory_mib": row.memory,
                 "compile_seconds": row.compile_seconds,
             }
@@ -219,7 +235,7 @@ def table(rows: list[Row], peaks: dict[str, float], device: str) -> list[dict[st
 
 
 def markdown(lines: list[dict[str, Any]]) -> str:
-    """The table for people."""
+    """The table in Markdown."""
     text = [
         "| network | | training, samples/s | × plain | of peak | prediction, samples/s | × plain | of peak | memory, MiB |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -230,8 +246,8 @@ def markdown(lines: list[dict[str, Any]]) -> str:
 def _line(network: str, variant: str, memory_mib: float | None, **values: float) -> str:
     cells = [network, variant]
     for task in ("train", "predict"):
-        rate, ratio, share = (values[f"{task}_{name}"] for name in ("samples_per_second", "ratio", "share_of_peak"))
-        cells += [f"{rate:,.0f}", f"{ratio:.1f}", f"{100 * share:.0f} %"]
+        rate, ratio, fraction = (values[f"{task}_{name}"] for name in ("samples_per_second", "ratio", "fraction_of_peak"))
+        cells += [f"{rate:,.0f}", f"{ratio:.1f}", f"{100 * fraction:.0f} %"]
     return f"| {' | '.join(cells)} | {'–' if memory_mib is None else f'{memory_mib:,.0f}'} |"
 
 
@@ -244,12 +260,12 @@ SCALES: dict[str, tuple[int, ...]] = {
 
 
 def scaling(device: str, precision: str) -> dict[str, list[float]]:
-    """Training samples per second as one of width, depth, batch and timesteps grows from a 3×500 network."""
+    """Training samples per second of a 3×500 network with one of width, depth, batch and timesteps varied."""
     return {name: [_rate(name, value, device, precision) for value in values] for name, values in SCALES.items()}
 
 
 def plot_scaling(rates: dict[str, list[float]], precision: str, path: Path) -> None:
-    """Draw what `scaling` found, and save it as a PNG."""
+    """Plot the result of `scaling` and save it as a PNG."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator
 
@@ -279,7 +295,7 @@ def _rate(name: str, value: int, device: str, precision: str) -> float:
 
 
 def machine(device: str) -> str:
-    """What was measured on."""
+    """The name of the processor or GPU."""
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     cpu = Path("/proc/cpuinfo")
@@ -289,7 +305,7 @@ def machine(device: str) -> str:
 
 
 def main() -> int:
-    """The command line."""
+    """Run the command line. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m RecurrentFF.benchmarks.speed", description="Measure against plain autograd.")
     parser.add_argument("--units", type=int, nargs="+", default=[200, 500, 2000], help="of each layer (default: 200 500 2000)")
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each; their medians are shown (default: 5)")
@@ -309,9 +325,9 @@ def main() -> int:
 
 
 def run(arguments: argparse.Namespace, device: str) -> None:
-    """Measure what the arguments ask for. Raises OutputError."""
+    """Measure what the arguments ask for, print the table, and write the files. Raises OutputError."""
     keep_freed_memory()
-    precision = "bfloat16" if devices.multiplies_bfloat16_fast(torch.device(device)) else "float32"
+    precision = "bfloat16" if devices.has_fast_bfloat16(torch.device(device)) else "float32"
     variants = arguments.variants or [name for name in VARIANTS[1:] if precision == "bfloat16" or "bfloat16" not in name]
     used = {name.removesuffix(" compiled").removeprefix("plain ") for name in (VARIANTS[0], *variants)}
     peaks = {name: peak_rate(device, name) for name in sorted(used, reverse=True)}

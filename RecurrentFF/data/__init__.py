@@ -1,1 +1,1 @@
-"""Data sets as tensors on the device. Stands alone: knows neither the network nor the configuration."""
+"""Data sets and their preprocessing, as tensors on a device. Imports no network and no configuration."""

@@ -1,4 +1,4 @@
-"""What the training loop asks of a data set, and the plainest one: tensors."""
+"""The data set interface of the training loop, and data sets made of tensors or of a loader."""
 
 from __future__ import annotations
 
@@ -13,34 +13,41 @@ from RecurrentFF.errors import DataError, InputError
 
 
 class Batch(NamedTuple):
-    """Some samples, as the network takes them."""
+    """A batch of samples in the layout that the network takes."""
 
     inputs: Tensor
-    """(batch, features) or (timesteps, batch, features)"""
+    """Network inputs: (batch, features) if static, else (timesteps, batch, features)."""
     labels: Tensor
-    """(batch,) class numbers"""
+    """Class numbers, (batch,)."""
     mask: Tensor | None = None
-    """(timesteps, batch), true where a sequence is not over; None where all timesteps count"""
+    """Valid timesteps, (timesteps, batch): true until the sequence ends. None if every timestep is valid."""
 
 
 class Dataset(Protocol):
-    """Something that can be gone through in batches, again and again."""
+    """A data set that can be iterated over in batches any number of times."""
 
     def __len__(self) -> int:
-        """Number of samples."""
+        """Return the number of samples."""
 
     def batch_count(self, size: int) -> int:
-        """How many batches of `size` samples there are."""
+        """Return the number of batches of `size` samples."""
 
     def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """Batches of `size` samples (the last may be smaller), in the given order of sample numbers, else as they stand.
+        """Yield batches of samples.
 
-        `epoch`, from 0, is for data that is made anew for every epoch.
+        Args:
+            size: samples in a batch; the last batch may be smaller.
+            order: sample numbers in the order in which they are taken; None for stored order.
+            epoch: the epoch number, from 0, for data that is generated again in every epoch.
         """
 
 
 class TensorDataset:
-    """Static inputs (samples, features) and their labels (samples,), on any device. A batch is an index.
+    """A data set of static inputs and their labels, on any device.
+
+    Args:
+        inputs: (samples, features).
+        labels: (samples,) integer class numbers.
 
     Raises:
         InputError: the shapes or types don't fit, or there are no samples.
@@ -63,15 +70,15 @@ class TensorDataset:
         return len(self.labels)
 
     def batch_count(self, size: int) -> int:
-        """How many batches of `size` samples there are; the last may be smaller."""
+        """Return the number of batches of `size` samples; the last one may be smaller."""
         return math.ceil(len(self) / size)
 
     def __getitem__(self, samples: slice) -> TensorDataset:
-        """A part of the data set, as views."""
+        """Return a slice of the data set, as views."""
         return TensorDataset(self.inputs[samples], self.labels[samples])
 
     def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """Batches of `size` samples, in the given order of sample numbers, else as they stand."""
+        """Yield batches of `size` samples in the given order of sample numbers, by default as views in stored order."""
         if order is None:
             yield from map(Batch, torch.split(self.inputs, size), torch.split(self.labels, size))
             return
@@ -81,11 +88,14 @@ class TensorDataset:
 
 
 class LoaderDataset:
-    """A torch DataLoader, or any sized iterable of (inputs, labels) or (inputs, labels, mask) batches, as `Batch` has them. It
-    sets the batch size and the order itself.
+    """A data set whose batches come from a loader, which decides on their size and order.
+
+    Args:
+        loader: a torch DataLoader, or any iterable of known length. Its batches are (inputs, labels) or (inputs, labels, mask),
+            with the shapes of `Batch`.
 
     Raises:
-        InputError: it has no length, or is empty.
+        InputError: the loader has no length, or is empty.
     """
 
     def __init__(self, loader: Iterable[Sequence[Any]]) -> None:
@@ -101,40 +111,46 @@ class LoaderDataset:
         self.loader = loader
 
     def __len__(self) -> int:
-        """The samples as far as the loader tells without being gone through; its batches if it doesn't."""
+        """Return the number of samples if it is known without an iteration over the loader, else the number of batches."""
         sampler = getattr(self.loader, "sampler", None)
         if isinstance(self.loader, list | tuple):
             return sum(batch.labels.shape[-1] for batch in self.batches(0))
         return len(sampler) if isinstance(sampler, Sized) else self._batch_count
 
     def batch_count(self, size: int) -> int:
-        """The loader's own number of batches."""
+        """Return the loader's own number of batches, for any `size`."""
         return self._batch_count
 
     def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """The loader's batches, whatever size and order are asked for."""
+        """Yield the loader's batches; `size`, `order` and `epoch` are ignored.
+
+        Raises:
+            InputError: a batch is not (inputs, labels) or (inputs, labels, mask).
+        """
         for batch in self.loader:
             if not (isinstance(batch, tuple | list) and len(batch) in (2, 3)):
                 raise InputError(f"a batch of type {type(batch).__name__}: expected (inputs, labels) or (inputs, labels, mask)")
-            yield Batch(*(torch.as_tensor(part) for part in batch if part is not None))
+            yield Batch(*(torch.as_tensor(value) for value in batch if value is not None))
 
 
 class Splits(NamedTuple):
-    """What a run trains on, decides by, and reports."""
+    """The data sets of a run: training, validation, test, and a training subset for the training accuracy."""
 
     train: Dataset
+    """Data set to train on."""
     validation: Dataset | None = None
-    """Decides which epoch is best."""
+    """Data set by whose accuracy the best epoch is chosen; None for no choice."""
     test: Dataset | None = None
-    train_probe: Dataset | None = None
-    """A fixed part of the training set, whose accuracy is reported beside the others."""
+    """Data set of the final accuracy; None for no test."""
+    train_subset: Dataset | None = None
+    """Fixed subset of the training set, whose accuracy is reported beside the others; None for no report."""
 
 
 class Sliceable(Dataset, Protocol):
-    """A data set that can be cut."""
+    """A data set that supports slicing."""
 
     def __getitem__(self, samples: slice) -> Sliceable:
-        """A part of the data set."""
+        """Return a slice of the data set."""
 
 
 def split(
@@ -144,28 +160,35 @@ def split(
     validation_samples: int,
     train_samples: int = 0,
     test_samples: int = 0,
-    probe_samples: int = 0,
+    train_subset_samples: int = 0,
 ) -> Splits:
-    """Cut the validation samples from the end of the training set; 0 means all that are left for training and all for test, none
-    for validation and as probe.
+    """Split the data: the validation samples are taken from the end of the training set.
+
+    Args:
+        train: the whole training set.
+        test: the whole test set.
+        validation_samples: number of validation samples; 0 for no validation set.
+        train_samples: number of training samples, from the beginning; 0 for all that remain.
+        test_samples: number of test samples, from the beginning; 0 for all.
+        train_subset_samples: number of training samples whose accuracy is reported, from the beginning; 0 for none.
 
     Raises:
-        DataError: there are fewer samples than asked for.
+        DataError: there are fewer samples than requested.
     """
-    rest = len(train) - validation_samples
-    if rest < max(1, train_samples):
+    remaining = len(train) - validation_samples
+    if remaining < max(1, train_samples):
         raise DataError(
-            f"{validation_samples} validation samples leave {max(rest, 0)} of {len(train)} for training, "
+            f"{validation_samples} validation samples leave {max(remaining, 0)} of {len(train)} for training, "
             f"fewer than {max(1, train_samples)}; lower "
             + ("data_config.validation_samples or " if validation_samples else "")
             + "data_config.train_samples"
         )
     if test_samples > len(test):
         raise DataError(f"data_config.test_samples = {test_samples}, but the test set has {len(test)}")
-    kept = train[: train_samples or rest]
+    selected = train[: train_samples or remaining]
     return Splits(
-        train=kept,
-        validation=train[rest:] if validation_samples else None,
+        train=selected,
+        validation=train[remaining:] if validation_samples else None,
         test=test[: test_samples or len(test)],
-        train_probe=kept[:probe_samples] if probe_samples else None,
+        train_subset=selected[:train_subset_samples] if train_subset_samples else None,
     )

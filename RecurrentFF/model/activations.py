@@ -1,6 +1,6 @@
-"""Activation functions a = activation(z), each with its derivative as a product: from ∂loss/∂a to ∂loss/∂z.
+"""Activation functions a = activation(z), each with the product that takes ∂loss/∂a to ∂loss/∂z.
 
-The products are the library's own: one pass over memory each, and at a kink the same choice as autograd makes.
+The products are torch's own backward functions: one pass over memory each, and the choice of autograd at a kink.
 """
 
 from collections.abc import Callable
@@ -10,25 +10,28 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-LEAKY_SLOPE = 0.01
+LEAKINESS = 0.01
+"""The derivative of leaky ReLU below zero."""
 
 _aten = torch.ops.aten
 
 
 class Activation(NamedTuple):
-    """An element-wise non-linearity a = apply(z), and backward(∂loss/∂a, z) = ∂loss/∂a · activation'(z)."""
+    """An element-wise non-linearity and its derivative. Both take and return tensors of one shape."""
 
     apply: Callable[[Tensor], Tensor]
+    """The function a = activation(z)."""
     backward: Callable[[Tensor, Tensor], Tensor]
+    """The product (∂loss/∂a, z) → ∂loss/∂z = ∂loss/∂a · activation'(z)."""
 
 
 def _leaky_relu(z: Tensor) -> Tensor:
-    return F.leaky_relu(z, LEAKY_SLOPE)
+    return F.leaky_relu(z, LEAKINESS)
 
 
 def _leaky_relu_backward(grad: Tensor, z: Tensor) -> Tensor:
-    """activation'(z) = 1 above zero, the slope below."""
-    grad_z: Tensor = _aten.leaky_relu_backward(grad, z, LEAKY_SLOPE, False)
+    """activation'(z) = 1 above zero, the leakiness below."""
+    grad_z: Tensor = _aten.leaky_relu_backward(grad, z, LEAKINESS, False)
     return grad_z
 
 
@@ -45,7 +48,7 @@ def _elu_backward(grad: Tensor, z: Tensor) -> Tensor:
 
 
 def _gelu_backward(grad: Tensor, z: Tensor) -> Tensor:
-    """activation'(z) = Φ(z) + z·φ(z), of the normal distribution."""
+    """activation'(z) = Φ(z) + z·φ(z), with Φ and φ of the normal distribution."""
     grad_z: Tensor = _aten.gelu_backward(grad, z)
     return grad_z
 
@@ -63,7 +66,7 @@ def _tanh_backward(grad: Tensor, z: Tensor) -> Tensor:
 
 
 def straight_through(grad: Tensor, z: Tensor) -> Tensor:
-    """In place of a derivative: activation'(z) = 1 everywhere, so that silent units learn too."""
+    """A derivative of 1 everywhere (straight-through estimator), so that inactive units learn too."""
     return grad
 
 
@@ -75,3 +78,4 @@ ACTIVATIONS: dict[str, Activation] = {
     "silu": Activation(F.silu, _silu_backward),
     "tanh": Activation(torch.tanh, _tanh_backward),
 }
+"""The activation functions by the name that a configuration gives them."""

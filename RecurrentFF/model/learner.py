@@ -1,7 +1,8 @@
-"""Training on one batch: the label-free timesteps, the negative labels, then learning at every timestep with the label."""
+"""The training algorithm of the Recurrent Forward-Forward network for one batch, top to bottom in `Learner.train_batch`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -9,233 +10,269 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.errors import InputError
-from RecurrentFF.model.counting import label_timesteps, window_weights
-from RecurrentFF.model.layer import RecurrentLayer
-from RecurrentFF.model.learning import along
-from RecurrentFF.model.negatives import classifier_gradient, sample_wrong_labels
-from RecurrentFF.model.network import Network
-from RecurrentFF.model.objectives import make_objective
-from RecurrentFF.model.optimisers import layer_optimiser, library_optimiser
+from RecurrentFF.model.functional import split_candidates, window_weights
+from RecurrentFF.model.layers import LearningContext, LocalModule, LocalResult, StepContext
+from RecurrentFF.model.negatives import (
+    BadnessNegatives,
+    Negatives,
+    NegativeSource,
+    ReadoutNegatives,
+    SamplingContext,
+    UniformNegatives,
+)
+from RecurrentFF.model.network import Network, at_timestep
+from RecurrentFF.model.objectives import Objective, make_objective
+from RecurrentFF.model.optimizers import torch_optimizer
+from RecurrentFF.model.regularizers import Regularizers
 from RecurrentFF.model.state import State
-from RecurrentFF.model.step import true_and_wrong
 
 
 class BatchMetrics(NamedTuple):
-    """What one batch showed; tensors on the network's device, so that reading them is the only wait."""
+    """Measurements of one batch, as tensors on the network's device: only reading them synchronizes with it."""
 
     loss: Tensor
-    """(iterations, layers)"""
+    """The loss of each layer at each timestep with the label, (iterations, layers)."""
     badness_pos: Tensor
-    """(iterations, layers) mean over the positive rows that count"""
+    """The mean badness of the positive candidates over valid samples, (iterations, layers)."""
     badness_neg: Tensor
-    """(iterations, layers) mean over the negative rows that count, and over the wrong labels"""
-    pairs_right: Tensor
-    """() share of inputs whose badness, averaged as for a prediction, was lower under the true label than under the
-    wrong ones in the mean"""
-    counted: Tensor
-    """(iterations, 1) share of the batch that counts, one without a mask"""
-    classifier_loss: Tensor
-    """() cross-entropy of the classifier that proposes negatives; zero without it"""
+    """The mean badness of the negative candidates over valid samples, (iterations, layers)."""
+    pairwise_accuracy: Tensor
+    """The fraction of samples whose badness, averaged as in a prediction, was lower for the positive candidate than for the
+    mean of the negative ones, ()."""
+    valid_fraction: Tensor
+    """The fraction of the batch that was valid at each timestep with the label, (iterations, 1); 1 without a mask."""
+    readout_loss: Tensor
+    """The cross-entropy of the readout that proposes negative labels, (); 0 without it."""
+
+
+class Observer:
+    """Watches a training batch. Override the methods of interest; by default they do nothing.
+
+    Pass it as `Learner(network, observers=[...])`. What it is given must not be changed.
+    """
+
+    def on_label_free_timestep(self, state: State) -> None:
+        """Called after each timestep before the label."""
+
+    def on_local_gradients(self, timestep: int, module: LocalModule, result: LocalResult) -> None:
+        """Called with a module's loss and gradients, before its update, at each timestep with the label, from 0."""
+
+    def on_timestep(self, timestep: int, state: State) -> None:
+        """Called after each timestep with the label, from 0, when all modules are updated."""
 
 
 class Learner:
-    """Learns a network's weights, batch by batch: each layer with an optimiser of its own, and the classifier of negatives.
+    """Trains a network batch by batch. Each local module has an optimizer of its own.
 
     Args:
         network: changed in place.
-        generator: source of the negative labels and dropout masks, on the network's device; if left out, a new one with the
-            settings' seed.
+        generator: the source of negative labels and dropout, on the network's device; a new one with the settings' seed if
+            left out.
+        objective: the loss as a function of badness; the one that the settings name if left out.
+        negatives: the source of negative candidates; the one that the settings name if left out.
+        observers: called as training proceeds.
     """
 
-    def __init__(self, network: Network, generator: torch.Generator | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        generator: torch.Generator | None = None,
+        *,
+        objective: Objective | None = None,
+        negatives: NegativeSource | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> None:
         self.network = network
-        seed = network.settings.training.seed
-        self.generator = generator or torch.Generator(device=network.device).manual_seed(seed)
         self.settings = network.settings
-        self.objective = make_objective(self.settings.model)
-        self.optimisers = [layer_optimiser(self.settings.model, layer) for layer in network.hidden_layers()]
-        self.classifier_optimiser = library_optimiser(
-            self.settings.model, "classifier", [network.classifier_weight, network.classifier_bias]
-        )
+        model, seed = self.settings.model, self.settings.training.seed
+        self.generator = generator or torch.Generator(device=network.device).manual_seed(seed)
+        self.objective = objective or make_objective(model)
+        self.negatives = negatives or make_negatives(network)
+        self.observers = observers
+        self.regularizers = Regularizers(model.input_dropout, model.activity_dropout, model.adversarial_noise)
+        self.optimizers = {module.name: network.path.optimizer(module, model) for module in network.local_modules}
+        self._base_rates = {name: optimizer.rate for name, optimizer in self.optimizers.items()}
         self._state: State | None = None
-        self._base_rates = [optimiser.rate for optimiser in self.optimisers]
 
     @torch.no_grad()
     def train_batch(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> BatchMetrics:
-        """One batch, one update of every layer at every timestep with the label. With an objective that only compares labels,
-        that begins with the timestep at which the label has come down to the layer.
+        """Train on one batch: every module is updated at every timestep with the label.
+
+        An objective that only ranks candidates has nothing to teach a layer that the label has not reached yet. The label
+        travels one layer per timestep.
 
         Args:
-            inputs: (batch, data_size) or (timesteps, batch, data_size); see `Network.sequence`.
+            inputs: (batch, data_size) or (timesteps, batch, data_size), see `Network.input_sequence`.
             labels: class numbers, (batch,), or (iterations, batch) where they change over time.
-            mask: (timesteps, batch), true where a sequence is not over. Where it is, the layers go on but learn nothing from
-                it, and neither loss nor badness counts. None where all count. (An optimiser takes its step even where no
-                sequence goes on: momentum and weight decay act.)
+            mask: (timesteps, batch), true where a sequence has not ended. Where it has, layers compute on but learn nothing
+                from the sequence, and its loss and badness are left out. None if all timesteps are valid. (An optimizer makes
+                its update even where no sequence is valid: momentum and weight decay act.)
 
         Raises:
             InputError: shapes, types or class numbers don't fit each other or the network.
         """
-        network, prelabel = self.network, self.settings.model.prelabel_timesteps
-        inputs, held = network.sequence(inputs), torch.as_tensor(labels).dim() == 1
-        labels = self._per_timestep(labels)
-        if labels.shape[1] != inputs.shape[1]:
-            raise InputError(f"{inputs.shape[1]} inputs but {labels.shape[1]} labels in a batch; give one label to each input")
-        counts = label_timesteps(mask, inputs.shape[1], self.settings, network.classifier_bias)
-        state = self._room(inputs.shape[1])
-        inputs, heard = self._drop_out(state, inputs)
-        operands = network.operands()
-        network.settle(state, inputs, operands, self.generator)
-        negatives, classifier_loss = self._negative_labels(state, inputs, labels, held, mask)
-        clamps = F.one_hot(torch.stack([labels, *negatives], 1), network.num_classes).movedim(-1, 1)
-        steps: list[list[_LayerStep]] = []
-        slope = None
-        for x, y, count in zip(inputs[prelabel:], clamps, counts, strict=True):
-            state.clamp(x if slope is None else self._moved(x, heard, slope), y)
-            moves = self.settings.model.adversarial_noise > 0 and len(steps) < len(clamps) - 1
-            step, slope = self._timestep(state, operands, count / len(count), moves)
-            steps.append(step)
-        return self._metrics(steps, counts, classifier_loss)
+        network, iterations = self.network, self.settings.data_config.iterations
+        prelabel, damping = self.settings.model.prelabel_timesteps, self.settings.model.damping_factor
+        inputs = network.input_sequence(inputs)
+        labels = self._labels_over_time(labels, inputs.shape[3])
+        valid = network.valid_timesteps(mask, inputs.shape[3])
 
-    def _room(self, batch: int) -> State:
-        """The state of a batch under the true label and wrong ones: the last batch's, if it was of the same size."""
-        if self._state is None or self._state.now.shape[2] != batch:
-            self._state = self.network.new_state(1 + self.settings.model.negatives, batch)
+        # 1. Label-free timesteps: the label is uniform, nothing is learned.
+        state = self._state_for(inputs.shape[3])
+        input_mask = self._draw_sequence_masks(state, inputs)
+        inputs = inputs if input_mask is None else inputs * input_mask
+        network.settle(state, inputs, self.generator, self._after_label_free_timestep)
+
+        # 2. Negative candidates beside the positive one, (x, y) with the true label.
+        negatives = self.negatives.sample(SamplingContext(network, state, inputs, labels, mask, self.generator))
+        x, y = self._candidates(inputs, labels, negatives, input_mask)
+        if x.shape[2] > 1:  # each input has label-free activity of its own
+            network.settle(state, x, self.generator)
+
+        # 3. Timesteps with the label. All modules read the previous timestep, so the order of their updates does not matter.
+        results: list[list[LocalResult]] = []
+        grad_x: Tensor | None = None
+        for t in range(iterations):
+            state.clamp(
+                self.regularizers.perturb(at_timestep(x, prelabel + t), grad_x, input_mask, self.generator), at_timestep(y, t)
+            )
+            perturbs_next = self.regularizers.input_noise > 0 and t < iterations - 1
+            learning = LearningContext(self.objective, valid[t] / valid.shape[1], input_gradient=perturbs_next)
+            results.append([])
+            for module in network.local_modules:
+                context = StepContext(damping, network.draw_masks(module, state, self.generator))
+                result = network.path.learn(module, state, context, learning)
+                self._update(t, module, result)
+                results[t].append(result._replace(gradients={}))
+            state.advance()
+            grad_x = _total([result.input_gradient for result in results[t]])
+            for observer in self.observers:
+                observer.on_timestep(t, state)
+        return self._metrics(results, valid, negatives.readout_loss)
+
+    def _update(self, timestep: int, module: LocalModule, result: LocalResult) -> None:
+        """Reduce a module's gradients over processes, and let its optimizer update it."""
+        for observer in self.observers:
+            observer.on_local_gradients(timestep, module, result)
+        if result.gradients:
+            self.optimizers[module.name].step(self.reduce(result.gradients))
+
+    def reduce(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The mean of a module's gradients over all processes that train it: with one process, the gradients themselves."""
+        return gradients
+
+    def _after_label_free_timestep(self, state: State) -> None:
+        for observer in self.observers:
+            observer.on_label_free_timestep(state)
+
+    def _state_for(self, batch: int) -> State:
+        """The state of a batch; the last batch's memory is used again if it had the same size."""
+        if self._state is None or self._state.batch != batch:
+            self._state = self.network.path.new_state(1 + self.negatives.count, batch)
         return self._state
 
-    def _drop_out(self, state: State, inputs: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Choose what is silent in this batch; the inputs without what is silent of them, and what they were multiplied by."""
-        model, batch, static = self.settings.model, inputs.shape[1], inputs.stride(0) == 0
-        heard = None
-        if model.input_dropout:
-            heard = self._factors(model.input_dropout, batch, inputs.shape[2]).to(inputs.dtype)
-            inputs = (inputs[0] * heard).expand_as(inputs) if static else inputs * heard
-        state.audible = None
-        if model.activity_dropout:
-            state.audible = torch.ones(len(state.now), 1, batch, dtype=state.now.dtype, device=state.now.device)
-            hidden = state.audible[self.network.topology.rows(1, self.network.topology.label - 1), 0]
-            hidden.copy_(self._factors(model.activity_dropout, *hidden.shape))
-        return inputs, heard
+    def _draw_sequence_masks(self, state: State, inputs: Tensor) -> Tensor | None:
+        """Draw what is dropped for the whole sequence: inputs, returned as a mask, and units, noted in the state."""
+        input_mask = self.regularizers.input_mask(inputs, self.generator)
+        units = {module.name: module.units for module in self.network.local_modules}
+        state.pattern_masks = self.regularizers.pattern_masks(units, state.batch, state.compute_dtype, self.generator)
+        return input_mask
 
-    def _moved(self, x: Tensor, heard: Tensor | None, slope: Tensor) -> Tensor:
-        """An input (batch, data_size) moved along ∂loss/∂x (data_size, batch) of the timestep before. What is silent stays so."""
-        gradient = slope.T.to(x)
-        return x + along(gradient if heard is None else heard * gradient, self.settings.model.adversarial_noise, self.generator)
+    def _candidates(
+        self, inputs: Tensor, labels: Tensor, negatives: Negatives, input_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """The candidates of a batch, the positive one first.
 
-    def _factors(self, dropout: float, *shape: int) -> Tensor:
-        """0 with this probability, else what makes up for it."""
-        keep = 1 - dropout
-        return torch.empty(shape, device=self.network.device).bernoulli_(keep, generator=self.generator).div_(keep)
+        Returns:
+            x, (timesteps or 1, features, candidates or 1, batch), and y, (label timesteps or 1, classes, candidates or 1,
+            batch). What has one candidate is the same for all.
+        """
+        x, y = inputs, labels.unsqueeze(0)
+        if negatives.labels is not None:
+            timesteps = max(y.shape[1], negatives.labels.shape[1])
+            y = torch.cat([labels.expand(-1, timesteps, -1) for labels in (y, negatives.labels)])
+        if negatives.inputs is not None:
+            wrong = negatives.inputs if input_mask is None else negatives.inputs * input_mask
+            timesteps = max(len(x), len(wrong))
+            x = torch.cat([inputs.expand(timesteps, -1, -1, -1) for inputs in (x, wrong)], 2)
+        one_hot = F.one_hot(y.transpose(0, 1), self.network.num_classes).movedim(-1, 1)
+        return x, one_hot.to(self.network.compute_dtype)
 
     def scale_learning_rates(self, factor: float) -> None:
-        """Set every layer's learning rate to `factor` times its configured one."""
-        for optimiser, rate in zip(self.optimisers, self._base_rates, strict=True):
-            optimiser.rate = factor * rate
+        """Set every module's learning rate to `factor` times its configured one."""
+        for name, rate in self._base_rates.items():
+            self.optimizers[name].rate = factor * rate
 
     @property
     def learning_rate(self) -> float:
-        """Of the layers, as it stands."""
-        return self.optimisers[0].rate
+        """The present learning rate of the modules."""
+        return next(iter(self.optimizers.values())).rate
 
-    def _timestep(
-        self, state: State, operands: list[Tensor], share: Tensor, moves: bool
-    ) -> tuple[list[_LayerStep], Tensor | None]:
-        """All layers one timestep on, each learning from what it just did.
+    def _labels_over_time(self, labels: Tensor, batch: int) -> Tensor:
+        """Labels as (label timesteps or 1, batch), on the network's device.
 
-        Args:
-            share: (batch,) of each input in the mean loss.
-            moves: whether the input is to be moved after this timestep.
-
-        Returns:
-            What each layer did; and ∂loss/∂x of all of them together, (data_size, batch), if it is wanted and one has it.
+        Values on a GPU are not checked, because that would synchronize with it.
         """
-        damping, steps, slopes = self.settings.model.damping_factor, [], []
-        for layer, optimiser, operand in zip(self.network.hidden_layers(), self.optimisers, operands, strict=True):
-            if self.settings.model.waits_for_label and not state.differs(layer.number):  # its gradients would cancel
-                steps.append(self._wait(layer, state, operand, share))
-                continue
-            learned = layer.learn(state, operand, damping, self.objective, share, self.generator, moves)
-            optimiser.step((learned.grad_weight, learned.grad_bias), operand)
-            pos, neg = true_and_wrong(learned.badness)
-            steps.append(_LayerStep(learned.loss, pos[0], neg.mean(0)))
-            if learned.grad_input is not None:
-                slopes.append(learned.grad_input)
-        state.advance()
-        return steps, torch.stack(slopes).sum(0) if slopes else None
-
-    def _wait(self, layer: RecurrentLayer, state: State, operand: Tensor, share: Tensor) -> _LayerStep:
-        """A layer goes on without learning, its badness the same under all labels."""
-        badness = layer.timestep(state, operand, self.settings.model.damping_factor, self.generator)
-        return _LayerStep((share * self.objective(badness, badness).loss[0]).sum(), badness[0], badness[0])
-
-    def _per_timestep(self, labels: Tensor) -> Tensor:
-        """Labels as (iterations, batch), on the network's device. They are only looked at where that needs no waiting."""
         iterations, classes = self.settings.data_config.iterations, self.network.num_classes
         labels = torch.as_tensor(labels)
         if labels.is_floating_point() or labels.is_complex():
             raise InputError(f"labels of type {labels.dtype}: expected integer class numbers")
         if labels.device.type == "cpu" and labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
             raise InputError(f"labels run from {labels.min()} to {labels.max()}; expected 0 to {classes - 1}")
+        if labels.dim() not in (1, 2) or (labels.dim() == 2 and labels.shape[0] != iterations):
+            raise InputError(f"labels of shape {tuple(labels.shape)}: expected class numbers (batch,) or ({iterations}, batch)")
+        if labels.shape[-1] != batch:
+            raise InputError(f"{batch} inputs but {labels.shape[-1]} labels in a batch; give one label to each input")
         labels = labels.to(self.network.device, torch.long)
-        if labels.dim() == 1:
-            return labels.expand(iterations, -1)
-        if labels.dim() == 2 and labels.shape[0] == iterations:
-            return labels
-        raise InputError(f"labels of shape {tuple(labels.shape)}: expected class numbers (batch,) or ({iterations}, batch)")
+        return labels.unsqueeze(0) if labels.dim() == 1 else labels
 
-    def _negative_labels(
-        self, state: State, inputs: Tensor, labels: Tensor, held: bool, mask: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Wrong labels, several times the shape of `labels`, and the loss of the classifier, which learns if it is used.
-
-        Labels that were given as `held` through the sequence get a wrong label that is held too; others one a timestep.
-        """
-        network, model = self.network, self.settings.model
-        classifier_loss = torch.zeros((), device=network.device)
-        logits = torch.zeros(network.num_classes, device=network.device)
-        if model.should_replace_neg_data and model.negatives_from == "badness":
-            logits = -network.badness(inputs, mask)
-        elif model.should_replace_neg_data:
-            pattern = state.hidden_pattern[:, 0].T
-            logits = F.linear(pattern, network.classifier_weight.to(pattern.dtype)) + network.classifier_bias
-            gradient = classifier_gradient(logits, pattern, labels[0])
-            network.classifier_weight.grad = gradient.weight.to(network.dtype)
-            network.classifier_bias.grad = gradient.bias.to(network.dtype)
-            self.classifier_optimiser.step()
-            classifier_loss = gradient.loss
-        shown = labels[0] if held else labels
-        drawn = sample_wrong_labels(logits, shown, self.generator, model.negative_temperature, model.negatives)
-        return (drawn.unsqueeze(1) if held else drawn).expand(-1, *labels.shape), classifier_loss
-
-    def _metrics(self, steps: list[list[_LayerStep]], counts: Tensor, classifier_loss: Tensor) -> BatchMetrics:
+    def _metrics(self, results: list[list[LocalResult]], valid: Tensor, readout_loss: Tensor | None) -> BatchMetrics:
         def grid(values: list[list[Tensor]]) -> Tensor:
-            return torch.stack([torch.stack(row) for row in values])
+            return torch.stack([torch.stack(by_layer) for by_layer in values])
 
+        split = [[split_candidates(result.badness) for result in by_layer] for by_layer in results]
+        pos = grid([[positive[0] for positive, _ in by_layer] for by_layer in split])  # (iterations, layers, batch)
+        neg = grid([[negative.mean(0) for _, negative in by_layer] for by_layer in split])
         first, last = window = self.settings.prediction_window
-        pos = grid([[step.badness_pos for step in row] for row in steps])  # (iterations, layers, batch)
-        neg = grid([[step.badness_neg for step in row] for row in steps])
-        judges = [layer - 1 for layer in self.network.judges]
-        gap = (pos - neg)[first : last + 1, judges].mean(1)
-        right = (window_weights(counts, window) * gap).sum(0) < 0
-        share = (counts / counts.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
-        loss = grid([[step.loss for step in row] for row in steps])
-        counted = counts.mean(1, keepdim=True)
-        return BatchMetrics(loss, (share * pos).sum(2), (share * neg).sum(2), right.float().mean(), counted, classifier_loss)
+        names = list(self.network.layers)
+        predicting = [names.index(name) for name in self.network.prediction_layers]
+        gap = (window_weights(valid, window) * (pos - neg)[first : last + 1, predicting].mean(1)).sum(0)
+        weight = (valid / valid.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
+        return BatchMetrics(
+            loss=grid([[result.loss for result in by_layer] for by_layer in results]),
+            badness_pos=(weight * pos).sum(2),
+            badness_neg=(weight * neg).sum(2),
+            pairwise_accuracy=(gap < 0).float().mean(),
+            valid_fraction=valid.mean(1, keepdim=True),
+            readout_loss=torch.zeros((), device=self.network.device) if readout_loss is None else readout_loss,
+        )
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimisers: with the network's own state and the generator's seed, all that the next batch depends on."""
+        """The optimizers: with the network's own state and the generator's seed, all that the next batch depends on."""
         return {
-            "optimisers": [optimiser.state_dict() for optimiser in self.optimisers],
-            "classifier_optimiser": self.classifier_optimiser.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+            "negatives": self.negatives.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a `state_dict`."""
-        for optimiser, saved in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(saved)
-        self.classifier_optimiser.load_state_dict(state["classifier_optimiser"])
+        """Continue from a `state_dict`."""
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.negatives.load_state_dict(state["negatives"])
 
 
-class _LayerStep(NamedTuple):
-    loss: Tensor
-    badness_pos: Tensor
-    badness_neg: Tensor
+def make_negatives(network: Network) -> NegativeSource:
+    """The source of negative labels that a network's settings name."""
+    model = network.settings.model
+    if not model.should_replace_neg_data:
+        return UniformNegatives(model.negatives)
+    if model.negatives_from == "badness":
+        return BadnessNegatives(model.negatives, model.negative_temperature)
+    optimizer = torch_optimizer(model, "classifier", network.readout.parameters())
+    return ReadoutNegatives(network.readout, optimizer, model.negatives, model.negative_temperature)
+
+
+def _total(gradients: Sequence[Tensor | None]) -> Tensor | None:
+    """The sum of the gradients that are there; None if none is."""
+    given = [gradient for gradient in gradients if gradient is not None]
+    return torch.stack(given).sum(0) if given else None

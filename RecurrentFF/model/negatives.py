@@ -1,59 +1,165 @@
-"""Wrong labels for the negative rows: uniform over the wrong classes, or drawn from what a classifier finds likely.
+"""Sources of negative data: wrong labels, wrong inputs, or both.
 
-The classifier is linear with a softmax; it reads the normalised activity of all hidden layers after the label-free timesteps
-and learns online by cross-entropy on the true label ("dynamic" negatives, `should_replace_neg_data`; after Hinton 2022,
-arXiv:2212.13345, section 3.3: hard negative labels chosen in proportion to a quick bottom-up guess).
+A source of your own is one class with one method, `sample`; pass it as `rff.Learner(network, negatives=MySource())`. The
+sources of this module give wrong labels for the true input: uniform over the wrong classes, or drawn in proportion to how
+likely they seem to the readout or to the network itself.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.optim import Optimizer
+
+from RecurrentFF.model.readout import Readout
+from RecurrentFF.model.state import State
+
+if TYPE_CHECKING:  # the network imports nothing from here, but its type is needed
+    from RecurrentFF.model.network import Network
+
+
+class SamplingContext(NamedTuple):
+    """The data that a source of negatives may use."""
+
+    network: Network
+    """The network that is trained."""
+    state: State
+    """The network's state after the label-free timesteps, one candidate."""
+    inputs: Tensor
+    """The inputs, (timesteps or 1, features, 1, batch)."""
+    labels: Tensor
+    """The true labels, (label timesteps or 1, batch)."""
+    mask: Tensor | None
+    """The valid timesteps, (timesteps, batch), true or false; None if all are valid."""
+    generator: torch.Generator
+    """The source of randomness, on the network's device."""
+
+
+class Negatives(NamedTuple):
+    """The negative candidates of a batch. Where labels or inputs are left out, all candidates have the true ones."""
+
+    labels: Tensor | None = None
+    """Wrong labels, (candidates, label timesteps or 1, batch)."""
+    inputs: Tensor | None = None
+    """Wrong inputs, (timesteps or 1, features, candidates, batch)."""
+    readout_loss: Tensor | None = None
+    """The loss of the readout that chose them, (); None without."""
+
+
+class NegativeSource(ABC):
+    """A source of negative candidates for every training batch.
+
+    Attributes:
+        count: the number of negative candidates for each sample.
+    """
+
+    count: int = 1
+
+    @abstractmethod
+    def sample(self, context: SamplingContext) -> Negatives:
+        """The negative candidates of a batch; both labels and inputs, where given, have `count` of them."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next samples depend on, except the network and the generator. Empty by default."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`, which this class ignores."""
+        return
+
+
+class UniformNegatives(NegativeSource):
+    """Wrong labels, all equally likely.
+
+    Args:
+        count: wrong labels for each sample, all different.
+    """
+
+    def __init__(self, count: int = 1) -> None:
+        self.count = count
+
+    def sample(self, context: SamplingContext) -> Negatives:
+        """Draw uniformly from the wrong classes."""
+        logits = torch.zeros(context.network.num_classes, device=context.network.device)
+        return Negatives(sample_wrong_labels(logits, context.labels, context.generator, count=self.count))
+
+
+class ReadoutNegatives(NegativeSource):
+    """Wrong labels that a readout finds likely. The readout learns from every batch, before it is asked about the next one.
+
+    Args:
+        readout: reads the normalized label-free activity of all hidden layers; learns here.
+        optimizer: of the readout's parameters.
+        count: wrong labels for each sample, all different.
+        temperature: below 1 likely wrong labels become likelier, above 1 all become more alike.
+    """
+
+    def __init__(self, readout: Readout, optimizer: Optimizer, count: int = 1, temperature: float = 1.0) -> None:
+        self.readout = readout
+        self.optimizer = optimizer
+        self.count = count
+        self.temperature = temperature
+
+    def sample(self, context: SamplingContext) -> Negatives:
+        """Draw from softmax(logits / temperature) without the true class, and train the readout."""
+        features = context.network.hidden_pattern(context.state)[:, 0].T
+        logits = self.readout(features)
+        gradients = self.readout.gradients(logits, features, context.labels[0])
+        self.readout.weight.grad, self.readout.bias.grad = gradients.weight, gradients.bias
+        self.optimizer.step()
+        drawn = sample_wrong_labels(logits, context.labels, context.generator, self.temperature, self.count)
+        return Negatives(drawn, readout_loss=gradients.loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state of the readout's optimizer."""
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`."""
+        self.optimizer.load_state_dict(state)
+
+
+class BadnessNegatives(NegativeSource):
+    """Wrong labels that the network itself finds likely: those of low badness, at the price of a prediction for every batch.
+
+    Args:
+        count, temperature: as for `ReadoutNegatives`.
+    """
+
+    def __init__(self, count: int = 1, temperature: float = 1.0) -> None:
+        self.count = count
+        self.temperature = temperature
+
+    def sample(self, context: SamplingContext) -> Negatives:
+        """Draw from softmax(−badness / temperature) without the true class."""
+        logits = -context.network.badness_of(context.inputs, context.mask)
+        drawn = sample_wrong_labels(logits, context.labels, context.generator, self.temperature, self.count)
+        return Negatives(drawn)
 
 
 def sample_wrong_labels(
     logits: Tensor, labels: Tensor, generator: torch.Generator, temperature: float = 1.0, count: int = 1
 ) -> Tensor:
-    """Labels for each row, drawn without repetition from softmax(logits / temperature) with the true class taken out.
+    """Labels for each sample, drawn without repetition from softmax(logits / temperature) without the true class.
 
     Args:
         logits: (..., batch, classes), broadcast against `labels`; zeros give uniform wrong labels.
         labels: (..., batch) the true classes, of an integer type.
-        generator: source of the draws, on the same device.
-        temperature: below 1 the likely wrong labels become likelier, above 1 all become more alike.
-        count: labels for each row, fewer than there are classes.
+        generator: the source of the draws, on the same device.
+        temperature: below 1 likely wrong labels become likelier, above 1 all become more alike.
+        count: labels for each sample, fewer than there are classes.
 
     Returns:
-        (count, ...) of the shape and type of `labels`; never the true class, even where the other classes' probabilities vanish.
+        (count, ...), of the shape and type of `labels`. Never the true class, even where the probabilities of all others
+        vanish.
     """
-    # Infinite or undefined logits become finite, so that the true class alone is at -inf and can't win a tie.
+    # Infinite or undefined logits become finite, so that the true class alone is at −inf and can't win a tie.
     logits = (torch.nan_to_num(logits.float()) / temperature).clamp(-1e30, 1e30).expand(*labels.shape, logits.shape[-1])
-    # The largest of logits + Gumbel noise is a draw from softmax(logits), with no probabilities that could all be zero; the next
-    # largest are those that follow it without repetition.
+    # The largest of logits + Gumbel noise is a draw from softmax(logits), with no probabilities that could all be zero. The
+    # next largest are draws without repetition.
     noise = torch.empty(logits.shape, device=logits.device).exponential_(generator=generator).log().neg()
     scores = (logits + noise).scatter(-1, labels.long().unsqueeze(-1), -torch.inf)
     return scores.topk(count, -1).indices.movedim(-1, 0).to(labels.dtype)
-
-
-class ClassifierGradient(NamedTuple):
-    """Cross-entropy of the classifier on one batch, and its gradients."""
-
-    loss: Tensor
-    """() mean over the batch"""
-    weight: Tensor
-    """(classes, features)"""
-    bias: Tensor
-    """(classes,)"""
-
-
-def classifier_gradient(logits: Tensor, features: Tensor, labels: Tensor) -> ClassifierGradient:
-    """∂loss/∂logits = (softmax(logits) − one_hot(labels)) / batch, and from it the gradients of weight and bias.
-
-    Args:
-        logits: (batch, classes). features: (batch, features). labels: (batch,) class numbers.
-    """
-    log_probabilities = F.log_softmax(logits, 1)
-    grad_logits = (log_probabilities.exp() - F.one_hot(labels, logits.shape[1])) / len(labels)
-    loss = F.nll_loss(log_probabilities, labels)
-    return ClassifierGradient(loss, grad_logits.to(features.dtype).T @ features, grad_logits.sum(0))

@@ -1,19 +1,29 @@
-r"""What a layer wants: real data ("positive" rows) of low badness, wrong data ("negative" rows) of high badness.
+r"""The objective of a layer: low badness for positive data, high badness for negative data.
 
-    threshold:  (softplus(badness_pos − θ) + softplus(θ − badness_neg)) / 2
-    pairwise:   softplus(α·(badness_pos − badness_neg)) / α
-    sum:        both
+    Threshold:  (softplus(badness_pos − θ) + softplus(θ − badness_neg)) / 2
+    Pairwise:   softplus(α·(badness_pos − badness_neg)) / α
+    Sum:        the sum of several objectives
 
-for each input of a batch; the loss is the mean over the batch. The threshold objective is Hinton's (arXiv:2212.13345, section 2)
-with its sign inverted. The pairwise one contrasts the same input under two labels, which is what a prediction ranks (SymBa,
-arXiv:2303.08418). To try another objective, write a function of this form, and name it in `make_objective` and in the settings
-(`ModelSettings.objective`; if it only compares, in `only_compares` below that).
+The loss of a sample is the mean over its negatives; the loss of a batch is the mean over its samples. The threshold
+objective is Hinton's (arXiv:2212.13345, section 2) with its sign inverted. The pairwise objective compares the same
+sample under two candidates, which is what a prediction ranks (SymBa, arXiv:2303.08418).
+
+An objective of your own is one class with one method:
+
+    @dataclass(frozen=True)
+    class Hinge(Objective):
+        margin: float = 1.0
+
+        def loss(self, positive, negative):
+            return (self.margin + positive - negative).clamp(min=0)
+
+    learner = rff.Learner(network, objective=Hinge(margin=0.5))
 """
 
-import functools
-from collections.abc import Callable
-from functools import partial
-from typing import NamedTuple
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -22,43 +32,98 @@ from torch.nn import functional as F
 from RecurrentFF.settings import ModelSettings
 
 
-class Objective(NamedTuple):
-    """A layer's loss at one timestep, and its slope: how it changes with an input's two badnesses."""
+class Objective(ABC):
+    """The loss of a layer at one timestep, as a function of badness."""
 
-    loss: Tensor
-    slope_pos: Tensor
-    """∂loss/∂badness_pos"""
-    slope_neg: Tensor
-    """∂loss/∂badness_neg"""
+    ranks_only: bool = False
+    """The loss depends on the difference of badness alone. Its gradients cancel where all candidates have the same badness."""
+
+    @abstractmethod
+    def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """The loss of each sample against each of its negatives.
+
+        Args:
+            positive: (1, batch) badness of the positive candidate.
+            negative: (negatives, batch) badness of the negative ones.
+
+        Returns:
+            (negatives, batch).
+        """
+
+    def gradients(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """∂/∂positive (1, batch) and ∂/∂negative (negatives, batch) of the loss averaged over the negatives.
+
+        By default autograd computes them. The tensors are tiny, so a closed form gains little; the objectives of this
+        module have one because their whole timestep is compiled.
+        """
+        with torch.enable_grad():
+            badness = positive.detach().requires_grad_(), negative.detach().requires_grad_()
+            total = self.loss(*badness).mean(0).sum()
+        gradients = torch.autograd.grad(total, badness, allow_unused=True)
+        grad_positive, grad_negative = (
+            torch.zeros_like(b) if g is None else g for b, g in zip(badness, gradients, strict=True)
+        )  # a loss need not depend on both
+        return grad_positive, grad_negative
 
 
-ObjectiveFunction = Callable[[Tensor, Tensor], Objective]
-"""From badness_pos (1, batch) and badness_neg (wrong labels, batch) of the same inputs to an Objective, (wrong labels, batch); a
-slope that depends on badness_pos alone may stay (1, batch)."""
+@dataclass(frozen=True)
+class Threshold(Objective):
+    """Badness below θ for positive data, above θ for negative data (Hinton 2022, section 2, inverted)."""
+
+    theta: float = 1.5
+
+    def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """(softplus(badness_pos − θ) + softplus(θ − badness_neg)) / 2, (negatives, batch)."""
+        return (F.softplus(positive - self.theta) + F.softplus(self.theta - negative)) / 2
+
+    def gradients(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """Closed form of the gradients, see `Objective.gradients`."""
+        grad_positive = torch.sigmoid(positive - self.theta) / 2
+        return grad_positive, -torch.sigmoid(self.theta - negative) / 2 / len(negative)
 
 
-def threshold(badness_pos: Tensor, badness_neg: Tensor, theta: float) -> Objective:
-    """Positive rows below θ, negative rows above."""
-    excess, lack = badness_pos - theta, theta - badness_neg
-    return Objective((F.softplus(excess) + F.softplus(lack)) / 2, torch.sigmoid(excess) / 2, -torch.sigmoid(lack) / 2)
+@dataclass(frozen=True)
+class Pairwise(Objective):
+    """Badness of the positive candidate below that of each negative one (SymBa, arXiv:2303.08418)."""
+
+    alpha: float = 8.0
+    ranks_only = True
+
+    def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """softplus(α·(badness_pos − badness_neg)) / α, (negatives, batch)."""
+        return F.softplus(self.alpha * (positive - negative)) / self.alpha
+
+    def gradients(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """Closed form of the gradients, see `Objective.gradients`."""
+        grad = torch.sigmoid(self.alpha * (positive - negative))
+        return grad.mean(0, keepdim=True), -grad / len(negative)
 
 
-def pairwise(badness_pos: Tensor, badness_neg: Tensor, alpha: float) -> Objective:
-    """The positive row below the negative row of the same input."""
-    gap = alpha * (badness_pos - badness_neg)
-    slope = torch.sigmoid(gap)
-    return Objective(F.softplus(gap) / alpha, slope, -slope)
+@dataclass(frozen=True)
+class Sum(Objective):
+    """The sum of several objectives of the same badness."""
+
+    objectives: tuple[Objective, ...]
+
+    def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """The sum of the losses, (negatives, batch)."""
+        first, *others = self.objectives
+        total = first.loss(positive, negative)
+        for objective in others:
+            total = total + objective.loss(positive, negative)
+        return total
+
+    def gradients(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """The sums of the objectives' gradients, see `Objective.gradients`."""
+        first, *others = self.objectives
+        grad_positive, grad_negative = first.gradients(positive, negative)
+        for objective in others:
+            more_positive, more_negative = objective.gradients(positive, negative)
+            grad_positive, grad_negative = grad_positive + more_positive, grad_negative + more_negative
+        return grad_positive, grad_negative
 
 
-def total(*objectives: Objective) -> Objective:
-    """Several objectives of the same badness at once."""
-    return Objective(*(functools.reduce(torch.add, parts) for parts in zip(*objectives, strict=True)))
-
-
-def make_objective(settings: ModelSettings) -> ObjectiveFunction:
-    """The objective that the settings name, with its parameter."""
-    by_threshold = partial(threshold, theta=settings.loss_threshold)
-    by_pairs = partial(pairwise, alpha=settings.pairwise_alpha)
-    if settings.objective == "sum":
-        return lambda pos, neg: total(by_threshold(pos, neg), by_pairs(pos, neg))
-    return by_pairs if settings.objective == "pairwise" else by_threshold
+def make_objective(settings: ModelSettings) -> Objective:
+    """The objective that the settings name."""
+    threshold, pairwise = Threshold(settings.loss_threshold), Pairwise(settings.pairwise_alpha)
+    return {"threshold": threshold, "pairwise": pairwise, "sum": Sum((threshold, pairwise))}[settings.objective]

@@ -1,4 +1,4 @@
-"""The configuration: one typed tree with a default for every key, read from TOML and written back to TOML."""
+"""The configuration: one typed tree, read from TOML and written back to TOML. Every key has a default."""
 
 from RecurrentFF.settings.model import ModelSettings
 from RecurrentFF.settings.run import DataSettings, DeviceSettings, TrainingSettings

@@ -1,28 +1,33 @@
-"""[device], [data_config] and [training]: what a network is trained on and where, and the run around it."""
+"""The configuration's sections [device], [data_config] and [training]: hardware, data set, and the run."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
 
-from RecurrentFF.settings.fields import Flag, Section, as_device, as_directions, as_switch
+from RecurrentFF.settings.types import Flag, Section, as_device, as_directions, as_switch
 
 
 class DeviceSettings(Section):
-    """[device]: what computes, and how."""
+    """The section [device]: the device, and how it computes."""
 
     device: Annotated[str, AfterValidator(as_device)] = "auto"
-    """Where to compute: "auto" (cuda, then mps, then cpu), "cpu", "cuda", "cuda:N" or "mps"."""
+    """The device: "auto" (the first one available of cuda, mps and cpu), "cpu", "cuda", "cuda:N" or "mps"."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Type of the matrix products' operands; weights, activity and optimiser state stay float32.
-    "auto" takes bfloat16 where the hardware multiplies it fast."""
+    """The data type in which matrix products read their factors: the compute dtype.
+
+    Weights, activity and optimizer state are float32 with each of them. The value "auto" selects bfloat16 where the hardware
+    multiplies it fast, else float32.
+    """
     compile: Annotated[bool | str, BeforeValidator(as_switch)] = "auto"
-    """Whether a layer's timestep is compiled (torch.compile): faster, after some seconds of compiling.
-    "auto" compiles for a training of some minutes or more, on a GPU or a CPU with AMX."""
+    """Compile a layer's timestep with torch.compile, which takes some seconds and then trains faster.
+
+    The value "auto" compiles if the training is expected to take minutes, and runs on a GPU or on a CPU with AMX.
+    """
 
 
-OF_ONE_BENCHMARK = {
+BENCHMARK_KEYS = {
     "mnist": [
         "shift",
         "rotation",
@@ -30,80 +35,94 @@ OF_ONE_BENCHMARK = {
         "bending",
         "cutout",
         "deskew",
-        "size_normalisation",
+        "size_normalization",
         "edge_directions",
         "edge_places",
     ],
     "moving_mnist": ["fresh_velocities"],
     "seq_mnist": ["moves_per_timestep", "delay_line", "repeat_strokes"],
 }
-"""Keys of [data_config] that mean something to one benchmark only."""
+"""The keys of [data_config] that only one benchmark uses, by the name of the benchmark."""
 
 
 class DataSettings(Section):
-    """[data_config]: the data set and how it is cut."""
+    """The section [data_config]: the data set, its preprocessing, and its split into training, validation and test samples."""
 
     dataset: str | None = None
-    """Name of the data set, filled in by the benchmark."""
+    """The name of the data set. The benchmark sets it."""
     data_dir: str | None = None
-    """An existing data folder instead of the built-in data; `--data-dir` sets it."""
+    """An existing data folder to read instead of the built-in data. The flag `--data-dir` sets it."""
     data_size: Annotated[int, Field(ge=1)] | None = None
-    """Inputs per timestep, filled in by the benchmark."""
+    """The number of input features at a timestep. The benchmark sets it."""
     num_classes: Annotated[int, Field(ge=2)] | None = None
+    """The number of classes. The benchmark sets it."""
     fresh_velocities: Flag = True
-    """Moving MNIST: training digits move otherwise in every epoch, instead of always in the same way."""
+    """Moving MNIST: draw a new velocity for each training digit in every epoch, instead of the same one in all epochs."""
     shift: Annotated[int, Field(ge=0, lt=28)] = 0
-    """MNIST: training images are shifted by up to so many pixels, in every epoch anew, as in the distortions below."""
+    """MNIST: the largest translation of a training image, in pixels. All distortions are drawn again in every epoch."""
     rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
-    """MNIST: training images are rotated by up to so many degrees."""
+    """MNIST: the largest rotation of a training image, in degrees."""
     scaling: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """MNIST: training images grow or shrink by up to this share of their sides."""
+    """MNIST: the largest change of a training image's size, larger or smaller, as a fraction of its side."""
     bending: Annotated[float, Field(ge=0, lt=28)] = 0.0
-    """MNIST: training images are bent, by a smooth random field of up to so many pixels (elastic distortion)."""
+    """MNIST: the largest displacement by the elastic distortion (a smooth random field) of a training image, in pixels."""
     cutout: Annotated[int, Field(ge=0, le=28)] = 0
-    """MNIST: a square of this side is covered in training images."""
+    """MNIST: the side of a square that is masked in each training image, in pixels; 0 means none."""
     deskew: Flag = False
-    """MNIST: all images, distorted ones after that, have their slant taken out and their ink moved to the middle
-    (`data.moments`), which undoes `shift`."""
-    size_normalisation: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """MNIST: how far the width and height of all images' ink, which moves to the middle too, are brought to those of a usual
-    digit: 0 leaves them, 1 makes them so, and undoes most of `scaling`."""
+    """MNIST: remove the slant of all images after any distortion, and center their ink, which undoes `shift`."""
+    size_normalization: Annotated[
+        float, Field(ge=0, le=1, validation_alias=AliasChoices("size_normalization", "size_normalisation"))
+    ] = 0.0
+    """MNIST: the strength of the normalization of the ink's width and height in all images, which also centers the ink.
+
+    With 0, sizes stay unchanged. With 1, all images get the size of a typical digit, which undoes most of `scaling`. The older
+    name of this key, size_normalisation, is accepted.
+    """
     edge_directions: Annotated[int, AfterValidator(as_directions)] = 0
-    """MNIST: instead of pixels, the input is how strong the edges that face each of so many directions are at each of
-    edge_places × edge_places places (`data.edges`), after all of the above; 0 for pixels."""
+    """MNIST: the number of directions of the oriented-gradient features that replace the pixels; 0 means pixels.
+
+    The features are computed after all other preprocessing, on a grid of edge_places × edge_places cells.
+    """
     edge_places: Annotated[int, Field(ge=1, le=28)] = 7
-    """MNIST: places at which edges are told, across, and as many down."""
+    """MNIST: the number of cells of the oriented-gradient features, across and down."""
     moves_per_timestep: Annotated[int, Field(ge=1)] = 4
-    """Seq MNIST: new pen moves at every timestep."""
+    """Seq MNIST: the number of new pen moves at a timestep."""
     delay_line: Annotated[int, Field(ge=1)] = 32
-    """Seq MNIST: the newest moves, those of earlier timesteps among them, that the input shows at a timestep."""
+    """Seq MNIST: the number of latest pen moves in the input at a timestep, including those of earlier timesteps."""
     repeat_strokes: Flag = False
-    """Seq MNIST: a digit that is drawn begins again, instead of timesteps that show nothing and don't count."""
+    """Seq MNIST: start a digit again once it is complete.
+
+    If false, the input is zero from there on, and timesteps that show no pen move are masked out.
+    """
     iterations: Annotated[int, Field(ge=1)] = 10
-    """Timesteps with the label shown (in training; a prediction stops after its window)."""
+    """The number of timesteps with the label in training. A prediction stops after its window."""
     train_batch_size: Annotated[int, Field(ge=1)] = 500
+    """The number of samples of a training batch."""
     test_batch_size: Annotated[int, Field(ge=1)] = 500
-    """Samples predicted at once; each stands for num_classes rows."""
+    """The number of samples predicted at once. Each is run under all num_classes labels."""
     train_samples: Annotated[int, Field(ge=0)] = 0
-    """Training samples used; 0 means all that are left beside the validation samples."""
+    """The number of training samples; 0 means all that are not validation samples."""
     validation_samples: Annotated[int, Field(ge=0)] = 5000
-    """Samples cut from the end of the training set to decide which epoch is best; 0 trains on all, and keeps the last epoch."""
+    """The number of samples cut from the end of the training set, which select the best epoch.
+
+    With 0, all samples are trained on, and the weights of the last epoch are kept.
+    """
     test_samples: Annotated[int, Field(ge=0)] = 0
-    """Test samples used; 0 means all."""
+    """The number of test samples; 0 means all."""
 
     @model_validator(mode="after")
-    def _edges_are_the_whole_input(self) -> DataSettings:
-        values = self.edge_directions * self.edge_places**2
-        if values and self.data_size not in (None, values):
+    def _check_number_of_features(self) -> DataSettings:
+        features = self.edge_directions * self.edge_places**2
+        if features and self.data_size not in (None, features):
             raise ValueError(
-                f"data_config.data_size = {self.data_size}: edges of {self.edge_directions} directions at {self.edge_places} × "
-                f"{self.edge_places} places of MNIST's images are {values} values; set data_config.data_size = {values} or leave "
-                "it out, or data_config.edge_directions = 0"
+                f"data_config.data_size = {self.data_size}: the oriented-gradient features of {self.edge_directions} directions "
+                f"in {self.edge_places} × {self.edge_places} cells are {features} values; set data_config.data_size = {features} "
+                "or leave it out, or set data_config.edge_directions = 0"
             )
         return self
 
     @model_validator(mode="after")
-    def _the_delay_line_takes_in_what_is_new(self) -> DataSettings:
+    def _check_delay_line(self) -> DataSettings:
         if self.delay_line < self.moves_per_timestep:
             raise ValueError(
                 f"data_config.delay_line = {self.delay_line}: must be at least data_config.moves_per_timestep = "
@@ -113,16 +132,19 @@ class DataSettings(Section):
 
 
 class TrainingSettings(Section):
-    """[training]: the run around the network."""
+    """The section [training]: seed, checkpoints and evaluation of a run."""
 
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Of the initial weights, the order of the samples, the negative labels, dropout, and what is random about the data."""
+    """The seed of initial weights, sample order, negative labels, dropout, and random variation of the data."""
     weights: str | None = None
-    """The checkpoint to start from if model.should_load_weights is on."""
+    """The checkpoint to start from, used if model.should_load_weights is true."""
     train_accuracy_samples: Annotated[int, Field(ge=0)] = 2000
-    """Size of the fixed subset of the training set whose accuracy is reported after every epoch; 0 means none."""
+    """The number of training samples, always the same, whose accuracy is reported after every epoch; 0 means none."""
     on_divergence: Literal["stop", "retry"] = "stop"
-    """Where the numbers are no longer finite: stop, or go back to the last checkpoint with half the learning rate, again and
-    again if need be, but at most five times in a run."""
+    """The reaction to a loss or a weight that is NaN or infinite.
+
+    The value "stop" ends the run with an error. The value "retry" resumes from the last checkpoint with half the learning rate,
+    at most five times in a run.
+    """
     test_every_epoch: Flag = True
-    """Report the test accuracy after every epoch too. It decides nothing; false reads the test set once, at the end."""
+    """Report the test accuracy after every epoch. It selects nothing. If false, the test set is read once, at the end."""

@@ -1,13 +1,13 @@
-"""The configuration: one typed tree with a default for every key, read from TOML and written back to TOML.
+"""The whole configuration: one typed tree, read from TOML and written back to TOML. Every key has a default.
 
-Precedence, lowest first: the defaults below, the configuration file, `--set section.key=value`.
-`Settings()` alone is the tutorial network with the threshold objective; old configuration files load unchanged.
+Precedence, from lowest to highest: the defaults, the configuration file, `--set section.key=value`. The defaults describe the
+network of configs/tutorial.toml, with the threshold objective. Configuration files of the original project load unchanged.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ import toml
 from pydantic import ValidationError, model_validator
 
 from RecurrentFF.errors import SettingsError
-from RecurrentFF.settings.fields import Section
+from RecurrentFF.messages import in_words, nearest
 from RecurrentFF.settings.model import ModelSettings
 from RecurrentFF.settings.run import DataSettings, DeviceSettings, TrainingSettings
-from RecurrentFF.wording import in_words, nearest
+from RecurrentFF.settings.types import Section
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,7 +27,11 @@ else:
 
 
 class Settings(Section):
-    """Everything that a run depends on. Sections and keys are those of the TOML file. Raises SettingsError."""
+    """The complete configuration of a run. Sections and keys are those of the TOML file.
+
+    Raises:
+        SettingsError: a section, key or value is invalid.
+    """
 
     device: DeviceSettings = DeviceSettings()
     model: ModelSettings = ModelSettings()
@@ -38,62 +42,72 @@ class Settings(Section):
         try:
             super().__init__(**sections)
         except ValidationError as error:
-            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            place = ".".join(str(step) for step in error.errors()[0]["loc"])
             raise SettingsError(in_words(error, Settings), place) from None
 
     @model_validator(mode="after")
-    def _window_lies_within_iterations(self) -> Settings:
+    def _check_prediction_window(self) -> Settings:
         first, last = self.prediction_window
         if not first <= last < self.data_config.iterations:
             raise ValueError(
-                f"model.prediction_window: [{first}, {last}] must be two rising timesteps below "
+                f"model.prediction_window: [{first}, {last}] must be two timesteps in ascending order below "
                 f"data_config.iterations = {self.data_config.iterations}"
             )
         return self
 
     @model_validator(mode="after")
-    def _there_are_enough_wrong_labels(self) -> Settings:
+    def _check_number_of_negatives(self) -> Settings:
         classes = self.data_config.num_classes
         if classes is not None and self.model.negatives >= classes:
-            raise ValueError(f"model.negatives = {self.model.negatives}: of {classes} classes only {classes - 1} are wrong")
-        return self
-
-    @model_validator(mode="after")
-    def _there_is_time_to_move_an_input(self) -> Settings:
-        model, iterations = self.model, self.data_config.iterations
-        learned, label = model.label_hops if model.waits_for_label else 1, len(model.hidden_sizes) + 1
-        if model.adversarial_noise and iterations <= learned:
             raise ValueError(
-                f"data_config.iterations = {iterations}: adversarial_noise moves inputs only after timestep {learned} with "
-                "the label, when a layer that reads them has learned from it; give it more"
-                + (f", or connect the label with residual_connections = [[{label}, 1]]" if learned > 1 else "")
+                f"model.negatives = {self.model.negatives}: an input of {classes} classes has only {classes - 1} wrong labels"
             )
         return self
 
     @model_validator(mode="after")
-    def _patches_are_of_pixels(self) -> Settings:
+    def _check_adversarial_noise(self) -> Settings:
+        model, iterations = self.model, self.data_config.iterations
+        delay, label = model.label_delay if model.waits_for_label else 1, len(model.hidden_sizes) + 1
+        if model.adversarial_noise and iterations <= delay:
+            raise ValueError(
+                f"data_config.iterations = {iterations}: adversarial_noise perturbs inputs only after timestep {delay} with "
+                "the label, once a layer that reads them has learned from it; set more iterations"
+                + (f", or connect the label with residual_connections = [[{label}, 1]]" if delay > 1 else "")
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_receptive_field(self) -> Settings:
         if self.model.receptive_field and self.data_config.edge_directions:
             raise ValueError(
-                f"model.receptive_field = {self.model.receptive_field}: is a patch of pixels, but with "
-                f"data_config.edge_directions = {self.data_config.edge_directions} the input is edges; set one of them to 0"
+                f"model.receptive_field = {self.model.receptive_field}: it needs pixels, but with data_config.edge_directions = "
+                f"{self.data_config.edge_directions} the input is oriented-gradient features; set one of them to 0"
             )
         return self
 
     @property
     def prediction_window(self) -> tuple[int, int]:
-        """First and last label timestep that count in a prediction, both included."""
+        """The first and the last timestep of the prediction window, numbered from 0 where the label is shown, both included."""
         timesteps = self.data_config.iterations
         middle, half_width = timesteps // 2, timesteps // 10
         return self.model.prediction_window or (middle - half_width, middle + half_width)
 
     @property
     def timesteps(self) -> int:
-        """Timesteps of a training sequence: those before the label and those with it."""
+        """The number of timesteps of a training sequence, before the label and with it."""
         return self.model.prelabel_timesteps + self.data_config.iterations
 
     @classmethod
     def from_dict(cls, tree: Mapping[str, Any], origin: str = "settings") -> Settings:
-        """Settings from nested dictionaries; `origin` names their source in messages. Raises SettingsError."""
+        """Create settings from nested dictionaries, section by section.
+
+        Args:
+            tree: values by key, by section.
+            origin: the name of their source, for error messages.
+
+        Raises:
+            SettingsError: a section, key or value is invalid.
+        """
         try:
             return cls(**{str(key): value for key, value in tree.items()})
         except SettingsError as error:
@@ -101,7 +115,11 @@ class Settings(Section):
 
     @classmethod
     def from_file(cls, path: str | Path) -> Settings:
-        """Settings from a TOML file. Raises SettingsError."""
+        """Read settings from a TOML file.
+
+        Raises:
+            SettingsError: the file is missing, unreadable or not TOML, or a section, key or value is invalid.
+        """
         try:
             return cls.from_toml(Path(path).read_text(encoding="utf-8"), str(path))
         except FileNotFoundError:
@@ -113,7 +131,15 @@ class Settings(Section):
 
     @classmethod
     def from_toml(cls, text: str, origin: str = "settings") -> Settings:
-        """Settings from TOML; `origin` names their source in messages. Raises SettingsError."""
+        """Read settings from TOML text.
+
+        Args:
+            text: the content of a configuration file.
+            origin: the name of its source, for error messages.
+
+        Raises:
+            SettingsError: the text is not TOML, or a section, key or value is invalid.
+        """
         try:
             tree = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
@@ -122,48 +148,71 @@ class Settings(Section):
 
     @classmethod
     def from_arguments(cls, **arguments: Any) -> Settings:
-        """Settings from keys alone: `Settings.from_arguments(hidden_sizes=[100], device="cpu", seed=3)`. Raises SettingsError."""
+        """Create settings from keys of any section, for instance `hidden_sizes=[100], device="cpu", seed=3`.
+
+        Raises:
+            SettingsError: a key or a value is invalid.
+        """
         return cls().with_arguments(**arguments)
 
     def with_arguments(self, **arguments: Any) -> Settings:
-        """A copy with some keys set. Each key of the configuration has one section, so the section need not be named.
+        """Return a copy with some keys set. No two sections share a key, so the section is not named.
 
         Raises:
-            SettingsError: a key or value is not one.
+            SettingsError: a key or a value is invalid.
         """
-        tree = self.model_dump()
+        sections = {name: field.default for name, field in type(self).model_fields.items()}
+        section_of = {key: name for name, section in sections.items() for key in _names(section)}
+        unknown = next((key for key in arguments if key not in section_of), None)
+        if unknown is not None:
+            known = [key for section in sections.values() for key in type(section).model_fields]
+            raise SettingsError(f"arguments: unknown key '{unknown}'{nearest(unknown, known)}")
+        tree = self._tree_without(f"{section_of[key]}.{key}" for key in arguments)
         for key, value in arguments.items():
-            homes = [section for section in tree.values() if key in section]
-            if not homes:
-                known = [name for section in tree.values() for name in section]
-                raise SettingsError(f"arguments: unknown key '{key}'{nearest(key, known)}")
-            homes[0][key] = value
+            tree[section_of[key]][key] = value
         return self.from_dict(tree, "arguments")
 
     def override(self, overrides: Sequence[str], written: Sequence[str] | None = None) -> Settings:
-        """A copy with "section.key=value" assignments; the value is written as in TOML, text may go unquoted.
+        """Return a copy with assignments of the form "section.key=value" applied.
+
+        A value is written as in TOML; text may be unquoted.
 
         Args:
-            overrides: the assignments.
-            written: for each, how the user wrote it, for messages; by default as --set.
+            overrides: the assignments; of two to the same key, the later one is used.
+            written: for each assignment, the user's own spelling of it, for error messages. The default is `--set` and the
+                assignment.
 
         Raises:
-            SettingsError: names the assignment at fault.
+            SettingsError: an assignment is invalid; the message quotes it.
         """
-        tree = self.model_dump()
+        paths = [override.partition("=")[0].strip() for override in overrides]
+        tree = self._tree_without(paths)
         written = written or [f"--set {override}" for override in overrides]
         for override, name in zip(overrides, written, strict=True):
             _assign(tree, override, name)
         try:
             return Settings(**tree)
         except SettingsError as error:
-            keys = [override.partition("=")[0].strip() for override in overrides]
-            at_fault = [name for key, name in zip(keys, written, strict=True) if f"{error.place}.".startswith(f"{key}.")]
+            at_fault = [name for path, name in zip(paths, written, strict=True) if f"{error.place}.".startswith(f"{path}.")]
             raise SettingsError(f"{' '.join(at_fault or written)}: {error}", error.place) from None
 
     def to_toml(self) -> str:
-        """The whole tree as TOML; keys without a value are left out. `from_toml` gives it back."""
+        """Return all keys as TOML, with their current names. Keys without a value are omitted. `from_toml` is the inverse."""
         return toml.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    def _tree_without(self, paths: Iterable[str]) -> dict[str, Any]:
+        """Return the tree without the current name of each key that one of these "section.key" paths sets by an older name."""
+        tree = self.model_dump()
+        for path in paths:
+            section, _, key = path.partition(".")
+            aliases = getattr(self, section).aliases() if section in tree else {}
+            tree.get(section, {}).pop(aliases.get(key), None)
+        return tree
+
+
+def _names(section: Section) -> list[str]:
+    """Return the current and the older names of a section's keys."""
+    return [*type(section).model_fields, *section.aliases()]
 
 
 def _assign(tree: dict[str, Any], override: str, written: str) -> None:
@@ -173,6 +222,8 @@ def _assign(tree: dict[str, Any], override: str, written: str) -> None:
         raise SettingsError(f"{written}: write it as section.key=value, for instance model.epochs=3")
     *parents, key = path.strip().split(".")
     for depth, parent in enumerate(parents):
+        if parent in tree and tree[parent] is None:  # a section that is left out by default
+            tree[parent] = {}
         if not isinstance(tree.get(parent), dict):
             where = ".".join(parents[: depth + 1])
             raise SettingsError(f"{written}: there is no section '{where}'{nearest(parent, tree)}")
@@ -181,7 +232,7 @@ def _assign(tree: dict[str, Any], override: str, written: str) -> None:
 
 
 def _toml_value(text: str) -> Any:
-    """`text` as TOML reads it, or as it stands where TOML can't: `cuda:1` need not be quoted on a command line."""
+    """Read a TOML value, or return the text itself if it is not TOML: on a command line, `cuda:1` needs no quotes."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,1 +1,1 @@
-"""The one training loop, and what goes with it: devices, checkpoints, metrics, pictures."""
+"""The training loop, with devices, checkpoints, metrics and plots."""

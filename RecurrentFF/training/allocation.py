@@ -1,4 +1,4 @@
-"""Keeping freed memory, instead of giving it back to the system between one timestep and the next."""
+"""Keep freed memory in the process instead of returning it to the operating system between timesteps."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ import contextlib
 import ctypes
 import sys
 
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # of mallopt(3), in GNU's malloc.h
+_TRIM_THRESHOLD, _MMAP_MAX = -1, -4  # parameters of mallopt(3), from the malloc.h of the GNU C library
 _NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Tell the C library's allocator to hold on to freed memory, for the whole process.
+    """Configure the C library's allocator to keep freed memory, for the whole process.
 
-    By default it maps large blocks anew every time, and the system fills them with zeros, page by page: a tenth of the training
-    time of Moving MNIST. Peak memory hardly changes (there from 1,200 to 1,270 MB). Does nothing where the library is not GNU's.
+    By default the allocator maps every large block anew, and the operating system fills it with zeros, page by page.
+    On Moving MNIST this takes a tenth of the training time. Peak memory hardly changes (there from 1,200 to 1,270 MB).
+    Does nothing if the C library is not GNU's.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):

@@ -1,4 +1,4 @@
-"""The average of the weights over the last batches, which errs less than any one batch's weights."""
+"""An exponential moving average of the weights over the batches. It usually generalizes better than the last weights."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 def average(network: Network) -> AveragedModel | None:
-    """An exponential moving average of the network's weights, None if the settings want none. `update_parameters` counts in a
-    batch's. After n batches the decay is (1 + n) / (10 + n) at most, so that the first weights are soon forgotten."""
+    """Make an exponential moving average of a network's weights.
+
+    After n batches the decay is at most (1 + n) / (10 + n), so that the average soon forgets the initial weights.
+
+    Returns:
+        The average, None if `weight_averaging` is 0. Its `update_parameters` adds the weights after a batch.
+    """
     decay = network.settings.model.weight_averaging
 
-    def toward(averages: Tensors, weights: Tensors, batches: Tensor | int) -> None:
-        now = min(decay, (1 + float(batches)) / (10 + float(batches)))
-        torch._foreach_lerp_(averages, weights, 1 - now)
+    def update(averages: Tensors, weights: Tensors, batches: Tensor | int) -> None:
+        current_decay = min(decay, (1 + float(batches)) / (10 + float(batches)))
+        torch._foreach_lerp_(averages, weights, 1 - current_decay)
 
-    return AveragedModel(network, multi_avg_fn=toward) if decay else None
+    return AveragedModel(network, multi_avg_fn=update) if decay else None

@@ -1,4 +1,8 @@
-"""Checkpoints: one file with the configuration, the weights and, for resuming, everything else that the run depends on."""
+"""Save and load checkpoints.
+
+A checkpoint is one file with the configuration and the weights.
+The checkpoint of a run also has all the state that resuming needs.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from RecurrentFF.atomic_files import write_atomically
 from RecurrentFF.errors import CheckpointError
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
+from RecurrentFF.training import format_5
 from RecurrentFF.training.build import build
-from RecurrentFF.writing import write_atomically
 
-FORMAT = 5
+FORMAT = 6
+"""Version number of the file format. Files of format 5 are translated, files of other versions refused."""
 
 
 def save(
-    network: Network, path: str | Path, *, weights: dict[str, Tensor] | None = None, former: Path | None = None, **extra: Any
+    network: Network, path: str | Path, *, weights: dict[str, Tensor] | None = None, previous: Path | None = None, **extra: Any
 ) -> None:
-    """Write a network, with its settings, to a file that `load` reads; `extra` is stored beside it.
+    """Write a network and its settings to a file that `load` reads.
 
-    The file is written in one step: it is there whole, or as it was before. It carries a checksum of its content.
+    The write is atomic: afterwards the file is either complete or unchanged. It contains a checksum of its content.
 
     Args:
-        weights: of the network's state, instead of those that it has now.
-        former: where the checkpoint that is at `path` now stays.
+        network: the network to save.
+        path: the file to write.
+        weights: a state dictionary to save instead of the network's current one.
+        previous: the path that keeps the checkpoint which is now at `path`. By default that checkpoint is overwritten.
+        extra: further entries of the file: tensors, numbers, strings, and lists and dictionaries of them.
 
     Raises:
-        OutputError: it can't be written.
+        OutputError: the file can't be written.
     """
     content = {
         "format": FORMAT,
@@ -40,14 +49,22 @@ def save(
         **extra,
     }
     content["checksum"] = checksum(content)
-    write_atomically(Path(path), lambda file: torch.save(content, file), former)
+    write_atomically(Path(path), lambda file: torch.save(content, file), previous)
 
 
 def load(path: str | Path, device: str = "auto") -> Network:
-    """The network in a checkpoint, in its precision, on a device of this machine. Never runs code from the file.
+    """Load the network in a checkpoint. Code in the file is never run.
+
+    Args:
+        path: the checkpoint.
+        device: the device of the network, "auto" for the best one of this machine.
+
+    Returns:
+        The network, in the precision of its settings.
 
     Raises:
-        CheckpointError: the file is no checkpoint. DeviceError: there is no such device.
+        CheckpointError: the file is not a checkpoint, or is damaged.
+        DeviceError: this machine does not have the device.
     """
     content = read(path)
     network = build(settings(content, path), device=device)
@@ -56,49 +73,62 @@ def load(path: str | Path, device: str = "auto") -> Network:
 
 
 def settings(content: dict[str, Any], path: str | Path) -> Settings:
-    """The configuration of the network in a checkpoint's content; `path` names it in messages."""
+    """Parse the configuration in a checkpoint's content. Error messages name `path` as its source."""
     return Settings.from_toml(content["settings"], str(path))
 
 
 def load_weights(network: Network, content: dict[str, Any], path: str | Path) -> None:
-    """Give a network the weights in a checkpoint's content. Raises CheckpointError if they are of another architecture."""
-    weights, own = content["network"], network.state_dict()
-    shapes, found = ({name: tuple(tensor.shape) for name, tensor in state.items()} for state in (own, weights))
-    theirs = settings(content, path)
-    if shapes != found or _input(theirs) != _input(network.settings):
+    """Load the weights in a checkpoint's content into a network.
+
+    Raises:
+        CheckpointError: the weights are those of another architecture.
+    """
+    weights = content["network"]
+    expected, found = ({name: tuple(tensor.shape) for name, tensor in state.items()} for state in (network.state_dict(), weights))
+    saved_settings = settings(content, path)
+    if expected != found or _input(saved_settings) != _input(network.settings):
         raise CheckpointError(
-            f"{path}: weights of another architecture, {_architecture(theirs)}; this network is {_architecture(network.settings)}"
+            f"{path}: weights of another architecture, {_architecture(saved_settings)}; "
+            f"this network is {_architecture(network.settings)}"
         )
     network.load_state_dict(weights)
-    for layer in network.hidden_layers():
-        if layer.field is not None:  # the weights may come from a network without receptive fields
-            layer.weight.mul_(layer.field)
+    for module in network.local_modules:
+        module.apply_constraints()  # the weights may come from a network without receptive fields
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The content of a checkpoint, on the CPU. Raises CheckpointError."""
+    """Read the content of a checkpoint, with its tensors on the CPU.
+
+    Raises:
+        CheckpointError: the file does not exist, is not a checkpoint of this version, or is damaged.
+    """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except pickle.UnpicklingError:
         raise CheckpointError(
-            f"{path}: not a readable checkpoint (no file of this library, or one that would run code)"
+            f"{path}: not a readable checkpoint (not a file of this library, or a file that would run code)"
         ) from None
-    except Exception as error:  # a damaged file may mean anything to the reader, which never runs code from it
+    except Exception as error:  # reading a damaged file can raise any error, but never runs code from the file
         raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in (5, FORMAT):
         raise CheckpointError(f"{path}: not a checkpoint of this version of RecurrentFF (format {FORMAT})")
     network = content.get("network")
     if not isinstance(content.get("settings"), str) or not isinstance(network, dict) or not all(map(_is_plain, network.values())):
         raise CheckpointError(f"{path}: a checkpoint without a network's settings or weights")
     if content.pop("checksum", None) != checksum(content):
-        raise CheckpointError(f"{path}: a damaged checkpoint, its content does not have the checksum it was written with")
-    return content
+        raise CheckpointError(f"{path}: a damaged checkpoint, its content does not match its checksum")
+    if content["format"] == FORMAT:
+        return content
+    try:
+        return format_5.translate(content)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise CheckpointError(f"{path}: not a readable checkpoint of format 5 ({_first_line(error)})") from None
 
 
 def checksum(content: Any) -> str:
-    """SHA-256 of nested dictionaries and lists of tensors, numbers and texts, in their order."""
+    """The SHA-256 digest of nested dictionaries and lists of tensors, numbers and strings. The order of the entries matters."""
     digest = hashlib.sha256()
 
     def feed(value: Any) -> None:
@@ -107,13 +137,13 @@ def checksum(content: Any) -> str:
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         elif isinstance(value, dict):
             digest.update(f"dictionary {len(value)}".encode())
-            for key, part in value.items():
+            for key, entry in value.items():
                 feed(key)
-                feed(part)
+                feed(entry)
         elif isinstance(value, list | tuple):
             digest.update(f"list {len(value)}".encode())
-            for part in value:
-                feed(part)
+            for entry in value:
+                feed(entry)
         else:
             digest.update(f"{type(value).__name__} {value!r}".encode())
 
@@ -132,9 +162,9 @@ def _architecture(settings: Settings) -> str:
 
 
 def _input(settings: Settings) -> str:
-    """What the network reads, if not pixels or whatever the data set has."""
-    directions, places = settings.data_config.edge_directions, settings.data_config.edge_places
-    return f" on edges of {directions} directions at {places} × {places} places" if directions else ""
+    """Describe the preprocessing of the input, or return "" if there is none."""
+    directions, cells = settings.data_config.edge_directions, settings.data_config.edge_places
+    return f" on oriented-gradient features of {directions} directions at {cells} × {cells} grid cells" if directions else ""
 
 
 def _first_line(error: Exception) -> str:

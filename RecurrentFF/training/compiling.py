@@ -1,4 +1,4 @@
-"""Compiling a layer's timestep, where that pays and can be done."""
+"""Compile a layer's timestep with torch.compile, where that saves time and works."""
 
 from __future__ import annotations
 
@@ -11,61 +11,84 @@ from collections.abc import Callable
 import torch
 
 from RecurrentFF.errors import RecurrentFFError
+from RecurrentFF.model.fused import EAGER, FusedPath, compiled
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.step import EAGER, compiled
-from RecurrentFF.training.devices import has_matrix_units
-from RecurrentFF.training.timing import Stopwatch
+from RecurrentFF.training.devices import has_tensor_cores
+from RecurrentFF.training.stopwatch import Stopwatch
 
 WORTH_COMPILING = 1e14
-"""Multiplications and additions of a training from which "auto" compiles: some minutes of two processor cores' time."""
+"""Number of multiplications and additions in a training from which compile = "auto" compiles: some minutes on two CPU cores."""
 
 
 def resolve(network: Network, training_samples: int) -> bool:
-    """Whether to compile, as the settings say; "auto" depends on the device and the length of the training alone, so that a run
-    and its repetition do the same. Where matrix products are not much faster than the rest, compiling the rest gains nothing."""
-    wanted = network.settings.device.compile
-    if wanted != "auto":
-        return bool(wanted)
-    return has_matrix_units(network.device) and operations(network, training_samples) >= WORTH_COMPILING
+    """Decide whether to compile, by `device.compile` of the network's settings.
+
+    "auto" depends only on the device and the length of the training. A repetition of a run therefore decides in the same way.
+    Compiling speeds up only the element-wise operations. On a device without fast matrix products that gains nothing.
+
+    Args:
+        network: the network to train.
+        training_samples: number of samples in an epoch.
+    """
+    setting = network.settings.device.compile
+    if setting != "auto":
+        return bool(setting)
+    fused = isinstance(network.path, FusedPath)
+    return fused and has_tensor_cores(network.device) and operations(network, training_samples) >= WORTH_COMPILING
 
 
 def operations(network: Network, training_samples: int) -> float:
-    """About how many multiplications and additions the training takes."""
+    """Estimate the number of multiplications and additions of a whole training, with `training_samples` samples an epoch."""
     model, data = network.settings.model, network.settings.data_config
-    weights = sum(layer.weight.numel() for layer in network.hidden_layers())
-    products = model.prelabel_timesteps + 4 * data.iterations  # two labels, forward and for the gradient
+    weights = sum(layer.connection_weights().numel() for layer in network.hidden_layers())
+    products = model.prelabel_timesteps + 4 * data.iterations  # forward and gradient, under two labels
     return 2.0 * weights * products * training_samples * model.epochs
 
 
-def prepare(network: Network, say: Callable[[str], None]) -> None:
-    """Compile the layers' timestep, and tell the user how long it took, or why it can't be done."""
-    clock = Stopwatch()
-    network.use_steps(compiled())
+def prepare(network: Network, log: Callable[[str], None]) -> None:
+    """Compile the layers' timestep, or fall back to eager mode if that fails.
+
+    Args:
+        network: changed in place.
+        log: prints a line for the user: the duration, or the reason of the failure.
+    """
+    clock, path = Stopwatch(), network.path
+    if not isinstance(path, FusedPath):
+        log("compiled    no, only networks of fully connected layers are compiled; device.compile = false hides this line")
+        return
+    path.kernels = compiled()
     try:
         _warm_up(network)
     except RecurrentFFError:
         raise
-    except Exception as error:  # whatever a compiler may stumble over, eager code does the same
-        network.use_steps(EAGER)
+    except Exception as error:  # a compiler can fail in many ways; eager code computes the same
+        path.kernels = EAGER
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        say(f"compiled    not, and slower for it ({reason}); device.compile = false says so from the start")
+        log(f"compiled    no, training is slower ({reason}); device.compile = false skips compiling")
         return
-    say(f"compiled    the layers' timestep, in {clock.seconds:.0f} s")
+    log(f"compiled    the layers' timestep, in {clock.seconds:.0f} s")
+
+
+def share_kernels(network: Network, other: Network) -> None:
+    """Let another network of the same architecture compute with the kernels of the first, compiled or not."""
+    if isinstance(network.path, FusedPath) and isinstance(other.path, FusedPath):
+        other.path.kernels = network.path.kernels
 
 
 def _warm_up(network: Network) -> None:
-    """Let a copy of the network train and predict a little, on inputs that change and on inputs that don't."""
-    # Sizes of one have graphs of their own: the hardest share of the batch, too, is to be of two or more.
-    twin, enough = copy.deepcopy(network), math.ceil(2 / network.settings.model.hard_share)
-    batch = max(4, min(enough, network.settings.data_config.train_batch_size))
-    twin.use_steps(compiled())
-    learner = Learner(twin)
-    inputs = torch.zeros(network.settings.timesteps, batch, network.topology.widths[0], device=network.device)
-    # The compiler's notes about devices that are not there are not for the user.
+    """Train and predict one batch with a copy of the network, once with static and once with time-varying inputs."""
+    # torch.compile makes separate graphs for sizes of one. So at least two samples must be hard examples, too.
+    replica, two_hard = copy.deepcopy(network), math.ceil(2 / network.settings.model.hard_example_fraction)
+    batch = max(4, min(two_hard, network.settings.data_config.train_batch_size))
+    assert isinstance(replica.path, FusedPath)
+    replica.path.kernels = compiled()
+    learner = Learner(replica)
+    inputs = torch.zeros(network.settings.timesteps, batch, network.data_size, device=network.device)
+    # Hide the compiler's warnings about devices that this machine does not have.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for shown in (inputs, inputs[0]):
-            learner.train_batch(shown, torch.zeros(batch, dtype=torch.long))
-            twin.predict(shown)
+        for batch_inputs in (inputs, inputs[0]):
+            learner.train_batch(batch_inputs, torch.zeros(batch, dtype=torch.long))
+            replica.predict(batch_inputs)

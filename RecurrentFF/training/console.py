@@ -1,4 +1,4 @@
-"""What a run shows while it goes: a progress bar where there is a terminal, and one line for every epoch."""
+"""Console output of a run: a progress bar in a terminal, and one line for every epoch."""
 
 from __future__ import annotations
 
@@ -14,63 +14,76 @@ from RecurrentFF.training.metrics import EpochMetrics, Totals
 
 
 class Console:
-    """Writes to standard output; the bar goes to standard error and only to a terminal or notebook.
+    """The console output of a run: lines on standard output, and a progress bar on standard error.
+
+    The progress bar is shown only in a terminal or a notebook.
 
     Args:
-        quiet: say nothing at all.
+        quiet: print nothing.
     """
 
-    _PATIENCE = 0.5  # seconds between two looks at the device's numbers, each of which waits for it
+    _REFRESH_SECONDS = 0.5  # between two updates of the shown metrics, since each one synchronizes with the device
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self._bar: tqdm[NoReturn] | None = None
-        self._last_look = 0.0
+        self._last_refresh = 0.0
         self._last_accuracy: float | None = None
         self._header_shown = False
 
-    def say(self, text: str) -> None:
-        """One line for the user."""
+    def log(self, text: str) -> None:
+        """Print one line for the user."""
         if self.quiet:
             return
         try:
             tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
-        except BrokenPipeError:  # nobody reads any more; the run goes on
+        except BrokenPipeError:  # nothing reads the output any more; the run continues
             self.quiet = True
-            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (for the rest of the process)
+            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (stays open until the process ends)
 
     def start(self, title: str, samples: int, done: int = 0) -> None:
-        """Begin an epoch of `samples` training samples, of which `done` are behind us."""
+        """Show a progress bar for an epoch of `samples` training samples, of which `done` are already done."""
         if not self.quiet and (sys.stderr.isatty() or "ipykernel" in sys.modules):
             self._bar = tqdm(desc=title, total=samples, initial=done, unit=" samples", leave=False, dynamic_ncols=True)
 
     def advance(self, samples: int, totals: Totals) -> None:
-        """Count a batch of `samples`, and now and then show the means of the epoch so far."""
+        """Advance the progress bar by a batch of `samples`.
+
+        The bar shows means over the epoch so far. They are updated about twice a second.
+        """
         if self._bar is None:
             return
         self._bar.update(samples)
-        if time.monotonic() - self._last_look > self._PATIENCE:
+        if time.monotonic() - self._last_refresh > self._REFRESH_SECONDS:
             mean = totals.mean()
-            shown = {"loss": f"{mean.loss.mean().item():.4f}", "pairs right": _percent(mean.pairs_right.item())}
+            metrics = {"loss": f"{mean.loss.mean().item():.4f}", "pairwise accuracy": _percent(mean.pairwise_accuracy.item())}
             if self._last_accuracy is not None:
-                shown["validation"] = _percent(self._last_accuracy)
-            self._bar.set_postfix(shown)
-            self._last_look = time.monotonic()
+                metrics["validation"] = _percent(self._last_accuracy)
+            self._bar.set_postfix(metrics)
+            self._last_refresh = time.monotonic()
 
     def evaluating(self) -> None:
-        """The epoch's batches are done, its accuracies are being measured."""
+        """Show that the accuracies of the epoch are being measured."""
         if self._bar is not None:
             self._bar.set_postfix_str("evaluating")
 
     def stop(self) -> None:
-        """Take the bar off the screen."""
+        """Remove the progress bar."""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def epoch(self, metrics: EpochMetrics, epochs: int, best: bool) -> None:
-        """End an epoch with its line, below a header the first time."""
+        """Remove the progress bar and print the line of an epoch. The first line has a header.
+
+        Badness is Hinton's goodness with the sign flipped, so it is low for the true label.
+
+        Args:
+            metrics: the metrics of the epoch.
+            epochs: number of epochs of the run.
+            best: mark the epoch as the best so far.
+        """
         self.stop()
         pairs = list(zip(metrics.badness_pos, metrics.badness_neg, strict=True))
         columns = {
@@ -85,12 +98,12 @@ class Console:
         if not self._header_shown:
             header = "  ".join(f"{name:>{max(9, len(name))}}" for name in columns)
             legend = " (* best so far)" if metrics.validation_accuracy is not None else ""
-            self.say(f"{header}    badness true|wrong label, layer 1 to {len(pairs)}{legend}")
+            self.log(f"{header}    badness true|wrong label, layer 1 to {len(pairs)}{legend}")
             self._header_shown = True
         star = " *" if best and metrics.validation_accuracy is not None else ""
-        self.say("  ".join(f"{text:>{max(9, len(name))}}" for name, text in columns.items()) + f"  {layers}{star}".rstrip())
+        self.log("  ".join(f"{text:>{max(9, len(name))}}" for name, text in columns.items()) + f"  {layers}{star}".rstrip())
         self._last_accuracy = metrics.validation_accuracy
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f} %"
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.2f} %"

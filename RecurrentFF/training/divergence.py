@@ -1,4 +1,4 @@
-"""Noticing that a training's numbers are no longer finite, soon and without waiting for the device at every batch."""
+"""Detect a loss that is NaN or infinite, without synchronizing with the device at every batch."""
 
 from __future__ import annotations
 
@@ -8,41 +8,51 @@ from torch import Tensor
 from RecurrentFF.errors import DivergenceError
 
 
-class Watch:
-    """Looks over the losses of an epoch's batches. What it finds stays on the device until it is asked for.
+class NonFiniteLossCheck:
+    """A check of the losses of an epoch's batches. The result stays on the device until `check` reads it.
 
     Args:
-        epoch: counted from 1, for the message.
-        batch: how many of its batches are done.
+        epoch: number of the epoch, from 1, for the error message.
+        batch: number of batches that are already done.
     """
 
-    SELDOM = 50
-    """Batches between two looks at a GPU, each of which waits for it; a CPU's numbers are looked at after every batch."""
+    CHECK_INTERVAL = 50
+    """Number of batches between two checks on a GPU, since each one synchronizes. On a CPU every batch is checked."""
 
     def __init__(self, epoch: int, batch: int) -> None:
         self.epoch = epoch
         self.batch = batch
-        self._found: Tensor | None = None  # (iterations, layers) of the first batch with a loss that is not finite, true there
-        self._batch = torch.zeros(())  # its number
+        # Of the first batch with a non-finite loss: the losses that are not finite, (iterations, layers), and the batch number.
+        self._non_finite: Tensor | None = None
+        self._non_finite_batch = torch.zeros(())
 
     def add(self, loss: Tensor) -> None:
-        """A batch's losses, (iterations, layers). Raises DivergenceError as `look`."""
-        self.batch += 1
-        found = ~torch.isfinite(loss)
-        if self._found is None:
-            self._found, self._batch = torch.zeros_like(found), self._batch.to(loss.device)
-        seen = self._found.any()
-        self._found = torch.where(seen, self._found, found)
-        self._batch = torch.where(seen, self._batch, self.batch)
-        if loss.device.type == "cpu" or self.batch % self.SELDOM == 0:
-            self.look()
+        """Add the losses of a batch, of shape (iterations, layers).
 
-    def look(self) -> None:
-        """Raise DivergenceError, naming where it began, if a loss was not finite."""
-        if self._found is not None and self._found.any():
-            timestep, layer = self._found.nonzero()[0].tolist()  # the earliest timestep, and its lowest layer
+        Raises:
+            DivergenceError: this was a batch to check, and a loss was not finite.
+        """
+        self.batch += 1
+        non_finite = ~torch.isfinite(loss)
+        if self._non_finite is None:
+            self._non_finite = torch.zeros_like(non_finite)
+            self._non_finite_batch = self._non_finite_batch.to(loss.device)
+        found_before = self._non_finite.any()
+        self._non_finite = torch.where(found_before, self._non_finite, non_finite)
+        self._non_finite_batch = torch.where(found_before, self._non_finite_batch, self.batch)
+        if loss.device.type == "cpu" or self.batch % self.CHECK_INTERVAL == 0:
+            self.check()
+
+    def check(self) -> None:
+        """Check the batches so far. This synchronizes with the device.
+
+        Raises:
+            DivergenceError: a loss was not finite. The message names the first batch, timestep and layer.
+        """
+        if self._non_finite is not None and self._non_finite.any():
+            timestep, layer = self._non_finite.nonzero()[0].tolist()  # the earliest timestep, and the lowest layer in it
             raise DivergenceError(
-                f"epoch {self.epoch}, batch {int(self._batch)}: the training has diverged, the loss of layer {layer + 1} "
-                f'at label timestep {timestep} is not finite; use a smaller learning rate, or training.on_divergence = "retry" '
-                "(the last checkpoint is from before)"
+                f"epoch {self.epoch}, batch {int(self._non_finite_batch)}: the training has diverged, the loss of "
+                f"layer {layer + 1} at label timestep {timestep} is not finite; use a smaller "
+                'learning rate, or training.on_divergence = "retry" (the last checkpoint was saved before)'
             )

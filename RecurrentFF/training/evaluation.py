@@ -1,4 +1,4 @@
-"""How often the network is right."""
+"""Accuracy of a network on a data set."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from RecurrentFF.model.network import Network
 
 
 def accuracy(network: Network, dataset: Dataset) -> float:
-    """Share of the data set's samples whose predicted label is the true one, 0 to 1.
+    """Measure the fraction of a data set's samples whose predicted label is the true one, 0 to 1.
 
     Raises:
-        InputError: labels change over time; a prediction gives one label to a sequence.
+        InputError: the labels change over time. A prediction has one label for the whole sequence.
     """
     correct, samples = torch.zeros((), dtype=torch.long, device=network.device), 0
     for inputs, labels, mask in dataset.batches(network.settings.data_config.test_batch_size):
         if labels.dim() != 1:
-            raise InputError(f"labels of shape {tuple(labels.shape)} to measure accuracy with: expected (batch,)")
+            raise InputError(f"accuracy: labels of shape {tuple(labels.shape)}; expected (batch,)")
         correct += (network.predict(inputs, mask) == labels.to(network.device)).sum()
         samples += len(labels)
     return correct.item() / samples

@@ -1,4 +1,4 @@
-"""A run's folder."""
+"""The folder of one run."""
 
 from __future__ import annotations
 
@@ -9,12 +9,16 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+from RecurrentFF.atomic_files import remove_unfinished
 from RecurrentFF.errors import CheckpointError, SettingsError
-from RecurrentFF.writing import remove_unfinished
 
 
 class RunFolder:
-    """The files of one run, by name."""
+    """Paths of the files in the folder of one run.
+
+    Args:
+        path: the folder.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,46 +31,57 @@ class RunFolder:
         self.profile = path / "profile.json"
         self.best = path / "best.pt"
         self.last = path / "last.pt"
-        self.former = path / "former.pt"
-        """The checkpoint before the last."""
+        self.previous = path / "former.pt"
+        """The checkpoint that was saved before `last`."""
 
     @classmethod
     def create(cls, parent: Path, name: str) -> RunFolder:
-        """A new folder `name-DATE-TIME-number` in `parent`, which no other run has. Raises SettingsError if it can't be made."""
+        """Create a new folder `name-DATE-TIME-number` in `parent`. No other run has the same folder.
+
+        Raises:
+            SettingsError: the folder can't be created.
+        """
         path = parent / f"{name}-{datetime.now():%Y-%m-%d-%H%M%S}-{secrets.token_hex(2)}"
         try:
             path.mkdir(parents=True)
         except OSError as error:
-            raise SettingsError(f"--output-dir {parent}: no run folder can be made there ({error.strerror})") from None
+            raise SettingsError(f"--output-dir {parent}: no run folder can be created there ({error.strerror})") from None
         return cls(path)
 
     @classmethod
     def existing(cls, path: Path) -> RunFolder:
-        """The folder of an earlier run. Raises CheckpointError if it holds nothing to resume from."""
+        """Open the folder of an earlier run.
+
+        Raises:
+            CheckpointError: the folder has no checkpoint to resume from.
+        """
         folder = cls(path)
         if not folder.last.is_file():
             raise CheckpointError(f"{path}: not a run folder to resume, it has no {folder.last.name}")
         return folder
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
-        """No other process trains here meanwhile; what a killed one left unfinished is cleared away. Raises CheckpointError if
-        another one does."""
+    def lock(self) -> Iterator[None]:
+        """Lock the folder against other processes, as a context manager. Unfinished files of a killed process are removed.
+
+        Raises:
+            CheckpointError: another process is training in this folder.
+        """
         try:
             import fcntl
         except ImportError:  # not on Windows
             yield
             return
-        lock = os.open(self.path, os.O_RDONLY)  # the system lets go of it, too, when the process is killed
+        descriptor = os.open(self.path, os.O_RDONLY)  # the system releases the lock when the process ends or is killed
         try:
-            with contextlib.suppress(OSError):  # some file systems, of networks mostly, have no such locks
+            with contextlib.suppress(OSError):  # some file systems, mostly network ones, have no such locks
                 try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     raise CheckpointError(
-                        f"{self.path}: another process is training in this run folder; wait for it to end"
+                        f"{self.path}: another process is training in this run folder; wait until it ends"
                     ) from None
             remove_unfinished(self.path)
             yield
         finally:
-            os.close(lock)
+            os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Training from a notebook, in one call."""
+"""Train a network from Python, in one call."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from RecurrentFF.training.metrics import EpochMetrics
 from RecurrentFF.training.trainer import Trainer
 
 Data = tuple[Any, Any] | TensorDataset | Iterable[Sequence[Any]]
-"""A pair (inputs, labels) of tensors or arrays, a TensorDataset, or a DataLoader (or list) of such pairs as batches, with or
-without a mask."""
+"""A pair (inputs, labels) of tensors or arrays, a TensorDataset, or a DataLoader or list of batches.
+
+A batch is a pair (inputs, labels), or (inputs, labels, mask).
+"""
 
 
 def fit(
@@ -31,35 +33,37 @@ def fit(
     output_dir: str | Path | None = None,
     quiet: bool = False,
 ) -> list[EpochMetrics]:
-    """Train a network for the epochs of its settings, from fresh optimisers.
+    """Train a network for the epochs of its settings, with newly initialized optimizers.
 
     Args:
-        network: trained in place.
-        data: (inputs, labels), of shapes (samples, data_size) and (samples,), cut into batches of `train_batch_size` in a new
-            order every epoch; or a loader of (inputs, labels) batches, whose inputs may also be (timesteps, batch, data_size)
-            and whose labels, in training, (iterations, batch). A third part is the mask (timesteps, batch) of sequences that
-            are over before the last timestep: see `Learner.train_batch`.
-        validation: the same kind of data, whose accuracy is reported after every epoch.
-        output_dir: where a run folder with metrics and checkpoints is made; none, nothing is written.
+        network: the network, trained in place.
+        data: the training data. Either (inputs, labels) of shapes (samples, data_size) and (samples,), which are split into
+            batches of `train_batch_size` in a new order every epoch. Or a loader of (inputs, labels) batches. The inputs of a
+            batch can also be (timesteps, batch, data_size), and its labels (iterations, batch). A batch can have a mask of
+            shape (timesteps, batch) as its third element, for sequences that end before the last timestep
+            (`Learner.train_batch` describes it).
+        validation: data of the same kind. Its accuracy is reported after every epoch. Its labels must be (samples,) or (batch,).
+        output_dir: the folder in which a run folder with metrics and checkpoints is created. By default nothing is written.
         quiet: print nothing.
 
     Returns:
-        What every epoch showed.
+        The metrics of every epoch.
 
     Raises:
-        InputError: shapes or labels don't fit the network.
-        DivergenceError: the numbers are no longer finite.
-        OutputError: the best weights could not be written to the run folder; the network has what it has learned.
-        KeyboardInterrupt: after an interruption; the network keeps what it has learned.
+        InputError: shapes or labels don't match the network.
+        SettingsError: the settings ask for files, and `output_dir` is missing.
+        DivergenceError: the loss or the weights are NaN or infinite.
+        OutputError: the best weights could not be written to the run folder. The network is trained nevertheless.
+        KeyboardInterrupt: the training was interrupted. The network keeps what it has learned.
     """
     model = network.settings.model
     if output_dir is None and (model.should_log_metrics or not model.skip_profiling):
-        raise SettingsError("should_log_metrics and skip_profiling = false write files: tell fit where, with output_dir=")
+        raise SettingsError("should_log_metrics and skip_profiling = false write files; pass output_dir to fit")
     splits = Splits(_dataset(data, network), _dataset(validation, network) if validation is not None else None)
     folder = RunFolder.create(Path(output_dir), "fit") if output_dir is not None else None
     trainer = Trainer(network, splits, folder, Console(quiet))
     trainer.compile()
-    with folder.alone() if folder is not None else contextlib.nullcontext():
+    with folder.lock() if folder is not None else contextlib.nullcontext():
         finished = trainer.fit()
     if trainer.tracker is not None:
         trainer.tracker.finish({"best_epoch": trainer.progress.best_epoch})
@@ -71,25 +75,28 @@ def fit(
 
 
 def _dataset(data: Data, network: Network) -> Dataset:
-    """The data set of whatever was given, on the network's device if it is all there."""
+    """Convert the user's data to a data set. Tensors are moved to the network's device; a loader's batches are not."""
     if isinstance(data, TensorDataset):
         data = data.inputs, data.labels
     elif isinstance(tensors := getattr(data, "tensors", None), tuple):  # torch's own TensorDataset
         data = tensors
-    if not (isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data)):
-        if isinstance(data, tuple) and len(data) == 3 and all(hasattr(part, "shape") for part in data):
-            raise InputError("(inputs, labels, mask) as one data set: give sequences as a list of such batches, or a DataLoader")
+    if not (isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(array, "shape") for array in data)):
+        if isinstance(data, tuple) and len(data) == 3 and all(hasattr(array, "shape") for array in data):
+            raise InputError(
+                "data: expected (inputs, labels), not (inputs, labels, mask); "
+                "pass sequences as a list of such batches, or as a DataLoader"
+            )
         return LoaderDataset(data)
-    inputs, labels = (torch.as_tensor(part) for part in data)
+    inputs, labels = (torch.as_tensor(array) for array in data)
     if not inputs.is_floating_point():
         raise InputError(f"inputs of type {inputs.dtype}: expected floating point, scaled to about unit mean square")
     dataset = TensorDataset(inputs.to(network.device, network.dtype), labels.to(network.device))
-    _require_fit(dataset.inputs, dataset.labels, network)
+    _require_match(dataset.inputs, dataset.labels, network)
     return dataset
 
 
-def _require_fit(inputs: Tensor, labels: Tensor, network: Network) -> None:
-    data_size, classes = network.topology.widths[0], network.num_classes
+def _require_match(inputs: Tensor, labels: Tensor, network: Network) -> None:
+    data_size, classes = network.data_size, network.num_classes
     if inputs.shape[1] != data_size:
         raise InputError(f"inputs have {inputs.shape[1]} features, but the network's data_size is {data_size}")
     lowest, highest = int(labels.min()), int(labels.max())

@@ -1,4 +1,4 @@
-"""Ctrl-C between two batches instead of in the middle of one."""
+"""Handle Ctrl-C between two batches instead of in the middle of one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Interruption:
-    """While entered, the first Ctrl-C (or SIGTERM) is only noted, to be acted on when convenient; a second one acts at once.
+    """A context manager that records the first Ctrl-C or SIGTERM in `requested`. A second signal has its usual effect at once.
 
     Example:
         >>> with Interruption() as interruption:
@@ -21,22 +21,23 @@ class Interruption:
 
     def __init__(self) -> None:
         self.requested = False
-        self._previous: dict[int, Any] = {}
+        """True after the first signal."""
+        self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._note)
+                self._previous_handlers[number] = signal.signal(number, self._record)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._restore()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _record(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
         self._restore()
 
     def _restore(self) -> None:
-        for number, handler in self._previous.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
-        self._previous.clear()
+        self._previous_handlers.clear()

@@ -1,4 +1,4 @@
-"""Whether what a configuration asks for fits into the memory there is, said before a run fails in the middle of it."""
+"""Check before a run that its configuration fits into the memory of the device."""
 
 from __future__ import annotations
 
@@ -7,39 +7,47 @@ import os
 import torch
 
 from RecurrentFF.errors import SettingsError
-from RecurrentFF.model.topology import Topology
+from RecurrentFF.model.assembly import block_sizes, sources_of_layers
 from RecurrentFF.settings import Settings
 
 
-def require_room(settings: Settings, device: torch.device) -> None:
-    """Raise SettingsError if training can't fit into the device's memory; does nothing where that size is not known."""
-    room = size(device)
-    wanted = needed(settings)
-    if room is None or sum(wanted.values()) <= room:
+def require_memory(settings: Settings, device: torch.device) -> None:
+    """Check that training can fit into the memory of a device. Does nothing if the size of that memory is unknown.
+
+    Raises:
+        SettingsError: training needs more memory than the device has.
+    """
+    available = device_memory(device)
+    required = required_memory(settings)
+    if available is None or sum(required.values()) <= available:
         return
-    most = max(wanted, key=lambda key: wanted[key])
+    largest = max(required, key=lambda key: required[key])
     raise SettingsError(
-        f"a training needs at least {sum(wanted.values()) / 2**30:,.0f} GiB, but {device} has {room / 2**30:,.0f}; "
-        f"most of it is for {most}, make that smaller"
+        f"training needs at least {sum(required.values()) / 2**30:,.0f} GiB, but {device} has {available / 2**30:,.0f}; "
+        f"most of it is for {largest}, make that smaller"
     )
 
 
-def needed(settings: Settings) -> dict[str, float]:
-    """Bytes that training takes at least, by the key they depend on most."""
+def required_memory(settings: Settings) -> dict[str, float]:
+    """A lower bound of the memory of training, in bytes, by the configuration key that each term depends on most."""
     model, data = settings.model, settings.data_config
-    assert data.data_size is not None and data.num_classes is not None
-    topology = Topology((data.data_size, *model.hidden_sizes, data.num_classes), model.residual_connections)
-    weights = sum(topology.widths[layer] * sum(topology.widths[s] for s in topology.sources(layer)) for layer in topology.hidden)
-    rows = (1 + model.negatives) * data.train_batch_size
+    sizes = block_sizes(settings)
+    inputs = {layer: sum(sizes[source] for source in sources) for layer, sources in sources_of_layers(settings).items()}
+    weights = sum(sizes[layer] * inputs[layer] for layer in inputs)
+    if model.convolution is not None:  # the kernels of a convolution are small
+        weights -= sizes["h1"] * (sizes["x"] + sizes["h1"])
+    candidates = (1 + model.negatives) * data.train_batch_size
+    units = sum(model.hidden_sizes) + sizes["y"]
     return {
         "model.hidden_sizes": 12.0 * weights,  # weight, gradient and one moment
-        "data_config.train_batch_size": 12.0 * rows * topology.height,  # activity, and the state twice in two bytes or once more
-        "data_config.iterations": 8.0 * rows * data.num_classes * data.iterations,  # the labels of every timestep
+        # z, h, and two copies of the state in bfloat16 (4 bytes more in float32)
+        "data_config.train_batch_size": 12.0 * candidates * units,
+        "data_config.iterations": 4.0 * candidates * len(model.hidden_sizes) * data.iterations,  # the badness at every timestep
     }
 
 
-def size(device: torch.device) -> int | None:
-    """Bytes of the device's memory; None where that can't be told."""
+def device_memory(device: torch.device) -> int | None:
+    """The size of a device's memory in bytes, None if it is unknown."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     try:

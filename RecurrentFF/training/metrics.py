@@ -1,4 +1,4 @@
-"""What a run reports after every epoch, and the file it goes to."""
+"""Metrics of an epoch, and the file that they are written to."""
 
 from __future__ import annotations
 
@@ -9,63 +9,85 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from RecurrentFF.atomic_files import write_text
 from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.model.network import Network
-from RecurrentFF.writing import write_text
 
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """One epoch. Lists have one entry for each hidden layer; accuracies are shares (0 to 1), None where not measured."""
+    """Metrics of one epoch.
+
+    Lists have one entry for each hidden layer. Accuracies are fractions from 0 to 1, None if they were not measured.
+    Badness is Hinton's goodness with the sign flipped: the mean or sum of h² over the units of a layer, low for the true label.
+    """
 
     epoch: int
-    """From 1."""
+    """Number of the epoch, from 1."""
     seconds: float
-    """Training alone, without the evaluation."""
+    """Duration of the training in seconds, without the evaluation."""
     samples_per_second: float
+    """Training samples a second, without the evaluation."""
     learning_rate: float
-    """At the epoch's last batch, of the layers."""
+    """Learning rate of the layers at the epoch's last batch."""
     loss: float
-    """Mean over layers, timesteps with label, and samples."""
-    pairs_right: float
-    """Share of training inputs that had lower badness under the true label than under their wrong one."""
-    classifier_loss: float
+    """Mean loss over layers, timesteps with the label, and samples."""
+    pairwise_accuracy: float
+    """Fraction of the training inputs whose badness was lower under the true label than under their negative label."""
+    readout_loss: float
+    """Mean cross-entropy of the readout, the linear softmax classifier on label-free activity."""
     train_accuracy: float | None
+    """Accuracy on a fixed subset of the training samples, after the epoch."""
     validation_accuracy: float | None
+    """Accuracy on the validation samples, after the epoch."""
     test_accuracy: float | None
+    """Accuracy on the test samples, after the epoch. Measured only with `test_every_epoch`."""
     layer_loss: list[float] = field(default_factory=list)
+    """Mean loss of each layer."""
     badness_pos: list[float] = field(default_factory=list)
+    """Mean badness of each layer under the true label."""
     badness_neg: list[float] = field(default_factory=list)
+    """Mean badness of each layer under negative labels."""
     weight_norm: list[float] = field(default_factory=list)
-    """Frobenius norm of [W_f | W_lat | −W_b] after the epoch."""
+    """Euclidean norm of all weights of each layer after the epoch."""
     update_norm: list[float] = field(default_factory=list)
-    """Frobenius norm of the weight's change in this epoch."""
+    """Euclidean norm of the weights' change during the epoch."""
     activity_norm: list[float] = field(default_factory=list)
-    """Root mean square, over all rows and timesteps with label, of the length of h."""
+    """Root mean square of the norm ‖h‖ over all samples, labels, and timesteps with the label."""
 
 
 class Totals:
-    """The sums over an epoch's batches, weighted by their samples; on the device, so that adding waits for nothing."""
+    """Sums of the metrics over an epoch's batches, weighted by their numbers of samples.
+
+    The sums stay on the device, so that adding a batch does not synchronize with it.
+
+    Args:
+        sums: one tensor for each field of BatchMetrics. The default is no batch yet.
+        samples: number of samples in these sums.
+    """
 
     def __init__(self, sums: list[Tensor] | None = None, samples: int = 0) -> None:
         self.sums = sums
         self.samples = samples
 
     def add(self, metrics: BatchMetrics, samples: int) -> None:
-        """Count a batch in."""
-        weighted = [samples * value for value in _with_badness(metrics, metrics.counted)]
+        """Add the metrics of a batch of `samples` samples."""
+        weighted = [samples * value for value in _scale_badness(metrics, metrics.valid_fraction)]
         self.sums = weighted if self.sums is None else [total + w for total, w in zip(self.sums, weighted, strict=True)]
         self.samples += samples
 
     def mean(self) -> BatchMetrics:
-        """The mean over the samples so far, of which there must be some."""
+        """The mean over the samples so far. At least one batch must have been added."""
         assert self.sums is not None
         mean = BatchMetrics(*(total / self.samples for total in self.sums))
-        return _with_badness(mean, 1 / mean.counted.clamp(min=1e-9))
+        return _scale_badness(mean, 1 / mean.valid_fraction.clamp(min=1e-9))
 
 
-def _with_badness(metrics: BatchMetrics, factor: Tensor) -> BatchMetrics:
-    """The metrics with the badness of each timestep multiplied: it is a mean over what counts, not over all samples."""
+def _scale_badness(metrics: BatchMetrics, factor: Tensor) -> BatchMetrics:
+    """Multiply the badness of each timestep by a factor.
+
+    Converts between a mean over the valid samples of a timestep and a mean over all samples.
+    """
     return metrics._replace(badness_pos=metrics.badness_pos * factor, badness_neg=metrics.badness_neg * factor)
 
 
@@ -81,34 +103,47 @@ def epoch_metrics(
     validation_accuracy: float | None,
     test_accuracy: float | None,
 ) -> EpochMetrics:
-    """Read the epoch's numbers off the device."""
+    """Compute the metrics of an epoch. This synchronizes with the device.
+
+    Args:
+        network: the network after the epoch.
+        totals: the sums over the epoch's batches.
+        weights_before: the layers' weights before the epoch, for the update norm.
+        epoch: number of the epoch, from 1.
+        seconds: duration of the training.
+        learning_rate: learning rate of the layers at the last batch.
+        train_accuracy: accuracy on the training subset, None if not measured.
+        validation_accuracy: accuracy on the validation samples, None if not measured.
+        test_accuracy: accuracy on the test samples, None if not measured.
+    """
     mean = totals.mean()
-    layers = list(network.hidden_layers())
-    units = torch.tensor([1 if layer.summed else layer.units for layer in layers], device=network.device)
-    share = mean.counted / mean.counted.sum().clamp(min=1e-9)  # of each timestep in all that counts
-    badness_pos, badness_neg = (share * mean.badness_pos).sum(0), (share * mean.badness_neg).sum(0)
-    changes = [layer.weight - before for layer, before in zip(layers, weights_before, strict=True)]
+    layers = network.hidden_layers()
+    units = torch.tensor([1 if layer.reduction == "sum" else layer.units for layer in layers], device=network.device)
+    # The weight of a timestep is its fraction of all valid (sample, timestep) pairs.
+    timestep_weight = mean.valid_fraction / mean.valid_fraction.sum().clamp(min=1e-9)
+    badness_pos, badness_neg = (timestep_weight * mean.badness_pos).sum(0), (timestep_weight * mean.badness_neg).sum(0)
+    changes = [layer.connection_weights() - before for layer, before in zip(layers, weights_before, strict=True)]
     return EpochMetrics(
         epoch=epoch,
         seconds=round(seconds, 3),
         samples_per_second=round(totals.samples / seconds, 1),
         learning_rate=learning_rate,
         loss=mean.loss.mean().item(),
-        pairs_right=mean.pairs_right.item(),
-        classifier_loss=mean.classifier_loss.item(),
+        pairwise_accuracy=mean.pairwise_accuracy.item(),
+        readout_loss=mean.readout_loss.item(),
         train_accuracy=train_accuracy,
         validation_accuracy=validation_accuracy,
         test_accuracy=test_accuracy,
         layer_loss=mean.loss.mean(0).tolist(),
         badness_pos=badness_pos.tolist(),
         badness_neg=badness_neg.tolist(),
-        weight_norm=[layer.weight.norm().item() for layer in layers],
+        weight_norm=[layer.connection_weights().norm().item() for layer in layers],
         update_norm=[change.norm().item() for change in changes],
         activity_norm=((badness_pos + badness_neg) / 2 * units).sqrt().tolist(),
     )
 
 
 def write_metrics(path: Path, history: list[EpochMetrics]) -> None:
-    """All epochs so far as JSON lines, one for each."""
+    """Write the metrics of all epochs to a file, one JSON object a line."""
     lines = "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history)
     write_text(path, lines)

@@ -1,4 +1,7 @@
-"""The pictures of a run: what it is trained on, learning curves, and per-layer badness."""
+"""Plots of a run: training samples, learning curves, and badness of each layer over time.
+
+Badness is Hinton's goodness with the sign flipped: the mean or sum of h² over the units of a layer, low for the true label.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,30 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from RecurrentFF.atomic_files import write_atomically
 from RecurrentFF.training.metrics import EpochMetrics
-from RecurrentFF.writing import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def plot_curves(history: list[EpochMetrics], title: str, path: Path, best_epoch: int, test_accuracy: float) -> None:
-    """Draw error, loss and badness over the epochs, and the test error of the best epoch, and save them as a PNG."""
-    from matplotlib.figure import Figure  # imported late: it takes a second
+def plot_curves(
+    history: list[EpochMetrics], title: str, path: Path, best_epoch: int, test_accuracy: float, reduction: str = "mean"
+) -> None:
+    """Plot error, loss and badness over the epochs, and the test error of the best epoch. Save the plot as a PNG.
+
+    Args:
+        history: the metrics of all epochs, at least one.
+        title: the title of the plot.
+        path: the file to write.
+        best_epoch: number of the epoch whose weights were tested, from 1.
+        test_accuracy: the accuracy of these weights on the test set, 0 to 1.
+        reduction: "mean" or "sum", the reduction of h² in the badness.
+
+    Raises:
+        OutputError: the file can't be written.
+    """
+    from matplotlib.figure import Figure  # imported here because the import takes a second
 
     figure = Figure(figsize=(13, 4), layout="constrained")
     figure.suptitle(title)
@@ -26,15 +43,15 @@ def plot_curves(history: list[EpochMetrics], title: str, path: Path, best_epoch:
     _plot_errors(errors, history, best_epoch, test_accuracy)
     epochs = [m.epoch for m in history]
     for layer in range(len(history[0].layer_loss)):
-        look = {"color": f"C{layer}", "marker": "."}
-        losses.plot(epochs, [m.layer_loss[layer] for m in history], label=f"layer {layer + 1}", **look)
-        badness.plot(epochs, [m.badness_pos[layer] for m in history], label=f"layer {layer + 1}", **look)
-        badness.plot(epochs, [m.badness_neg[layer] for m in history], linestyle="--", **look)
+        style = {"color": f"C{layer}", "marker": "."}
+        losses.plot(epochs, [m.layer_loss[layer] for m in history], label=f"layer {layer + 1}", **style)
+        badness.plot(epochs, [m.badness_pos[layer] for m in history], label=f"layer {layer + 1}", **style)
+        badness.plot(epochs, [m.badness_neg[layer] for m in history], linestyle="--", **style)
     badness.plot([], [], color="black", label="true label")
     badness.plot([], [], color="black", linestyle="--", label="wrong label")
     badness.set_ylim(0, 1.4 * badness.get_ylim()[1])  # room for the legend
     losses.set_title("Loss of each layer", loc="left")
-    badness.set_title("Badness, mean(h²), of each layer", loc="left")
+    badness.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
     for axes in (errors, losses, badness):
         axes.set_xlabel("epoch")
         axes.legend(frameon=False, loc="upper right", ncols=2 if axes is badness else 1)
@@ -51,7 +68,7 @@ def _plot_errors(axes: Axes, history: list[EpochMetrics], best_epoch: int, test_
             axes.plot([m.epoch for m in history], [100 * (1 - a) for a in accuracies], marker=".", label=name)
     axes.plot([best_epoch], [100 * (1 - test_accuracy)], "k*", markersize=10, label=f"test, epoch {best_epoch}")
     lowest, highest = axes.dataLim.intervaly
-    if highest > 4 * lowest:  # a smaller range would hold hardly a number of a logarithmic scale
+    if highest > 4 * lowest:  # on a smaller range a logarithmic scale would have hardly any tick labels
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "235" else "")
     axes.yaxis.set_major_formatter("{x:g} %")
@@ -59,56 +76,78 @@ def _plot_errors(axes: Axes, history: list[EpochMetrics], best_epoch: int, test_
 
 
 def plot_timesteps(
-    badness: Tensor, labels: Tensor, counts: Tensor, window: tuple[int, int], judges: Sequence[int], path: Path
+    badness: Tensor,
+    labels: Tensor,
+    valid: Tensor,
+    window: tuple[int, int],
+    prediction_layers: Sequence[int],
+    path: Path,
+    reduction: str = "mean",
 ) -> None:
-    """Draw what each layer's badness says at each timestep with the label, and save it as a PNG: the accuracy of taking the label
-    of its lowest badness, and its mean under the true and the wrong labels.
+    """Plot accuracy and badness of each layer over the timesteps with the label. Save the plot as a PNG.
+
+    Accuracy is that of predicting the label with the lowest badness. Badness is shown for the true label and for wrong labels.
 
     Args:
         badness: (iterations, layers, samples, classes), from `Network.badness_over_time`.
-        labels: (samples,) the true ones.
-        counts: (iterations, samples), 1 where a sequence is not over, else 0.
-        window: of the prediction.
-        judges: the layers that count in it, from 1.
+        labels: (samples,), the true labels.
+        valid: (iterations, samples), 1 at the timesteps of a sequence, 0 after its end.
+        window: the first and the last timestep of the prediction window.
+        prediction_layers: numbers of the layers whose badness is averaged for a prediction, from 1.
+        path: the file to write.
+        reduction: "mean" or "sum", the reduction of h² in the badness.
+
+    Raises:
+        OutputError: the file can't be written.
     """
     from matplotlib.figure import Figure
 
     _, layers, _, classes = badness.shape
-    share = counts / counts.sum(1, keepdim=True).clamp(min=1)
+    sample_weights = (valid / valid.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
     true = torch.nn.functional.one_hot(labels, classes)
-    each = torch.cat([badness, badness[:, [layer - 1 for layer in judges]].mean(1, keepdim=True)], 1)
-    right = 100 * ((each.argmin(3) == labels) * share.unsqueeze(1)).sum(2).cpu()
-    under = [(badness * names).sum(3) / names.sum(1) for names in (true, 1 - true)]
-    means = [(level * share.unsqueeze(1)).sum(2).cpu() for level in under]
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    accuracy, level = figure.subplots(1, 2)
+    prediction = badness[:, [layer - 1 for layer in prediction_layers]].mean(1, keepdim=True)
+    correct = torch.cat([badness, prediction], 1).argmin(3) == labels
+    percent_correct = 100 * (correct * sample_weights).sum(2).cpu()
+    mean_badness = [
+        ((badness * selected).sum(3) / selected.sum(1) * sample_weights).sum(2).cpu() for selected in (true, 1 - true)
+    ]
+    figure = Figure(figsize=(11, 4.3), layout="constrained")
+    accuracy_axes, badness_axes = figure.subplots(1, 2)
     for layer in range(layers):
-        look = {"color": f"C{layer}", "marker": "."}
-        accuracy.plot(right[:, layer], label=f"layer {layer + 1}", **look)
-        level.plot(means[0][:, layer], label=f"layer {layer + 1}", **look)
-        level.plot(means[1][:, layer], linestyle="--", **look)
-    accuracy.plot(right[:, layers], color="black", marker=".", label="mean that predicts")
-    level.plot([], [], color="black", label="true label")
-    level.plot([], [], color="black", linestyle="--", label="wrong labels")
-    level.set_ylim(0, 1.3 * level.get_ylim()[1])  # room for the legend
-    accuracy.set_title("Accuracy of each layer's badness alone, %", loc="left")
-    level.set_title("Badness, mean(h²), of each layer", loc="left")
-    for axes in (accuracy, level):
-        axes.axvspan(window[0] - 0.4, window[1] + 0.4, color="0.9", zorder=0, label="prediction window")
+        style = {"color": f"C{layer}", "marker": "."}
+        accuracy_axes.plot(percent_correct[:, layer], label=f"layer {layer + 1}", **style)
+        badness_axes.plot(mean_badness[0][:, layer], **style)
+        badness_axes.plot(mean_badness[1][:, layer], linestyle="--", **style)
+    accuracy_axes.plot(percent_correct[:, layers], color="black", marker=".", label="mean of the prediction layers")
+    badness_axes.plot([], [], color="black", label="true label")
+    badness_axes.plot([], [], color="black", linestyle="--", label="wrong labels")
+    badness_axes.set_ylim(bottom=0)
+    accuracy_axes.set_title("Accuracy of predicting by a single layer, %", loc="left")
+    badness_axes.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
+    for axes in (accuracy_axes, badness_axes):
+        first, last = window[0] - 0.4, window[1] + 0.4
+        span = axes.axvspan(first, last, facecolor="0.9", edgecolor="0.5", zorder=0)
         axes.set_xlabel("timestep with the label")
-        axes.legend(frameon=False, ncols=2)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.spines[["top", "right"]].set_visible(False)
+    span.set_label("prediction window")
+    # The legend is below the panels: inside, it would cover curves, and its gray entry would be on the gray window.
+    figure.legend(loc="outside lower center", ncols=6, frameon=False)
     write_atomically(path, lambda file: figure.savefig(file, dpi=110))
 
 
 def plot_samples(videos: Tensor, labels: Tensor, path: Path) -> None:
-    """Tile samples as what they look like, and save them as a PNG: a row for each, a column for each of some timesteps; or all in
-    one row if they don't change over time.
+    """Plot samples as images, and save the plot as a PNG.
+
+    A sample has a row, with up to ten of its timesteps as columns. Samples with a single timestep are all in one row.
 
     Args:
-        videos: (timesteps, samples, height, width), the higher the darker.
-        labels: (samples,).
+        videos: (timesteps, samples, height, width). High values are dark.
+        labels: (samples,), the labels to write beside the images.
+        path: the file to write.
+
+    Raises:
+        OutputError: the file can't be written.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""A torch.profiler trace of a few batches, for chrome://tracing or https://ui.perfetto.dev."""
+"""Record a torch.profiler trace of a few batches, for chrome://tracing or https://ui.perfetto.dev."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile, schedule
 
 
-class Steps(Protocol):
-    """Told after every batch."""
+class ProfilerHandle(Protocol):
+    """A profiler whose `step` must be called after every batch."""
 
     def step(self) -> None:
-        """A batch is done."""
+        """Mark the end of a batch."""
 
 
 class _NoProfiler:
@@ -25,16 +25,23 @@ class _NoProfiler:
 
 
 @contextlib.contextmanager
-def profiler(trace: Path | None) -> Iterator[Steps]:
-    """Profile batches 2 to 4 of those that are stepped through, into the file `trace`; do nothing where that is None."""
+def profiler(trace: Path | None) -> Iterator[ProfilerHandle]:
+    """Profile the second to the fourth batch inside this context.
+
+    Args:
+        trace: the file to write, None for no profiling.
+
+    Yields:
+        A handle whose `step` must be called after every batch.
+    """
     if trace is None:
         yield _NoProfiler()
         return
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's own notes are not for the user
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # hide the profiler's own messages from the user
     activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
     with profile(
         activities=activities,
         schedule=schedule(wait=0, warmup=1, active=3, repeat=1),
-        on_trace_ready=lambda finished: finished.export_chrome_trace(str(trace)),
-    ) as running:
-        yield running
+        on_trace_ready=lambda recording: recording.export_chrome_trace(str(trace)),
+    ) as handle:
+        yield handle

@@ -1,4 +1,4 @@
-"""The learning rate over a run, as a pure function of the progress: nothing to save, nothing to go out of step on resume."""
+"""Learning rate schedules as pure functions of the progress. They have no state that a checkpoint would need."""
 
 import math
 
@@ -6,26 +6,27 @@ from RecurrentFF.settings import ModelSettings
 
 
 def learning_rate_factor(settings: ModelSettings, epoch: int, batch: int, batches: int) -> float:
-    """What the layers' learning rate is multiplied with at a batch.
+    """The factor of the layers' learning rate at a batch.
 
     Args:
-        epoch: from 0.
-        batch: number within the epoch, from 0.
-        batches: in an epoch.
+        settings: the schedule and its options.
+        epoch: number of the epoch, from 0.
+        batch: number of the batch in the epoch, from 0.
+        batches: number of batches in an epoch.
 
     Returns:
-        "step": lr_gamma to the power of the finished runs of lr_step_size epochs.
-        "cosine": half a cosine, from 1 at the first batch towards 0 after the last.
-        In the first lr_warmup_epochs, that times the share of them that is over with this batch.
+        For "step", lr_gamma ** (epoch // lr_step_size).
+        For "cosine", half a cosine, from 1 at the first batch towards 0 after the last.
+        During the first lr_warmup_epochs, this is multiplied by a linear warmup, which is 1 at their last batch.
     """
-    begun = epoch + (batch + 1) / batches
-    warmth = min(1.0, begun / settings.lr_warmup_epochs) if settings.lr_warmup_epochs else 1.0
-    return warmth * _schedule(settings, epoch, batch / batches)
+    epochs_after_batch = epoch + (batch + 1) / batches
+    warmup = min(1.0, epochs_after_batch / settings.lr_warmup_epochs) if settings.lr_warmup_epochs else 1.0
+    return warmup * _schedule(settings, epoch, batch / batches)
 
 
-def _schedule(settings: ModelSettings, epoch: int, share: float) -> float:
-    """The factor after a share of an epoch's batches, warm."""
+def _schedule(settings: ModelSettings, epoch: int, epoch_fraction: float) -> float:
+    """The factor without warmup, after a fraction of an epoch's batches."""
     if settings.lr_schedule == "cosine":
-        progress = (epoch + share) / settings.epochs
+        progress = (epoch + epoch_fraction) / settings.epochs
         return (1 + math.cos(math.pi * progress)) / 2
     return settings.lr_gamma ** (epoch // settings.lr_step_size)

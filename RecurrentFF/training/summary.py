@@ -1,44 +1,51 @@
-"""The end of a run: the best weights on the test set, once, and what is left behind for the user."""
+"""Finish a run: evaluate the best weights once on the test set, and write the summary and the plots."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
 
-from RecurrentFF.model.counting import label_timesteps
+from RecurrentFF.atomic_files import write_text
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.plots import plot_curves, plot_timesteps
 from RecurrentFF.training.trainer import Trainer
-from RecurrentFF.writing import write_text
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a finished run came to; accuracies are shares, 0 to 1."""
+    """Results of a finished run. Accuracies are fractions from 0 to 1."""
 
     test_accuracy: float
+    """Accuracy on the test set."""
     validation_accuracy: float | None
-    """Of the best epoch; None without validation samples."""
+    """Accuracy on the validation set after the best epoch, None without validation samples."""
     best_epoch: int
-    """Of which the weights are; without validation samples the last one."""
+    """Number of the epoch whose weights were tested. Without validation samples this is the last epoch."""
     epochs: int
+    """Number of trained epochs."""
     seconds: float
-    """Training and evaluation, all sessions of the run together."""
+    """Duration of training and evaluation in seconds. A resumed run has the sum of all its sessions."""
     samples_per_second: float
-    """In training alone."""
+    """Training samples a second, without the evaluation. This is the mean over the epochs."""
     device: str
+    """Name of the device."""
     precision: str
+    """Precision of matrix products."""
     seed: int
+    """Seed of the run."""
     torch: str
-    """Its version."""
+    """Version of torch."""
 
 
-def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
-    """Load the best epoch's weights (without validation samples, the last one's), read the test set, write summary and pictures,
-    and tell the user.
+def finish_run(trainer: Trainer, folder: RunFolder) -> Summary:
+    """Load the best weights, evaluate them on the test set, write the summary and the plots, and print the results.
 
-    Raises OutputError, after all that, if the trained network could not be saved.
+    The best weights are those of the epoch with the highest validation accuracy, or the last ones without validation samples.
+
+    Raises:
+        CheckpointError: the best weights can't be read.
+        OutputError: the trained network could not be saved. This is raised after everything else is done.
     """
     import torch
 
@@ -58,36 +65,39 @@ def conclude(trainer: Trainer, folder: RunFolder) -> Summary:
         torch=torch.__version__,
     )
     text = json.dumps(asdict(summary), indent=2) + "\n"
-    trainer.attempt(lambda: write_text(folder.summary, text))
+    trainer.try_save(lambda: write_text(folder.summary, text))
     title = f"{settings.data_config.dataset}: test accuracy {100 * summary.test_accuracy:.2f} % ({folder.path.name})"
-    trainer.attempt(lambda: plot_curves(history, title, folder.curves, progress.best_epoch, summary.test_accuracy))
+    best_epoch, test_accuracy, reduction = summary.best_epoch, summary.test_accuracy, settings.model.badness
+    trainer.try_save(lambda: plot_curves(history, title, folder.curves, best_epoch, test_accuracy, reduction))
     if trainer.splits.validation is not None:
-        few, network = next(iter(trainer.splits.validation.batches(trainer.network.predicted_at_once))), trainer.network
-        badness, labels = network.badness_over_time(few.inputs), few.labels.to(network.device)
-        counts = label_timesteps(few.mask, len(labels), settings, badness)
-        window = settings.prediction_window
-        trainer.attempt(lambda: plot_timesteps(badness, labels, counts, window, network.judges, folder.timesteps))
+        network = trainer.network
+        batch = next(iter(trainer.splits.validation.batches(network.samples_at_once)))
+        badness, labels = network.badness_over_time(batch.inputs), batch.labels.to(network.device)
+        valid = network.valid_timesteps(batch.mask, len(labels))
+        window, names = settings.prediction_window, list(network.layers)
+        layers = [names.index(name) + 1 for name in network.prediction_layers]
+        trainer.try_save(lambda: plot_timesteps(badness, labels, valid, window, layers, folder.timesteps, reduction))
     for line in _lines(summary, folder, len(trainer.splits.test)):
-        trainer.console.say(line)
+        trainer.console.log(line)
     if trainer.tracker is not None:
-        trainer.tracker.finish(asdict(summary))  # last, for it may have to wait
+        trainer.tracker.finish(asdict(summary))  # last, because it can take up to a minute
     trainer.require_saved()
     return summary
 
 
 def weights_of(epoch: int, validation_accuracy: float | None) -> str:
-    """The line that says which weights were tested."""
-    why = "the last" if validation_accuracy is None else f"the best on validation ({100 * validation_accuracy:.2f} %)"
-    return f"weights     of epoch {epoch}, {why}"
+    """The output line about the epoch whose weights were tested."""
+    reason = "the last" if validation_accuracy is None else f"the best on validation ({100 * validation_accuracy:.2f} %)"
+    return f"weights     of epoch {epoch}, {reason}"
 
 
 def _lines(summary: Summary, folder: RunFolder, test_samples: int) -> list[str]:
     minutes, seconds = divmod(round(summary.seconds), 60)
-    test = 100 * summary.test_accuracy
+    correct = 100 * summary.test_accuracy
     files = [path.name for path in sorted(folder.path.iterdir()) if not path.name.startswith(".")]
     return [
         "",
-        f"test        {test:.2f} % right, {100 - test:.2f} % wrong of {test_samples:,}",
+        f"test        {correct:.2f} % right, {100 - correct:.2f} % wrong of {test_samples:,}",
         weights_of(summary.best_epoch, summary.validation_accuracy),
         f"time        {minutes} min {seconds} s; {summary.samples_per_second:,.0f} training samples/s",
         f"results     {folder.path}: {', '.join(files)}",

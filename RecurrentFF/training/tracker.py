@@ -1,4 +1,4 @@
-"""Weights & Biases, when asked for: online when logged in, else offline; it never asks a question and never ends a run."""
+"""Log a run to Weights & Biases: online if the user is logged in, else offline. It never prompts and never ends the run."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from RecurrentFF.training.metrics import EpochMetrics
 
 
 class Tracker:
-    """A Weights & Biases run, or nothing at all after its first failure.
+    """A Weights & Biases run. After the first failure it does nothing.
 
     Args:
-        settings: logged as the run's configuration.
-        folder: the run's folder; offline data lies in its `wandb` folder.
-        say: prints a line for the user.
-        resume: whether the folder's run goes on.
+        settings: the configuration to log.
+        folder: the run's folder. Offline data is in its subfolder `wandb`.
+        print_line: prints a line for the user.
+        resume: continue the run of this folder.
     """
 
-    _PATIENCE = 60
-    """Seconds that the end of a run waits for the last of the data to be sent."""
+    _SHUTDOWN_TIMEOUT = 60
+    """Maximum time in seconds to send the remaining data at the end of a run."""
 
-    def __init__(self, settings: Settings, folder: Path, say: Callable[[str], None], resume: bool = False) -> None:
-        self._say = say
+    def __init__(self, settings: Settings, folder: Path, print_line: Callable[[str], None], resume: bool = False) -> None:
+        self._print_line = print_line
         self._run: Any = None
         try:
             import wandb
 
             mode = os.environ.get("WANDB_MODE", "online")
             if mode not in ("offline", "disabled") and not _logged_in(wandb):
-                mode = "offline"  # online, it would ask for a key
+                mode = "offline"  # in online mode, wandb would prompt for a key
             self._run = wandb.init(
                 project="RecurrentFF",
                 id=folder.name,
@@ -45,14 +45,14 @@ class Tracker:
                 mode=mode,  # type: ignore[arg-type]
                 settings=wandb.Settings(silent=True, console="off", init_timeout=30),
             )
-            say(f"wandb       {mode}" + (f", logged to {folder / 'wandb'}" if mode == "offline" else ""))
+            print_line(f"wandb       {mode}" + (f", logged to {folder / 'wandb'}" if mode == "offline" else ""))
         except ModuleNotFoundError:
-            say("wandb       off, training goes on without it: it is not installed (pip install wandb)")
+            print_line("wandb       off, training continues without it: it is not installed (pip install wandb)")
         except BaseException as error:
             self._give_up(error)
 
     def log(self, metrics: EpochMetrics) -> None:
-        """One epoch; lists become one curve for each layer."""
+        """Log the metrics of an epoch. A list becomes one curve for each layer."""
         record: dict[str, float] = {}
         for name, value in asdict(metrics).items():
             if isinstance(value, list):
@@ -62,12 +62,12 @@ class Tracker:
         self._guarded(lambda run: run.log(record, step=metrics.epoch))
 
     def finish(self, summary: dict[str, Any]) -> None:
-        """Log the run's summary and close."""
+        """Log the run's summary and close the run."""
         self._guarded(lambda run: run.summary.update(summary))
         self._guarded(self._close)
 
     def _close(self, run: Any) -> None:
-        """Let what is still to be sent go, but don't wait for ever. Raises what closing raises."""
+        """Close the run, but wait at most `_SHUTDOWN_TIMEOUT` seconds. Errors of closing are raised."""
         failures: list[Exception] = []
 
         def close() -> None:
@@ -78,10 +78,12 @@ class Tracker:
 
         closing = threading.Thread(target=close, daemon=True)
         closing.start()
-        closing.join(self._PATIENCE)
+        closing.join(self._SHUTDOWN_TIMEOUT)
         if closing.is_alive():
             self._run = None
-            self._say(f"wandb       has not sent everything after {self._PATIENCE} s; if it keeps the program, Ctrl-C ends it")
+            self._print_line(
+                f"wandb       has not sent everything after {self._SHUTDOWN_TIMEOUT} s; if the program does not end, press Ctrl-C"
+            )
         for failure in failures:
             raise failure
 
@@ -96,13 +98,15 @@ class Tracker:
         if isinstance(error, KeyboardInterrupt):
             raise error
         self._run = None
-        self._say(f"wandb       off, training goes on without it ({type(error).__name__}: {str(error).partition(chr(10))[0]})")
+        self._print_line(
+            f"wandb       off, training continues without it ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+        )
 
 
 def _logged_in(wandb: Any) -> bool:
-    """Whether wandb has a key, without asking for one."""
+    """Check if wandb has a key, without a prompt."""
     if os.environ.get("WANDB_API_KEY"):
         return True
-    with contextlib.suppress(Exception):  # releases that can't be asked without a prompt count as not logged in
+    with contextlib.suppress(Exception):  # a release that can't check without a prompt is treated as not logged in
         return bool(wandb.login(prompt=False, verify=False))
     return False

@@ -1,4 +1,4 @@
-"""MNIST, and Fashion-MNIST: python -m RecurrentFF.benchmarks.mnist.mnist [--dataset fashion_mnist] [--config-file FILE]."""
+"""MNIST and Fashion-MNIST: python -m RecurrentFF.benchmarks.mnist.mnist [--dataset fashion_mnist] [--config-file FILE]."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from RecurrentFF.benchmarks.benchmark import Benchmark, cut, images
+from RecurrentFF.benchmarks.benchmark import Benchmark, make_splits, show_images
 from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.errors import InputError
 from RecurrentFF.settings import Settings
@@ -18,69 +18,77 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from RecurrentFF.data.dataset import Dataset, Splits
-    from RecurrentFF.data.edges import Edges
-    from RecurrentFF.data.moments import Normalisation
+    from RecurrentFF.data.moments import NormalizationConfig
+    from RecurrentFF.data.oriented_gradients import OrientedGradientConfig
 
 
 def data_size(settings: Settings) -> int:
-    """Inputs that an image becomes."""
+    """Return the number of network inputs for an image: its features, or its pixels."""
     data = settings.data_config
     return data.edge_directions * data.edge_places**2 if data.edge_directions else 28 * 28
 
 
 def load(settings: Settings, device: torch.device) -> Splits:
-    """Training, validation and test images `as_seen`; only the training images are distorted, before that."""
+    """Load training, validation and test images, preprocessed. Training images are augmented first, if so configured.
+
+    Raises:
+        DataError: the files are missing or damaged, or there are too few samples.
+    """
     from RecurrentFF.data import fashion_mnist, mnist
+    from RecurrentFF.data.augment import AugmentationConfig, AugmentedImages
     from RecurrentFF.data.dataset import Splits, TensorDataset
-    from RecurrentFF.data.distortion import DistortedImages, Distortion
 
     data = settings.data_config
     source = fashion_mnist if data.dataset == "fashion_mnist" else mnist
-    splits = cut(settings, *source.load(Path(data.data_dir) if data.data_dir is not None else None, device))
-    distortion = Distortion(data.shift, data.rotation, data.scaling, data.bending, data.cutout)
+    splits = make_splits(settings, *source.load(Path(data.data_dir) if data.data_dir is not None else None, device))
+    augmentation = AugmentationConfig(data.shift, data.rotation, data.scaling, data.bending, data.cutout)
 
-    def seen(part: Dataset | None) -> Dataset | None:
-        if not isinstance(part, TensorDataset):
-            return part
-        return TensorDataset(as_seen(part.inputs, settings, background=source.BACKGROUND), part.labels)
+    def preprocessed(dataset: Dataset | None) -> Dataset | None:
+        if not isinstance(dataset, TensorDataset):
+            return dataset
+        return TensorDataset(preprocess(dataset.inputs, settings, background=source.BACKGROUND), dataset.labels)
 
-    def distorted(part: Dataset) -> Dataset:
-        assert isinstance(part, TensorDataset)
-        return DistortedImages(
-            part,
-            distortion,
+    def augmented(dataset: Dataset) -> Dataset:
+        assert isinstance(dataset, TensorDataset)
+        return AugmentedImages(
+            dataset,
+            augmentation,
             seed=settings.training.seed,
             background=source.BACKGROUND,
-            normalisation=_normalisation(data),
-            seen_as=_edges(data),
+            normalization=_normalization_config(data),
+            features=_feature_config(data),
         )
 
-    train = distorted(splits.train) if any(distortion) else seen(splits.train)
+    train = augmented(splits.train) if any(augmentation) else preprocessed(splits.train)
     assert train is not None
-    return Splits(train, *map(seen, splits[1:]))
+    return Splits(train, *map(preprocessed, splits[1:]))
 
 
-AT_ONCE = 5000
-"""Images that `as_seen` works on at once, for what they become in between is larger."""
+CHUNK_SIZE = 5000
+"""Number of images that `preprocess` processes at once, because its intermediate results are larger than the images."""
 
 
-def as_seen(images: Tensor, settings: Settings, *, background: float) -> Tensor:
-    """Images as a network with these settings sees them: normalised, then as edges, or as they are where neither is asked for.
+def preprocess(images: Tensor, settings: Settings, *, background: float) -> Tensor:
+    """Convert images to the inputs of a network with these settings.
+
+    The settings `deskew` and `size_normalization` turn on the normalization, and `edge_directions` the conversion to
+    oriented-gradient features. Without them the inputs are the pixels.
 
     Args:
-        images: (n, side, side) or (n, side²), scaled as `data.mnist.load` does.
+        images: (n, side, side) or (n, side²), scaled as by `data.mnist.load`.
+        settings: the settings of the network.
         background: value of an empty pixel, `data.mnist.BACKGROUND` or `data.fashion_mnist.BACKGROUND`.
 
     Returns:
-        (n, data_size), the network's inputs.
+        (n, data_size).
 
     Raises:
-        InputError: they are no such images.
+        InputError: the images have another shape or type.
     """
     import torch
 
-    from RecurrentFF.data.edges import edges
-    from RecurrentFF.data.moments import normalise
+    from RecurrentFF.data.moments import normalize
+    from RecurrentFF.data.oriented_gradients import oriented_gradients
 
     flat = images.flatten(1) if images.dim() > 1 else images
     side = math.isqrt(flat.shape[-1])
@@ -89,34 +97,35 @@ def as_seen(images: Tensor, settings: Settings, *, background: float) -> Tensor:
             f"images of shape {tuple(images.shape)} and type {images.dtype}: expected (images, side, side) or (images, side²) of "
             "floating-point numbers, scaled as by RecurrentFF.data.mnist.load"
         )
-    how, parts = _edges(settings.data_config), []
-    for part in torch.split(flat.view(-1, side, side), AT_ONCE):
-        undone = normalise(part, _normalisation(settings.data_config), background=background)
-        parts.append(edges(undone, how, background=background) if how else undone.flatten(1))
-    return torch.cat(parts)
+    normalization, features = _normalization_config(settings.data_config), _feature_config(settings.data_config)
+    inputs = []
+    for chunk in torch.split(flat.view(-1, side, side), CHUNK_SIZE):
+        normalized = normalize(chunk, normalization, background=background)
+        inputs.append(oriented_gradients(normalized, features, background=background) if features else normalized.flatten(1))
+    return torch.cat(inputs)
 
 
-def _normalisation(data: DataSettings) -> Normalisation:
-    from RecurrentFF.data.moments import Normalisation
+def _normalization_config(data: DataSettings) -> NormalizationConfig:
+    from RecurrentFF.data.moments import NormalizationConfig
 
-    return Normalisation(data.deskew, data.size_normalisation)
+    return NormalizationConfig(data.deskew, data.size_normalization)
 
 
-def _edges(data: DataSettings) -> Edges | None:
-    """None for pixels."""
-    from RecurrentFF.data.edges import Edges
+def _feature_config(data: DataSettings) -> OrientedGradientConfig | None:
+    """Return the options of the oriented-gradient features; None for pixels."""
+    from RecurrentFF.data.oriented_gradients import OrientedGradientConfig
 
-    return Edges(data.edge_directions, data.edge_places) if data.edge_directions else None
+    return OrientedGradientConfig(data.edge_directions, data.edge_places) if data.edge_directions else None
 
 
 def show(settings: Settings, dataset: Dataset, samples: int) -> Tensor:
-    """The images; or of each a map of the edges in every direction, beside and below each other."""
-    from RecurrentFF.data.edges import tiled
+    """Show the first samples as images (1, samples, height, width): their pixels, or the tiled maps of their features."""
+    from RecurrentFF.data.oriented_gradients import tile_maps
 
     data = settings.data_config
     if data.edge_directions == 0:
-        return images(settings, dataset, samples)
-    return tiled(next(iter(dataset.batches(samples))).inputs, data.edge_directions).unsqueeze(0)
+        return show_images(settings, dataset, samples)
+    return tile_maps(next(iter(dataset.batches(samples))).inputs, data.edge_directions).unsqueeze(0)
 
 
 MNIST = Benchmark(

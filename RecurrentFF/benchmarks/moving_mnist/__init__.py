@@ -1,1 +1,1 @@
-"""A handwritten digit that moves over a larger canvas and bounces off its walls."""
+"""The Moving MNIST benchmark: a handwritten digit moves over a larger canvas and bounces off its walls."""

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from RecurrentFF.benchmarks.benchmark import Benchmark, cut, images
+from RecurrentFF.benchmarks.benchmark import Benchmark, make_splits, show_images
 from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.settings import Settings
 
@@ -17,14 +17,18 @@ if TYPE_CHECKING:
 
 
 def load(settings: Settings, device: torch.device) -> Splits:
-    """Training, validation and test videos. Only the training videos may move otherwise in every epoch."""
+    """Load training, validation and test videos. Only training videos get new velocities in every epoch.
+
+    Raises:
+        DataError: the data can't be read, or there are too few samples.
+    """
     from RecurrentFF.data import mnist
     from RecurrentFF.data.moving_mnist import MovingDigits
 
     folder, seed = settings.data_config.data_dir, settings.training.seed
     train, test = mnist.read(Path(folder) if folder is not None else None, device)
     videos = MovingDigits(train, settings.timesteps, seed=seed, split="train")
-    splits = cut(settings, videos, MovingDigits(test, settings.timesteps, seed=seed, split="test"))
+    splits = make_splits(settings, videos, MovingDigits(test, settings.timesteps, seed=seed, split="test"))
     return splits._replace(train=videos[: len(splits.train)].with_fresh_velocities(settings.data_config.fresh_velocities))
 
 
@@ -36,7 +40,7 @@ MOVING_MNIST = Benchmark(
     data_size=lambda settings: 64 * 64,
     num_classes=10,
     load=load,
-    show=images,
+    show=show_images,
 )
 
 if __name__ == "__main__":

@@ -1,0 +1,175 @@
+"""Augmentation of training images: random translation, rotation, scaling, elastic distortion and cutout, new in every epoch.
+
+The geometric transforms of an image form one displacement field of its pixels: an affine map plus a smooth random field for the
+elastic distortion (P. Simard, D. Steinkraus, J. Platt, "Best practices for convolutional neural networks applied to visual
+document analysis", 2003). The field is drawn from (seed, sample number, epoch). It is applied to a whole batch at once on the
+device of the images.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from RecurrentFF.data.dataset import Batch, TensorDataset
+from RecurrentFF.data.moments import NO_NORMALIZATION, NormalizationConfig, normalize
+from RecurrentFF.data.oriented_gradients import OrientedGradientConfig, oriented_gradients
+from RecurrentFF.data.random_bits import random_numbers
+from RecurrentFF.data.warp import affine_grid, warp
+
+ELASTIC_KNOTS = 5
+"""Number of knots of the elastic distortion's random field, in each direction."""
+
+PURPOSE = "distortion"
+"""Name under which the random numbers are drawn. Another name would change the images of every seed."""
+
+
+class AugmentationConfig(NamedTuple):
+    """Limits of the random transforms of an image; 0 turns a transform off."""
+
+    translate: int = 0
+    """Largest translation in both directions, in pixels. Whole pixels if no other transform moves the pixels."""
+    rotation: float = 0.0
+    """Largest rotation either way, in degrees."""
+    scale: float = 0.0
+    """Largest relative change of both sides: 0.1 is 10 %."""
+    elastic: float = 0.0
+    """Largest displacement of a knot of the random field in both directions, in pixels."""
+    cutout: int = 0
+    """Side of the square that is covered with background, in pixels."""
+
+
+def augment(
+    images: Tensor,
+    config: AugmentationConfig,
+    samples: Tensor,
+    *,
+    seed: int,
+    epoch: int,
+    background: float,
+    normalization: NormalizationConfig = NO_NORMALIZATION,
+) -> Tensor:
+    """Transform each image at random, a pure function of the arguments.
+
+    Args:
+        images: (n, side, side).
+        config: limits of the transforms.
+        samples: (n,) sample numbers of the images.
+        seed: the seed of the run.
+        epoch: the epoch number, from 0.
+        background: value of an empty pixel, also of the pixels that come from outside the image.
+        normalization: applied after the geometric transforms and before the cutout. It undoes the translation.
+
+    Returns:
+        (n, side, side).
+    """
+    side = images.shape[1]
+    uniform = random_numbers(seed, PURPOSE, samples, epoch, 6 + 2 * ELASTIC_KNOTS**2)
+    if config.translate or config.rotation or config.scale or config.elastic:
+        grid = _affine_grid(config, uniform, side)
+        if config.elastic:
+            knots = uniform[:, 6:].view(-1, 2, ELASTIC_KNOTS, ELASTIC_KNOTS) * (2 * config.elastic / side)
+            interpolation = _interpolation_matrix(side).to(knots)
+            grid = grid + (interpolation @ knots @ interpolation.T).permute(0, 2, 3, 1)
+        images = warp(images, grid, background)
+    images = normalize(images, normalization, background=background)
+    if config.cutout:
+        images = torch.where(_square_mask(config.cutout, uniform[:, 4:6], side), background, images)
+    return images
+
+
+def _affine_grid(config: AugmentationConfig, uniform: Tensor, side: int) -> Tensor:
+    """Compute the position in the old image of each pixel of the new one, (n, side, side, 2) in −1..1."""
+    translation = uniform[:, :2] * config.translate
+    if not (config.rotation or config.scale or config.elastic):
+        choices = 2 * config.translate + 1  # whole pixels, all equally likely
+        translation = ((uniform[:, :2] + 1) / 2 * choices).floor().clamp(max=choices - 1) - config.translate
+    angle = uniform[:, 2] * math.radians(config.rotation)
+    scale = 1 / (1 + uniform[:, 3] * config.scale)  # inverse, because the map leads from the new image to the old one
+    cosine, sine = angle.cos() * scale, angle.sin() * scale
+    matrix_rows = [
+        torch.stack([cosine, -sine, 2 * translation[:, 0] / side], 1),
+        torch.stack([sine, cosine, 2 * translation[:, 1] / side], 1),
+    ]
+    return affine_grid(torch.stack(matrix_rows, 1), side)
+
+
+@cache
+def _interpolation_matrix(side: int) -> Tensor:
+    """Compute the matrix of cubic interpolation from a line of knots to a line of pixels, (side, ELASTIC_KNOTS)."""
+    knots = torch.eye(ELASTIC_KNOTS).view(ELASTIC_KNOTS, 1, ELASTIC_KNOTS, 1)
+    return F.interpolate(knots, (side, 1), mode="bicubic", align_corners=True).view(ELASTIC_KNOTS, side).T.contiguous()
+
+
+def _square_mask(width: int, center: Tensor, side: int) -> Tensor:
+    """Compute the masks of squares around centers (n, 2) in −1..1: (n, side, side), true inside the square."""
+    pixels = torch.arange(side, device=center.device)
+    corner = ((center + 1) / 2 * (side - width + 1)).floor().clamp(max=side - width).unsqueeze(2)
+    inside_y, inside_x = ((pixels >= corner) & (pixels < corner + width)).unbind(1)
+    return inside_y.unsqueeze(2) & inside_x.unsqueeze(1)
+
+
+class AugmentedImages:
+    """A data set of square images with a new augmentation in every epoch.
+
+    Args:
+        images: the images before augmentation, each in row-major order.
+        config: limits of the transforms.
+        seed: seed of the transforms; the sample number and the epoch are combined with it.
+        background: value of an empty pixel.
+        normalization: normalization of the augmented images, as in `augment`.
+        features: options of the oriented-gradient features that are computed from the augmented images; None for pixels.
+    """
+
+    def __init__(
+        self,
+        images: TensorDataset,
+        config: AugmentationConfig,
+        *,
+        seed: int,
+        background: float,
+        normalization: NormalizationConfig = NO_NORMALIZATION,
+        features: OrientedGradientConfig | None = None,
+    ) -> None:
+        self.images = images
+        self.config = config
+        self.normalization = normalization
+        self.features = features
+        self.seed = seed
+        self.background = background
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch_count(self, size: int) -> int:
+        """Return the number of batches of `size` samples; the last one may be smaller."""
+        return self.images.batch_count(size)
+
+    def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
+        """Yield batches of `size` samples in the given order of sample numbers, by default in stored order."""
+        order = torch.arange(len(self)) if order is None else order
+        numbers = torch.split(order.to(self.images.labels.device), size)
+        for samples, (inputs, labels, _) in zip(numbers, self.images.batches(size, order), strict=False):
+            side = math.isqrt(inputs.shape[1])
+            yield Batch(self._inputs(inputs.view(-1, side, side), samples, epoch), labels)
+
+    def _inputs(self, images: Tensor, samples: Tensor, epoch: int) -> Tensor:
+        """Augment images (n, side, side) and return them as network inputs, (n, features)."""
+        augmented = augment(
+            images,
+            self.config,
+            samples,
+            seed=self.seed,
+            epoch=epoch,
+            background=self.background,
+            normalization=self.normalization,
+        )
+        if self.features is None:
+            return augmented.flatten(1)
+        return oriented_gradients(augmented, self.features, background=self.background)

@@ -1,0 +1,72 @@
+"""Messages about mistakes in a configuration, in the terms of the file that its author wrote."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+
+def nearest(key: str, known: Any) -> str:
+    """Suggest a correction of an unknown key: the most similar known key, or all known keys if none is similar."""
+    close = difflib.get_close_matches(key, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+_MESSAGES = {
+    "bool_type": "expected true or false (or 1 or 0)",
+    "int_type": "expected a whole number",
+    "int_from_float": "expected a whole number",
+    "float_type": "expected a number",
+    "finite_number": "expected a finite number",
+    "string_type": "expected text",
+    "tuple_type": "expected a list, such as [1, 2]",
+    "model_type": "expected a section with keys of its own",
+    "dict_type": "expected a section with keys of its own",
+    "missing": "expected a list with one more number",
+    "too_short": "expected a longer list",
+    "too_long": "expected a shorter list",
+}
+"""Messages by pydantic's type of error, in place of pydantic's own messages, which name Python types instead of TOML's."""
+
+
+def in_words(error: ValidationError, root: type[BaseModel]) -> str:
+    """Describe the first mistake that pydantic found, in one line that names the key, the value and what is allowed.
+
+    Args:
+        error: pydantic's error.
+        root: the class of the section that was validated, from which the keys in `error` lead down.
+
+    Returns:
+        The message, with the number of further mistakes, if there are any.
+    """
+    first, *others = error.errors()
+    path = [str(step) for step in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        section = _section_at(path[:-1], root)
+        text = f"unknown key '{'.'.join(path)}'{nearest(path[-1], section.model_fields)}"
+    elif first["type"] == "value_error" and len(path) < 2:
+        text = str(first["ctx"]["error"])  # a check across keys, whose message names them
+    else:
+        reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else _MESSAGES.get(first["type"], first["msg"])
+        text = f"{'.'.join(path)} = {shown(first['input'])}: {reason}"
+    return text + (f" (and {len(others)} more)" if others else "")
+
+
+def shown(value: object) -> str:
+    """Return a value in the spelling of a TOML file."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(shown(item) for item in value)}]"
+    return str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def _section_at(path: Sequence[str], root: type[BaseModel]) -> type[BaseModel]:
+    """Return the section class at the end of a path of section names."""
+    section = root
+    for name in path:
+        annotation = section.model_fields[name].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return section

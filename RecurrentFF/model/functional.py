@@ -1,0 +1,252 @@
+r"""The equations of the Recurrent Forward-Forward network, in the paper's order, as pure functions on tensors.
+
+A hidden layer reads *below* and *above*, the normalized activities of its neighbors (the input x below the first layer,
+the label y above the last), and its own normalized activity n(h). All three are taken from the previous timestep, so
+that all layers update at once (synchronous update):
+
+    z       = W_f · below + W_lat · n(h) − W_b · above + b                  drive
+    h'      = (1 − d)·h + d·activation(z)                                   activity, d = damping factor
+    badness = mean(h'²) over the layer's units                              minus Hinton's "goodness"
+    n(h')   = h' / sqrt(mean(h'²) + ε)                                      normalized activity
+
+Badness is the goodness of the Forward-Forward literature with its sign flipped: real (positive) data must have low
+badness, negative data high badness. The minus sign of W_b makes top-down activity a prediction that cancels what
+comes from below. (Hinton 2022, arXiv:2212.13345, section 3.4, with its objective inverted.)
+
+The learning rule is local in space and in time. Three factors are the whole chain:
+
+    ∂loss/∂z = ∂loss/∂badness · ∂badness/∂h' · ∂h'/∂z = ∂loss/∂badness · 2h'/n · d·activation'(z)
+    ∂loss/∂W = ∂loss/∂z · sourceᵀ            ∂loss/∂b = sum of ∂loss/∂z over candidates and batch
+
+No error comes from another layer or from an earlier timestep: h and the sources are constants of this timestep.
+
+Every activity is (units, candidates, batch). A candidate is one (x, y) pair under which a sample is presented; the
+first is the positive one, the others are negative. A candidate axis of size 1 means "the same for all candidates";
+broadcasting does the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from RecurrentFF.model.activations import Activation
+
+Reduction = Literal["mean", "sum"]
+"""Badness is the mean or the sum of the squared activities of a layer's units."""
+
+# ---------------------------------------------------------------- one timestep
+
+
+def linear_drive(weight: Tensor, source: Tensor) -> Tensor:
+    """W · source for every candidate and sample.
+
+    Args:
+        weight: (units, features).
+        source: (features, candidates, batch), of the type of `weight`.
+
+    Returns:
+        (units, candidates, batch).
+    """
+    return (weight @ source.flatten(1)).view(-1, *source.shape[1:])
+
+
+def next_activity(z: Tensor, h: Tensor, damping: float, activation: Activation) -> Tensor:
+    """h' = (1 − d)·h + d·activation(z), all (units, candidates, batch)."""
+    return torch.lerp(h, activation.apply(z), damping)
+
+
+def mean_square(h: Tensor) -> Tensor:
+    """The mean of h² over the units, (units, candidates, batch) → (candidates, batch)."""
+    return h.square().mean(0)
+
+
+def badness(h: Tensor, mean_square: Tensor, reduction: Reduction) -> Tensor:
+    """The badness of a layer, minus Hinton's goodness.
+
+    Args:
+        h: (units, candidates, batch) activity.
+        mean_square: (candidates, batch), from the function of this name.
+        reduction: "mean" gives the mean of h² over the units, "sum" their sum.
+
+    Returns:
+        (candidates, batch).
+    """
+    return mean_square * len(h) if reduction == "sum" else mean_square
+
+
+def normalize(h: Tensor, mean_square: Tensor, epsilon: float) -> Tensor:
+    """n(h) = h / sqrt(mean(h²) + ε): the pattern of activity without its length, which carries the badness."""
+    return h * torch.rsqrt(mean_square + epsilon)
+
+
+# ---------------------------------------------------------------- what a layer learns from it
+
+
+def split_candidates(badness: Tensor) -> tuple[Tensor, Tensor]:
+    """Badness of the positive candidate and of the negative ones.
+
+    Args:
+        badness: (candidates, batch), or (1, batch) where it is the same for all candidates.
+
+    Returns:
+        (1, batch) and (negatives, batch); both are the input itself where it is (1, batch).
+    """
+    return badness[:1], badness if len(badness) == 1 else badness[1:]
+
+
+def join_gradients(grad_positive: Tensor, grad_negative: Tensor, candidates: int) -> Tensor:
+    """∂loss/∂badness of all candidates, from those of the positive and the negative ones; inverse of `split_candidates`."""
+    return grad_positive + grad_negative if candidates == 1 else torch.cat([grad_positive, grad_negative])
+
+
+def activity_gradient(grad_badness: Tensor, h: Tensor, reduction: Reduction) -> Tensor:
+    """∂loss/∂h' = ∂loss/∂badness · 2h'/n (without the n where badness is a sum).
+
+    Args:
+        grad_badness: (candidates, batch).
+        h: (units, candidates, batch) activity after the timestep, h'.
+        reduction: as for `badness`.
+    """
+    return grad_badness * (2 if reduction == "sum" else 2 / len(h)) * h
+
+
+def drive_gradient(grad_h: Tensor, z: Tensor, damping: float, activation: Activation) -> Tensor:
+    """∂loss/∂z = ∂loss/∂h' · d·activation'(z), all (units, candidates, batch)."""
+    return activation.backward(damping * grad_h, z)
+
+
+def sum_candidates(grad: Tensor, candidates: int) -> Tensor:
+    """Sum a gradient (units, candidates, batch) over its candidates where the quantity itself has only one for all."""
+    return grad.sum(1, keepdim=True) if candidates != grad.shape[1] else grad
+
+
+def weight_gradient(grad_drive: Tensor, source: Tensor) -> Tensor:
+    """∂loss/∂W = ∂loss/∂drive · sourceᵀ, summed over candidates and batch.
+
+    Args:
+        grad_drive: (units, candidates, batch).
+        source: (features, candidates or 1, batch), of the type of `grad_drive`.
+
+    Returns:
+        (units, features), of the same type.
+    """
+    flat = sum_candidates(grad_drive, source.shape[1]).flatten(1)
+    # A wide product is faster in two halves: the library chooses its block sizes badly for it.
+    halves = source.flatten(1).chunk(2 if len(source) > 2 * len(grad_drive) else 1)
+    parts = [flat @ half.T for half in halves]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+
+
+def bias_gradient(grad_z: Tensor, dtype: torch.dtype) -> Tensor:
+    """∂loss/∂b, (units,), summed over candidates and batch in `dtype`."""
+    return grad_z.sum((1, 2), dtype=dtype)
+
+
+def source_gradient(grad_drive: Tensor, weight: Tensor, candidates: int) -> Tensor:
+    """∂loss/∂source = Wᵀ · ∂loss/∂drive.
+
+    Args:
+        grad_drive: (units, candidates, batch).
+        weight: (units, features), of the type of `grad_drive`.
+        candidates: size of the source's candidate axis.
+
+    Returns:
+        (features, candidates, batch).
+    """
+    return linear_drive(weight.T, sum_candidates(grad_drive, candidates))
+
+
+def hardest_samples(grad_badness: Tensor, count: int) -> Tensor:
+    """Indices (count,) of the samples whose loss has the steepest gradient (online hard example mining).
+
+    Args:
+        grad_badness: (candidates, batch).
+        count: how many samples to choose.
+    """
+    return grad_badness.abs().sum(0).topk(count, sorted=False).indices
+
+
+# ---------------------------------------------------------------- peer normalization
+
+PEER_MEMORY = 0.9
+"""The fraction ρ of its previous value that a running mean of activity keeps at a timestep."""
+
+
+def update_running_activity(running: Tensor, h: Tensor, sample_weight: Tensor) -> Tensor:
+    """The running mean of each unit's activity, m ← ρ·m + (1 − ρ)·mean(h'), updated in place and returned.
+
+    The mean is over candidates and the samples that are valid; where none is, m does not change.
+
+    Args:
+        running: (units,) m.
+        h: (units, candidates, batch) activity after the timestep.
+        sample_weight: (batch,) weight of each sample in a mean over the batch; the sum is below 1 where some are invalid.
+    """
+    total = sample_weight.sum()
+    mean = (h * (sample_weight / total.clamp(min=1e-9))).sum(2).mean(1)
+    return running.lerp_(mean, (1 - PEER_MEMORY) * (total > 0).to(h))
+
+
+def peer_gradient(running: Tensor, h: Tensor, sample_weight: Tensor, strength: float) -> Tensor:
+    """The gradient that peer normalization adds to ∂loss/∂h', (units, 1, batch).
+
+    Its loss is λ · (mean over the units of (m − mean of m)²). It keeps units from being always off or always on
+    (Hinton 2022, arXiv:2212.13345, section 5.1). Only the newest term of m depends on h'.
+
+    Args:
+        running: (units,) m, already updated with `h`.
+        h, sample_weight: as for `update_running_activity`.
+        strength: λ.
+    """
+    weight = sample_weight / sample_weight.sum().clamp(min=1e-9)
+    excess = running - running.mean()
+    scale = 2 * strength * (1 - PEER_MEMORY) / (h.shape[0] * h.shape[1])
+    return (scale * excess)[:, None, None] * weight
+
+
+# ---------------------------------------------------------------- perturbed inputs
+
+
+def signed_gradient_noise(gradient: Tensor, size: float, generator: torch.Generator) -> Tensor:
+    """Noise along a gradient with a random sign for each sample and candidate, of the shape of `gradient`.
+
+    Always adding it would be adversarial training (Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572). But a
+    perturbation that makes the true label look worse reveals which label is true. The network then learns to read the
+    perturbation instead of the image ("label leaking": Kurakin, Goodfellow and Bengio 2017, arXiv:1611.01236). With a
+    random sign, the perturbation reveals only which two labels are compared. (With several negatives the true label
+    contributes most to the gradient, and is still revealed.)
+
+    Args:
+        gradient: (features, candidates, batch) ∂loss/∂x. The noise is zero where it is zero.
+        size: root mean square of the noise over the features.
+        generator: the source of the signs, on the gradient's device.
+    """
+    sign = torch.empty(gradient.shape[1:], device=gradient.device).bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
+    tiny = torch.finfo(gradient.dtype).tiny
+    gradient = gradient / gradient.abs().amax(0, keepdim=True).clamp(min=tiny)  # the square of a small value would vanish
+    return size * math.sqrt(len(gradient)) * sign.to(gradient) * F.normalize(gradient, dim=0)
+
+
+# ---------------------------------------------------------------- timesteps that are valid
+
+
+def window_weights(valid: Tensor, window: tuple[int, int]) -> Tensor:
+    """The weight of each timestep of the prediction window, equal for all valid timesteps, with a sum of 1.
+
+    A sequence that ends before the window begins is predicted from the whole window.
+
+    Args:
+        valid: (label timesteps, batch), 1 where a timestep is valid and 0 elsewhere.
+        window: its first and last label timestep, both included.
+
+    Returns:
+        (timesteps of the window, batch).
+    """
+    in_window = valid[window[0] : window[1] + 1]
+    in_window = torch.where(in_window.sum(0) > 0, in_window, torch.ones_like(in_window))
+    return in_window / in_window.sum(0)

@@ -1,0 +1,192 @@
+"""Kernels: a layer's timestep as one function, eager or compiled.
+
+`respond` and `learn`, with an optimizer's update after it, are all that runs in the inner loop. `compiled` turns each
+sequence of element-wise operations in them into one pass over memory. The matrix products stay those of the library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import NamedTuple
+
+import torch
+import torch._dynamo.config
+import torch.fx.experimental._config
+from torch import Tensor
+
+from RecurrentFF.model import functional
+from RecurrentFF.model.activations import Activation
+from RecurrentFF.model.connections import Masks
+from RecurrentFF.model.functional import Reduction
+from RecurrentFF.model.layers import LearningContext
+
+
+class Hyperparameters(NamedTuple):
+    """The numbers and functions of a layer that do not change from batch to batch."""
+
+    damping: float
+    """The damping factor d."""
+    epsilon: float
+    """The ε of the normalized activity."""
+    activation: Activation
+    """The activation function."""
+    reduction: Reduction
+    """The mean or the sum of squares as badness."""
+    peer_normalization: float
+    """The strength λ of peer normalization."""
+    hard_examples: int | None
+    """The number of samples that gradients are computed from; None for all."""
+
+
+class LayerInputs(NamedTuple):
+    """The tensors of a layer's timestep. Its drive is the sum of the products weight · source and the bias."""
+
+    sources: Sequence[Tensor]
+    """The patterns that the layer reads, each (columns, candidates or 1, batch)."""
+    weights: Sequence[Tensor]
+    """The weight of each source, (units, columns), of the type of the sources."""
+    bias: Tensor
+    """The bias, (units, 1, 1), or (units, 1, batch) with a drive that is known already."""
+    h: Tensor
+    """The activity before the timestep, (units, candidates or 1, batch)."""
+    output: Tensor
+    """The place of the pattern after the timestep, (units, candidates or 1, batch)."""
+    masks: Masks | None
+    """The dropout factors of each source's drive, (units, candidates, batch)."""
+
+
+class Response(NamedTuple):
+    """The outcome of a layer's timestep."""
+
+    z: Tensor
+    """The drive, (units, candidates or 1, batch)."""
+    h: Tensor
+    """The activity after the timestep, (units, candidates or 1, batch)."""
+    badness: Tensor
+    """The badness, (candidates or 1, batch)."""
+
+
+class Learned(NamedTuple):
+    """The outcome of a layer's timestep with its local gradients."""
+
+    h: Tensor
+    """The activity after the timestep, (units, candidates or 1, batch)."""
+    badness: Tensor
+    """The badness, (candidates or 1, batch)."""
+    loss: Tensor
+    """The loss, ()."""
+    grad_weight: Tensor
+    """∂loss/∂weight, (units, columns), in the type of the sources."""
+    grad_bias: Tensor
+    """∂loss/∂bias, (units,)."""
+    grad_input: Tensor | None
+    """∂loss/∂x, (features, candidates or 1, batch); None where it was not asked for."""
+
+
+def respond(inputs: LayerInputs, hyper: Hyperparameters) -> Response:
+    """Compute a layer's timestep; the pattern n(h') is written into `inputs.output`."""
+    z = inputs.bias
+    for index, (source, weight) in enumerate(zip(inputs.sources, inputs.weights, strict=True)):
+        drive = functional.linear_drive(weight, source)
+        z = z + (drive if inputs.masks is None else inputs.masks[index] * drive)
+    h = functional.next_activity(z, inputs.h, hyper.damping, hyper.activation)
+    mean_square = functional.mean_square(h)
+    inputs.output.copy_(functional.normalize(h, mean_square, hyper.epsilon))
+    return Response(z, h, functional.badness(h, mean_square, hyper.reduction))
+
+
+def learn(inputs: LayerInputs, hyper: Hyperparameters, learning: LearningContext, running: Tensor | None) -> Learned:
+    """Compute a layer's timestep and its local gradients, as `Layer.step` and `Layer.local_gradients` do.
+
+    Args:
+        inputs, hyper: as for `respond`.
+        learning: the objective and the weight of each sample. If ∂loss/∂x is wanted, the input is the first source.
+        running: (units,) running activity for peer normalization, updated in place; None without.
+    """
+    z, h, badness = respond(inputs, hyper)
+    positive, negative = functional.split_candidates(badness)
+    loss = (learning.sample_weight * learning.objective.loss(positive, negative).mean(0)).sum()
+    gradients = learning.objective.gradients(positive, negative)
+    grad_badness = learning.sample_weight * functional.join_gradients(*gradients, len(badness))
+    grad_h = functional.activity_gradient(grad_badness, h, hyper.reduction)
+    if running is not None:
+        running = functional.update_running_activity(running, h, learning.sample_weight)
+        grad_h = grad_h + functional.peer_gradient(running, h, learning.sample_weight, hyper.peer_normalization)
+    sources, masks = inputs.sources, inputs.masks
+    grad_z = functional.drive_gradient(grad_h, z, hyper.damping, hyper.activation).to(sources[0].dtype)
+    grad_input = None
+    if learning.input_gradient:
+        grad_input = functional.source_gradient(_masked(grad_z, masks, 0), inputs.weights[0], sources[0].shape[1])
+    if hyper.hard_examples is not None and len(badness) > 1:
+        chosen = functional.hardest_samples(grad_badness, hyper.hard_examples)
+        grad_z, sources = grad_z.index_select(2, chosen), [source.index_select(2, chosen) for source in sources]
+        masks = None if masks is None else [mask.index_select(2, chosen) for mask in masks]
+    blocks = [functional.weight_gradient(_masked(grad_z, masks, index), source) for index, source in enumerate(sources)]
+    grad_weight = blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
+    return Learned(h, badness, loss, grad_weight, functional.bias_gradient(grad_z, z.dtype), grad_input)
+
+
+def _masked(grad_z: Tensor, masks: Masks | None, index: int) -> Tensor:
+    """∂loss/∂drive of one source from ∂loss/∂z."""
+    return grad_z if masks is None else (masks[index] * grad_z).to(grad_z.dtype)
+
+
+def rmsprop(
+    parameters: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    squares: Sequence[Tensor],
+    velocities: Sequence[Tensor],
+    compute_weight: Tensor | None,
+    rate: Tensor,
+    momentum: float,
+    decay: float = 0.99,
+    epsilon: float = 1e-8,
+) -> None:
+    """The update of torch.optim.RMSprop in one pass over memory, in place.
+
+        v ← ρ·v + (1 − ρ)·g²        u ← μ·u + g / (√v + ε)        W ← W − rate·u
+
+    Args:
+        parameters: each W, and `gradients`, g, of the same shapes and any type.
+        squares: v of each parameter.
+        velocities: u of each parameter; empty without momentum.
+        compute_weight: set to the first of the new parameters, in its own type; None if there is no copy.
+        rate: the learning rate, ().
+        momentum: μ. `decay` is ρ.
+    """
+    for index, (parameter, gradient, square) in enumerate(zip(parameters, gradients, squares, strict=True)):
+        gradient = gradient.to(parameter.dtype)
+        square.mul_(decay).addcmul_(gradient, gradient, value=1 - decay)
+        update = gradient / square.sqrt().add_(epsilon)
+        if velocities:
+            update = velocities[index].mul_(momentum).add_(update)
+        parameter.addcmul_(rate, update, value=-1)
+    if compute_weight is not None:
+        compute_weight.copy_(parameters[0])
+
+
+class Kernels(NamedTuple):
+    """The functions of the inner loop, eager or compiled."""
+
+    respond: Callable[..., Response]
+    learn: Callable[..., Learned]
+    rmsprop: Callable[..., None]
+
+
+EAGER = Kernels(respond, learn, rmsprop)
+"""The kernels without compilation."""
+
+
+@cache
+def compiled() -> Kernels:
+    """The compiled kernels, one set for all networks. The first calls take the seconds that the compiler needs.
+
+    A graph serves all sizes, but each combination of sources and types needs one of its own. torch stops compiling after 8
+    of them by default; this raises the limit for the whole process. It also lets sizes that are equal by chance differ.
+    """
+    for name in ("recompile_limit", "cache_size_limit"):  # the newer and the older name
+        if hasattr(torch._dynamo.config, name):
+            setattr(torch._dynamo.config, name, 256)
+    torch.fx.experimental._config.use_duck_shape = False
+    return Kernels(torch.compile(respond, dynamic=True), torch.compile(learn, dynamic=True), torch.compile(rmsprop, dynamic=True))

@@ -1,0 +1,250 @@
+"""The fused path: the kernels applied to the layers' weights and to the state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from RecurrentFF.model import functional
+from RecurrentFF.model.connections import Dense
+from RecurrentFF.model.fused.kernels import EAGER, Hyperparameters, Kernels, LayerInputs
+from RecurrentFF.model.fused.state import FusedState
+from RecurrentFF.model.layers import BlockState, Layer, LearningContext, LocalModule, LocalResult, StepContext
+from RecurrentFF.model.optimizers import LocalOptimizer, TorchOptimizer, torch_optimizer
+from RecurrentFF.model.state import State
+from RecurrentFF.settings import ModelSettings
+
+WEIGHT, BIAS = "connections.0.weight", "bias"
+"""The names of the two parameters of a layer that consists of one dense connection."""
+
+
+class Run(NamedTuple):
+    """Neighboring blocks that a layer reads as one source."""
+
+    names: tuple[str, ...]
+    """The names of the blocks."""
+    columns: slice
+    """Their columns of the layer's weight."""
+
+
+class FusedPath:
+    """The fused path of a network. See `paths.Path` for its methods.
+
+    Args:
+        layers: the layers, bottom to top, of which `supports` is true.
+        classes: the number of classes.
+        compute_dtype: the type of the patterns and of the weights in matrix products.
+
+    Attributes:
+        kernels: `EAGER` (the default) or `compiled()`.
+        compute_weights: for each layer its weight in the compute dtype: a copy, or the weight itself.
+    """
+
+    def __init__(self, layers: Sequence[Layer], classes: int, compute_dtype: torch.dtype) -> None:
+        self.layers = tuple(layers)
+        self.classes = classes
+        self.compute_dtype = compute_dtype
+        self.kernels = EAGER
+        self.compute_weights: dict[str, Tensor] = {}
+        self._runs_by_case: dict[tuple[object, ...], tuple[Run, ...]] = {}
+
+    @staticmethod
+    def supports(modules: Sequence[LocalModule]) -> bool:
+        """True if all modules are layers of one dense connection, whose sources are in the order of the blocks."""
+        order = ["x", *(module.name for module in modules), "y"]
+        return all(
+            type(module) is Layer
+            and len(module.connections) == 1
+            and type(module.connections[0]) is Dense
+            and list(module.connections[0].sources) == [name for name in order if name in module.connections[0].sources]
+            and module.units_per_bias == 1
+            for module in modules
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The path without compiled kernels, which can't be pickled; a copy from a pickle starts with eager ones."""
+        return self.__dict__ | {"kernels": EAGER, "compute_weights": {}}
+
+    def new_state(self, candidates: int, batch: int) -> FusedState:
+        """An uninitialized state for up to this number of candidates."""
+        return FusedState(self.layers, candidates, batch, self.classes, self.compute_dtype, self.layers[0].bias.device)
+
+    def begin(self) -> None:
+        """Convert all weights to the compute dtype."""
+        self.compute_weights = {layer.name: _weight(layer).to(self.compute_dtype) for layer in self.layers}
+
+    def static_drives(self, x: Tensor) -> Mapping[str, Tensor]:
+        """The drive of an input that does not change over time, and the bias, for every layer that reads it."""
+        drives, x = {}, x.to(self.compute_dtype)
+        for layer in self.layers:
+            if "x" in layer.reads:
+                weight = self.compute_weights[layer.name][:, _dense(layer).columns["x"]]
+                drives[layer.name] = layer.bias[:, None, None] + functional.linear_drive(weight, x)
+        return drives
+
+    def step(self, module: LocalModule, state: State, context: StepContext, drives: Mapping[str, Tensor]) -> Tensor:
+        """Compute a timestep of a layer, without learning."""
+        assert isinstance(state, FusedState) and isinstance(module, Layer)
+        runs = self._runs(module, state, merged=context.masks is None, skip_inactive=context.masks is None)
+        kernels = EAGER if state.inactive else self._kernels(runs, state)  # the first timestep has no graph of its own
+        known = drives.get(module.name)
+        inputs = self._inputs(module, state, runs if known is None else runs[1:], context, known)
+        response = kernels.respond(inputs, self._hyperparameters(module, context, state.batch))
+        state.store(module.name, BlockState(response.h, inputs.output, response.z, response.badness))
+        return response.badness
+
+    def learn(self, module: LocalModule, state: State, context: StepContext, learning: LearningContext) -> LocalResult:
+        """Compute a timestep of a layer and its local gradients, which are empty where there is nothing to learn."""
+        assert isinstance(state, FusedState) and isinstance(module, Layer)
+        if module.has_nothing_to_learn(self._candidates(module, state, context), learning.objective):
+            badness = self.step(module, state, context, {})
+            loss = (learning.sample_weight * learning.objective.loss(badness, badness)[0]).sum()
+            return LocalResult(loss, badness, {})
+        runs = self._runs(module, state, merged=context.masks is None)
+        inputs = self._inputs(module, state, runs, context)
+        hyper = self._hyperparameters(module, context, state.batch)
+        here = learning._replace(input_gradient=learning.input_gradient and "x" in module.reads)
+        learned = self._kernels(runs, state).learn(inputs, hyper, here, module.running_activity)
+        state.store(module.name, BlockState(learned.h, inputs.output, None, learned.badness))
+        mask = _dense(module).mask
+        grad_weight = learned.grad_weight if mask is None else learned.grad_weight.mul_(mask)
+        return LocalResult(learned.loss, learned.badness, {WEIGHT: grad_weight, BIAS: learned.grad_bias}, learned.grad_input)
+
+    def optimizer(self, module: LocalModule, settings: ModelSettings) -> LocalOptimizer:
+        """The optimizer that the settings name. It keeps the weight in the compute dtype up to date."""
+        assert isinstance(module, Layer)
+        if settings.ff_optimizer == "rmsprop":
+            return FusedRMSprop(self, module, settings.ff_rmsprop.learning_rate, settings.ff_rmsprop.momentum)
+
+        def refresh() -> None:
+            copy = self.compute_copy(module)
+            if copy is not None:
+                copy.copy_(_weight(module))
+
+        return TorchOptimizer(module, torch_optimizer(settings, "ff", module.parameters()), refresh)
+
+    def compute_copy(self, layer: Layer) -> Tensor | None:
+        """The copy of a layer's weight in the compute dtype; None where the weight itself is used, or before any sequence."""
+        copy = self.compute_weights.get(layer.name)
+        return None if copy is None or copy.data_ptr() == _weight(layer).data_ptr() else copy
+
+    def _runs(self, layer: Layer, state: FusedState, *, merged: bool, skip_inactive: bool = False) -> tuple[Run, ...]:
+        """The sources of a layer at this timestep: the input, then neighboring blocks with one number of candidates together.
+
+        Args:
+            layer: the layer.
+            state: says which blocks are the same for all candidates, and which are inactive.
+            merged: false keeps every block apart, because dropout masks each drive.
+            skip_inactive: leaves out blocks without activity.
+        """
+        inactive = state.inactive if skip_inactive else frozenset()
+        case = (layer.name, merged, inactive, *(state.patterns[source].shape[1] for source in layer.reads))
+        if case not in self._runs_by_case:
+            order = list(state.rows)
+            runs: list[list[str]] = []
+            for source in (source for source in layer.reads if source not in inactive):
+                last = runs[-1][-1] if runs else "x"
+                joins = merged and "x" not in (last, source) and order.index(source) == order.index(last) + 1
+                if joins and state.patterns[source].shape[1] == state.patterns[last].shape[1]:
+                    runs[-1].append(source)
+                else:
+                    runs.append([source])
+            columns = _dense(layer).columns
+            self._runs_by_case[case] = tuple(Run(tuple(run), slice(columns[run[0]].start, columns[run[-1]].stop)) for run in runs)
+        return self._runs_by_case[case]
+
+    def _inputs(
+        self, layer: Layer, state: FusedState, runs: Sequence[Run], context: StepContext, known_drive: Tensor | None = None
+    ) -> LayerInputs:
+        weight = self.compute_weights[layer.name]
+        return LayerInputs(
+            [state.read(run.names) for run in runs],
+            [weight[:, run.columns] for run in runs],
+            layer.bias.detach()[:, None, None] if known_drive is None else known_drive,
+            state.blocks[layer.name].activity,
+            state.output(layer.name, self._candidates(layer, state, context)),
+            None if context.masks is None else context.masks[0],
+        )
+
+    def _candidates(self, layer: Layer, state: FusedState, context: StepContext) -> int:
+        """The number of candidates that a layer's activity has after this timestep, 1 where it is the same for all."""
+        masked = 1 if context.masks is None else context.masks[0][0].shape[1]
+        return max(masked, state.blocks[layer.name].activity.shape[1], *(state.patterns[s].shape[1] for s in layer.reads))
+
+    def _kernels(self, runs: Sequence[Run], state: FusedState) -> Kernels:
+        """The kernels of a timestep: eager ones while a label is reaching the layer.
+
+        Some sources are then the same for all candidates and others are not. That is so for few timesteps, in ways that are
+        not worth a compiled graph each.
+        """
+        sizes = {state.patterns[run.names[0]].shape[1] for run in runs if run.names[0] != "x"}
+        return self.kernels if len(sizes) == 1 else EAGER
+
+    def _hyperparameters(self, layer: Layer, context: StepContext, batch: int) -> Hyperparameters:
+        return Hyperparameters(
+            context.damping,
+            layer.epsilon,
+            layer.activation,
+            layer.reduction,
+            layer.peer_normalization,
+            layer.hard_examples(batch),
+        )
+
+
+class FusedRMSprop:
+    """RMSprop as torch.optim has it, in one pass over memory if the kernels are compiled. See `optimizers.LocalOptimizer`.
+
+    Args:
+        path: has the kernels, and the weight in the compute dtype.
+        layer: the layer that is updated.
+        rate: the learning rate.
+        momentum: μ, 0 for none.
+    """
+
+    def __init__(self, path: FusedPath, layer: Layer, rate: float, momentum: float) -> None:
+        self.path = path
+        self.layer = layer
+        self.rate = rate
+        self.momentum = momentum
+        self.squares = [torch.zeros_like(parameter) for parameter in self._parameters()]
+        self.velocities = [torch.zeros_like(parameter) for parameter in self._parameters() if momentum]
+
+    def step(self, gradients: Mapping[str, Tensor]) -> None:
+        """Update weight and bias, and the weight in the compute dtype."""
+        rate = torch.full((), self.rate, dtype=self.layer.bias.dtype, device=self.layer.bias.device)  # no synchronization
+        self.path.kernels.rmsprop(
+            self._parameters(),
+            (gradients[WEIGHT], gradients[BIAS]),
+            self.squares,
+            self.velocities,
+            self.path.compute_copy(self.layer),
+            rate,
+            self.momentum,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on, except the parameters."""
+        return {"squares": self.squares, "velocities": self.velocities, "rate": self.rate}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`."""
+        self.rate = state["rate"]
+        for name in ("squares", "velocities"):
+            for own, saved in zip(getattr(self, name), state[name], strict=True):
+                own.copy_(saved)
+
+    def _parameters(self) -> tuple[Tensor, Tensor]:
+        return _weight(self.layer).detach(), self.layer.bias.detach()
+
+
+def _dense(layer: Layer) -> Dense:
+    connection = layer.connections[0]
+    assert isinstance(connection, Dense)
+    return connection
+
+
+def _weight(layer: Layer) -> Tensor:
+    return _dense(layer).weight

@@ -1,0 +1,94 @@
+"""The state of the fused path: all patterns in one tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor
+
+from RecurrentFF.model.layers import LocalModule
+from RecurrentFF.model.state import State
+
+
+class FusedState(State):
+    """A `State` whose patterns are views into one tensor (units of all layers and classes, candidates, batch).
+
+    There are two such tensors: all layers read one while each writes its block of the other, and `advance` swaps them. Of
+    a block that is the same for all candidates, only the first candidate's part is used.
+
+    Args:
+        modules: the layers, bottom to top.
+        candidates: the largest number of candidates.
+        batch: the number of samples.
+        classes: the size of the label block.
+        compute_dtype: the type of the patterns.
+        device: where they are.
+
+    Attributes:
+        rows: the rows of each block in the tensor; the input has none.
+        inactive: names of the layers that have no activity yet, and so drive nothing.
+    """
+
+    def __init__(
+        self,
+        modules: Sequence[LocalModule],
+        candidates: int,
+        batch: int,
+        classes: int,
+        compute_dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        super().__init__(modules, batch, compute_dtype)
+        sizes = {module.name: module.units for module in modules} | {"y": classes}
+        edges = pairwise(accumulate(sizes.values(), initial=0))
+        self.rows = {name: slice(*edge) for name, edge in zip(sizes, edges, strict=True)}
+        self.inactive: frozenset[str] = frozenset()
+        self._previous = torch.empty(sum(sizes.values()), candidates, batch, dtype=compute_dtype, device=device)
+        self._following = torch.empty_like(self._previous)
+
+    def reset(self) -> None:
+        """Start a sequence: no activity, the same for all candidates. The pattern masks stay."""
+        self._previous[:, :1].zero_()
+        for module in self.modules:
+            state = module.initial_state(1, self.batch, self.compute_dtype)
+            pattern = self._previous[self.rows[module.name], :1]
+            self.blocks[module.name] = state._replace(pattern=pattern)
+            self.patterns[module.name] = pattern
+        self.inactive = frozenset(self.blocks)
+
+    def clamp(self, x: Tensor, y: Tensor) -> None:
+        """Set input and label for the next timestep, see `State.clamp`."""
+        self.patterns["x"] = x.to(self.compute_dtype)
+        label = self._previous[self.rows["y"], : y.shape[1]]
+        label.copy_(y)
+        self.patterns["y"] = label
+
+    def read(self, names: Sequence[str]) -> Tensor:
+        """The patterns of neighboring blocks with one number of candidates, as one view."""
+        if names[0] == "x":
+            return self.patterns["x"]
+        rows = slice(self.rows[names[0]].start, self.rows[names[-1]].stop)
+        return self._previous[rows, : self.patterns[names[0]].shape[1]]
+
+    def output(self, name: str, candidates: int) -> Tensor:
+        """The place of a layer's pattern after this timestep."""
+        return self._following[self.rows[name], :candidates]
+
+    def advance(self) -> None:
+        """End the timestep: what was written is what the layers read at the next one."""
+        for name, block in self._next.items():
+            if self.pattern_masks is not None:
+                block.pattern.mul_(self.pattern_masks[name])
+            self.blocks[name] = block
+            self.patterns[name] = block.pattern
+        self._next.clear()
+        self._previous, self._following = self._following, self._previous
+        self.inactive = frozenset()
+
+    def hidden_pattern(self, names: Sequence[str]) -> Tensor:
+        """The patterns of these modules, one below the other; a view where that is possible."""
+        everything = list(names) == [module.name for module in self.modules]
+        same = len({self.patterns[name].shape[1] for name in names}) == 1
+        return self.read(names) if everything and same else super().hidden_pattern(names)

@@ -1,0 +1,92 @@
+"""The two ways to compute a timestep: the plain path, which any module can take, and the fused one for speed.
+
+The plain path calls a module's `step` and `local_gradients` and is what to read. `fused.FusedPath` computes the same
+for layers that consist of one `Dense` connection; the tests hold both against the float64 reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from RecurrentFF.model.layers import LearningContext, LocalModule, LocalResult, StepContext
+from RecurrentFF.model.optimizers import LocalOptimizer, TorchOptimizer, torch_optimizer
+from RecurrentFF.model.state import State
+from RecurrentFF.settings import ModelSettings
+
+
+class Path(Protocol):
+    """A way to compute the timesteps of a network."""
+
+    def new_state(self, candidates: int, batch: int) -> State:
+        """An uninitialized state for up to this number of candidates."""
+
+    def begin(self) -> None:
+        """Prepare for a sequence. Called before its first timestep; parameters may have changed since the last one."""
+
+    def static_drives(self, x: Tensor) -> Mapping[str, Tensor]:
+        """For each module the drive of an input that does not change over time, where computing it once pays."""
+
+    def step(self, module: LocalModule, state: State, context: StepContext, drives: Mapping[str, Tensor]) -> Tensor:
+        """Compute a timestep of a module, without learning, and store it in the state.
+
+        Args:
+            module: the module.
+            state: of the whole network.
+            context: damping and dropout.
+            drives: from `static_drives` while input and weights stay the same; otherwise empty.
+
+        Returns:
+            The badness, (candidates or 1, batch).
+        """
+
+    def learn(self, module: LocalModule, state: State, context: StepContext, learning: LearningContext) -> LocalResult:
+        """Compute a timestep of a module and its local gradients, and store it in the state."""
+
+    def optimizer(self, module: LocalModule, settings: ModelSettings) -> LocalOptimizer:
+        """The optimizer of a module."""
+
+
+class PlainPath:
+    """The phases of every module, one after the other. See `Path` for its methods.
+
+    Args:
+        modules: the network's local modules.
+        compute_dtype: the type of the patterns that modules read from each other.
+    """
+
+    def __init__(self, modules: Sequence[LocalModule], compute_dtype: torch.dtype) -> None:
+        self.modules = modules
+        self.compute_dtype = compute_dtype
+
+    def new_state(self, candidates: int, batch: int) -> State:
+        """An uninitialized state."""
+        return State(self.modules, batch, self.compute_dtype)
+
+    def begin(self) -> None:
+        """Prepare nothing."""
+
+    def static_drives(self, x: Tensor) -> Mapping[str, Tensor]:
+        """Compute nothing in advance."""
+        return {}
+
+    def step(self, module: LocalModule, state: State, context: StepContext, drives: Mapping[str, Tensor]) -> Tensor:
+        """Compute a timestep of a module, without learning."""
+        after = module.step(state.patterns, state.blocks[module.name], context)
+        state.store(module.name, after)
+        assert after.badness is not None
+        return after.badness
+
+    def learn(self, module: LocalModule, state: State, context: StepContext, learning: LearningContext) -> LocalResult:
+        """Compute a timestep of a module and its local gradients."""
+        before = state.blocks[module.name]
+        after = module.step(state.patterns, before, context)
+        state.store(module.name, after)
+        return module.local_gradients(state.patterns, before, after, context, learning)
+
+    def optimizer(self, module: LocalModule, settings: ModelSettings) -> LocalOptimizer:
+        """The optimizer of torch.optim that the settings name."""
+        return TorchOptimizer(module, torch_optimizer(settings, "ff", module.parameters()))

@@ -1,0 +1,61 @@
+"""The readout: a linear softmax classifier on the network's label-free activity.
+
+It learns online, by cross-entropy on the true label, and guesses which wrong labels are likely ("hard" negative labels:
+Hinton 2022, arXiv:2212.13345, section 3.3). Nothing in the network learns from it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ReadoutGradients(NamedTuple):
+    """The cross-entropy of a readout on one batch, and its gradients."""
+
+    loss: Tensor
+    """The mean over the batch, ()."""
+    weight: Tensor
+    """∂loss/∂weight, (classes, features)."""
+    bias: Tensor
+    """∂loss/∂bias, (classes,)."""
+
+
+class Readout(nn.Module):
+    """A linear map from the normalized activity of all hidden layers to the logits of the classes.
+
+    Args:
+        features: units of all hidden layers together.
+        classes: the number of classes.
+        dtype: the type of the parameters.
+
+    Attributes:
+        weight: (classes, features), zero at first.
+        bias: (classes,), zero at first.
+    """
+
+    def __init__(self, features: int, classes: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(classes, features, dtype=dtype), requires_grad=False)
+        self.bias = nn.Parameter(torch.zeros(classes, dtype=dtype), requires_grad=False)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits, (batch, classes), of features (batch, features) in any floating-point type."""
+        return F.linear(features, self.weight.to(features.dtype)) + self.bias
+
+    def gradients(self, logits: Tensor, features: Tensor, labels: Tensor) -> ReadoutGradients:
+        """∂loss/∂logits = (softmax(logits) − one_hot(labels)) / batch, and from it the parameters' gradients.
+
+        Args:
+            logits: (batch, classes), from `forward`.
+            features: (batch, features).
+            labels: (batch,) class numbers.
+        """
+        log_probabilities = F.log_softmax(logits, 1)
+        grad_logits = (log_probabilities.exp() - F.one_hot(labels, logits.shape[1])) / len(labels)
+        loss = F.nll_loss(log_probabilities, labels)
+        weight = grad_logits.to(features.dtype).T @ features
+        return ReadoutGradients(loss, weight.to(self.weight.dtype), grad_logits.sum(0).to(self.bias.dtype))

@@ -1,0 +1,56 @@
+r"""Receptive fields: which inputs, and which of its peers, a unit of the first layer reads.
+
+The units are arranged in g = ⌈√units⌉ rows of about g units each. The grid is laid over the square image so that the
+fields of the outermost units end at its border. A field is a square of field × field pixels. For unit k of the n units
+in a row, it begins at column round(k · (side − field) / (n − 1)); rows are placed likewise.
+
+A unit reads the peers whose fields begin less than `lateral` pixels from its own, in both directions. All other
+connections, for instance those from the layer above, are full. A weight outside a field is always exactly zero.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from RecurrentFF.errors import SettingsError
+
+
+def image_side(data_size: int, field: int) -> int:
+    """The side of a square image of `data_size` pixels.
+
+    Raises:
+        SettingsError: the image isn't square, or smaller than the field.
+    """
+    side = math.isqrt(data_size)
+    if side * side != data_size:
+        raise SettingsError(f"model.receptive_field = {field}: needs square images, but an input has {data_size} values")
+    if field > side:
+        raise SettingsError(f"model.receptive_field = {field}: images are only {side} pixels wide; set it to at most that")
+    return side
+
+
+def origins(units: int, side: int, field: int) -> Tensor:
+    """The row and column of the pixel at which each unit's field begins, (units, 2) integers."""
+    rows = math.isqrt(units - 1) + 1
+    first = torch.arange(rows + 1) * units // rows  # the first unit of each row
+    row = torch.arange(rows).repeat_interleave(first.diff())
+    place, last = torch.arange(units) - first[row], (first.diff() - 1)[row]
+    position = torch.stack([row / max(1, rows - 1), place / last.clamp(min=1)], 1)
+    return (position * (side - field)).round().long()
+
+
+def forward_field(units: int, data_size: int, field: int) -> Tensor:
+    """The pixels that each unit reads, (units, data_size), true or false. Raises SettingsError as `image_side` does."""
+    side = image_side(data_size, field)
+    pixels = torch.stack([torch.arange(data_size) // side, torch.arange(data_size) % side], 1)
+    offset = pixels - origins(units, side, field).unsqueeze(1)
+    return ((offset >= 0) & (offset < field)).all(2)
+
+
+def lateral_field(units: int, data_size: int, field: int, lateral: int) -> Tensor:
+    """The peers that each unit reads, (units, units), true or false. Raises SettingsError as `image_side` does."""
+    begins = origins(units, image_side(data_size, field), field)
+    return ((begins.unsqueeze(1) - begins).abs() < lateral).all(2)

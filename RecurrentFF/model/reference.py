@@ -1,0 +1,195 @@
+r"""Start here: the whole Recurrent Forward-Forward algorithm, slow and plain, with autograd.
+
+Hidden layers h_1 … h_L sit between an input x and a label y. Badness is minus Hinton's goodness: low for real data.
+One timestep, for all layers at once, from the activities of the previous timestep:
+
+    z  = Σ over what the layer reads of W · n(source), with a minus sign for sources above it, + b
+    h' = (1 − d)·h + d·activation(z)               badness = mean(h'²)           n(h) = h / sqrt(mean(h²) + ε)
+
+A *candidate* is an (x, y) pair under which a sample is presented. Training compares the positive one, the true label,
+with negative ones. Each layer takes a gradient step on its own loss at every timestep, and no gradient crosses a layer
+or a timestep, because what a layer reads is detached. A prediction presents every label and answers the one of lowest
+badness. (Hinton 2022, arXiv:2212.13345.)
+
+Tensors are (batch, units) here. The package computes the same in `functional`, without autograd; the tests hold it to
+this file in float64, for every option, to 1e-10. It is also what `benchmarks.speed` measures against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from RecurrentFF.model.connections import Dense
+from RecurrentFF.model.network import Network
+from RecurrentFF.model.optimizers import torch_optimizer
+
+Activity = dict[str, Tensor]
+"""The activity h of each hidden layer, (batch, units)."""
+Clamp = tuple[Tensor, Tensor]
+"""An input (batch, features) and a one-hot label (batch, classes)."""
+
+
+class Reference:
+    """A network with the initial weights and the settings of `network`; without dropout and other regularizers.
+
+    Attributes:
+        weight: W of each (layer, source), with the sign of the equations. `bias` and `optimizers` are by layer.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.settings = network.settings
+        self.sizes = network.sizes
+        self.layers = list(network.layers)
+        self.order = list(self.sizes)
+        self.predicting = network.prediction_layers
+        self.weight: dict[tuple[str, str], Tensor] = {}
+        self.bias: dict[str, Tensor] = {}
+        for layer in network.hidden_layers():
+            for connection in layer.connections:
+                if isinstance(connection, Dense):
+                    for source, weight in connection.weights().items():
+                        self.weight[layer.name, source] = weight.detach().clone().requires_grad_()
+            self.bias[layer.name] = layer.bias.detach().clone().requires_grad_()
+        self.optimizers = {name: self.make_optimizer("ff", self.parameters(name)) for name in self.layers}
+
+    # ---------------------------------------------------------------- the equations
+
+    def timestep(self, x: Tensor, y: Tensor, h: Activity, damping: float) -> Activity:
+        """The next activity of all layers. What they read is constant: no gradient flows back through it."""
+        reads = {"x": x, "y": y} | {name: self.pattern(name, activity) for name, activity in h.items()}
+        after = {}
+        for layer in self.layers:
+            z = self.unit_bias(layer)
+            for (target, source), weight in self.weight.items():
+                if target == layer:
+                    above = self.order.index(source) > self.order.index(layer)
+                    z = z - self.drive(layer, source, weight, reads) if above else z + self.drive(layer, source, weight, reads)
+            after[layer] = (1 - damping) * h[layer] + damping * self.activation(z)
+        return after
+
+    def unit_bias(self, layer: str) -> Tensor:
+        """The bias of every unit, (units,)."""
+        return self.bias[layer]
+
+    def drive(self, layer: str, source: str, weight: Tensor, reads: dict[str, Tensor]) -> Tensor:
+        """W · source, (batch, units)."""
+        return reads[source] @ weight.T
+
+    def pattern(self, layer: str, h: Tensor) -> Tensor:
+        """The pattern that other layers read: the normalized activity n(h), detached."""
+        return (h / torch.sqrt((h**2).mean(1, keepdim=True) + self.settings.model.epsilon)).detach()
+
+    def activation(self, z: Tensor) -> Tensor:
+        """The activation function that the settings name."""
+        if self.settings.model.ff_activation == "leaky_relu":
+            return F.leaky_relu(z, 0.01)
+        function = getattr(torch if self.settings.model.ff_activation == "tanh" else F, self.settings.model.ff_activation)
+        result: Tensor = function(z)
+        return result
+
+    def badness(self, h: Tensor) -> Tensor:
+        """The badness of each sample, (batch,)."""
+        return (h**2).sum(1) if self.settings.model.badness == "sum" else (h**2).mean(1)
+
+    def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """The loss of each sample, (batch,), from the badness of its positive and of one negative candidate."""
+        model = self.settings.model
+        pairwise = softplus(model.pairwise_alpha * (positive - negative)) / model.pairwise_alpha
+        threshold = (softplus(positive - model.loss_threshold) + softplus(model.loss_threshold - negative)) / 2
+        return {"pairwise": pairwise, "threshold": threshold, "sum": pairwise + threshold}[model.objective]
+
+    # ---------------------------------------------------------------- training
+
+    def train_batch(self, inputs: Sequence[Tensor], labels: Sequence[Tensor]) -> None:
+        """Train on one batch.
+
+        Args:
+            inputs: for each candidate (timesteps, batch, features), the positive one first.
+            labels: for each candidate (label timesteps, batch) class numbers.
+        """
+        candidates = self.settle(inputs)
+        for t in range(self.settings.data_config.iterations):
+            now = self.settings.model.prelabel_timesteps + t
+            clamps = [(x[now], self.one_hot(y[t], x.dtype)) for x, y in zip(inputs, labels, strict=True)]
+            candidates = self.learn(clamps, candidates)
+
+    def settle(self, inputs: Sequence[Tensor]) -> list[Activity]:
+        """Each candidate's activity after the timesteps before the label: a uniform label, no damping, no learning."""
+        candidates, classes = [self.zero_activity(x[0]) for x in inputs], self.sizes["y"]
+        uniform = inputs[0].new_full((inputs[0].shape[1], classes), 1 / classes)
+        with torch.no_grad():
+            for t in range(self.settings.model.prelabel_timesteps):
+                candidates = self.advance([(x[t], uniform) for x in inputs], candidates, damping=1.0)
+        return candidates
+
+    def advance(self, clamps: Sequence[Clamp], candidates: Sequence[Activity], damping: float) -> list[Activity]:
+        """One timestep of every candidate."""
+        return [self.timestep(x, y, h, damping) for (x, y), h in zip(clamps, candidates, strict=True)]
+
+    def learn(self, clamps: Sequence[Clamp], candidates: Sequence[Activity]) -> list[Activity]:
+        """One timestep with the label: every layer takes a gradient step on its own loss."""
+        after = self.advance(clamps, candidates, self.settings.model.damping_factor)
+        for layer in self.layers:
+            self.update(layer, [h[layer] for h in after])
+        return [{layer: activity.detach() for layer, activity in h.items()} for h in after]
+
+    def update(self, layer: str, activities: Sequence[Tensor]) -> None:
+        """A gradient step of one layer, from its activity under each candidate, the positive one first."""
+        positive, *negatives = [self.badness(h) for h in activities]
+        if self.settings.model.waits_for_label and all(torch.equal(positive, negative) for negative in negatives):
+            return  # the label has not reached this layer: the gradients of a ranking objective cancel
+        loss = torch.stack([self.loss(positive, negative) for negative in negatives]).mean()
+        self.optimizers[layer].zero_grad()
+        loss.backward(inputs=self.parameters(layer))  # type: ignore[no-untyped-call]
+        self.optimizers[layer].step()
+
+    # ---------------------------------------------------------------- prediction
+
+    @torch.no_grad()
+    def badness_over_time(self, inputs: Tensor) -> Tensor:
+        """Badness with every label, each by itself, averaged over layers: (label timesteps, batch, classes).
+
+        Args:
+            inputs: (timesteps, batch, features).
+        """
+        model, by_label = self.settings.model, []
+        for label in range(self.sizes["y"]):
+            candidates, y = self.settle([inputs]), torch.full(inputs.shape[1:2], label, device=inputs.device)
+            by_timestep = []
+            for x in inputs[model.prelabel_timesteps :]:
+                candidates = self.advance([(x, self.one_hot(y, x.dtype))], candidates, model.damping_factor)
+                by_timestep.append(torch.stack([self.badness(candidates[0][layer]) for layer in self.predicting]).mean(0))
+            by_label.append(torch.stack(by_timestep))
+        return torch.stack(by_label, 2)
+
+    def predict(self, inputs: Tensor) -> Tensor:
+        """The label of lowest badness in the prediction window, (batch,), of inputs (timesteps, batch, features)."""
+        first, last = self.settings.prediction_window
+        return self.badness_over_time(inputs)[first : last + 1].mean(0).argmin(1)
+
+    # ---------------------------------------------------------------- details
+
+    def zero_activity(self, x: Tensor) -> Activity:
+        """No activity in any layer, for the samples of x (batch, features)."""
+        return {name: x.new_zeros(len(x), self.sizes[name]) for name in self.layers}
+
+    def one_hot(self, labels: Tensor, dtype: torch.dtype) -> Tensor:
+        """Class numbers (batch,) as (batch, classes)."""
+        return F.one_hot(labels, self.sizes["y"]).to(dtype)
+
+    def parameters(self, layer: str) -> list[Tensor]:
+        """The weights and the bias of a layer."""
+        return [weight for (target, _), weight in self.weight.items() if target == layer] + [self.bias[layer]]
+
+    def make_optimizer(self, owner: str, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        """The optimizer that the settings name."""
+        return torch_optimizer(self.settings.model, owner, parameters)  # type: ignore[arg-type]
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)), exact everywhere; torch's own is linear above 20."""
+    return -F.logsigmoid(-x)

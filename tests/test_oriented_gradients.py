@@ -1,0 +1,213 @@
+"""Tests of the oriented-gradient features, and of the preprocessing of MNIST that uses them."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import RecurrentFF as rff
+from RecurrentFF.benchmarks.mnist.mnist import MNIST, preprocess
+from RecurrentFF.data import mnist
+from RecurrentFF.data.augment import AugmentationConfig, AugmentedImages, augment
+from RecurrentFF.data.dataset import TensorDataset
+from RecurrentFF.data.moments import NormalizationConfig, normalize
+from RecurrentFF.data.oriented_gradients import OrientedGradientConfig, oriented_gradients, tile_maps
+from RecurrentFF.errors import CheckpointError, InputError, SettingsError
+from RecurrentFF.settings import Settings
+from RecurrentFF.training import checkpoint
+
+BACKGROUND = -0.5
+
+
+def some_images(count: int, side: int, seed: int = 0) -> Tensor:
+    """Make images of random spots on an empty background, (count, side, side) float64."""
+    generator = torch.Generator().manual_seed(seed)
+    ink = torch.rand(count, side, side, dtype=torch.float64, generator=generator)
+    return ink * (torch.rand(count, side, side, generator=generator) < 0.4) + BACKGROUND
+
+
+def reference_features(image: NDArray[np.float64], directions: int, grid_size: int) -> NDArray[np.float64]:
+    """Compute the module's equations for one image of ink, pixel by pixel, with angles: (directions · grid_size²,)."""
+    side = len(image)
+    ink = np.pad(image, 1)
+    angle, spacing = 2 * math.pi / directions, side / grid_size
+    responses = np.zeros((directions, side, side))
+    for y in range(side):
+        for x in range(side):
+            patch = ink[y : y + 3, x : x + 3]
+            gx = (patch[:, 2] - patch[:, 0]) @ [1, 2, 1]
+            gy = (patch[2] - patch[0]) @ [1, 2, 1]
+            k = int(math.atan2(gy, gx) % (2 * math.pi) / angle) % directions
+            directions_xy = np.array([[f(k * angle), f((k + 1) * angle)] for f in (math.cos, math.sin)])
+            responses[[k, (k + 1) % directions], y, x] += np.linalg.solve(directions_xy, [gx, gy])
+    cells = np.zeros((directions, grid_size, grid_size))
+    for row in range(grid_size):
+        for column in range(grid_size):
+            y, x = np.mgrid[:side, :side]
+            squared_distance = (y + 0.5 - (row + 0.5) * spacing) ** 2 + (x + 0.5 - (column + 0.5) * spacing) ** 2
+            weights = np.exp(-squared_distance / (2 * (math.sqrt(2) * spacing / math.pi) ** 2))
+            cells[:, row, column] = np.sqrt((responses * weights).sum((1, 2)) / weights.sum())
+    features: NDArray[np.float64] = ((cells - cells.mean()) / np.sqrt(cells.var() + 1e-3)).ravel()
+    return features
+
+
+@pytest.mark.parametrize(("directions", "grid_size", "side"), [(8, 7, 28), (7, 4, 14), (12, 5, 12), (4, 12, 12), (5, 1, 9)])
+def test_features_equal_the_reference(directions: int, grid_size: int, side: int) -> None:
+    images = some_images(2, side)
+    features = oriented_gradients(images, OrientedGradientConfig(directions, grid_size), background=BACKGROUND)
+    expected = [reference_features(image.numpy() - BACKGROUND, directions, grid_size) for image in images]
+    assert features.shape == (2, directions * grid_size**2)
+    assert np.allclose(features.numpy(), expected, atol=1e-9)
+
+
+def test_a_rotated_image_has_rotated_features() -> None:
+    image = some_images(1, 28)
+    features = oriented_gradients(image, OrientedGradientConfig(8, 7), background=BACKGROUND).view(8, 7, 7)
+    rotated = oriented_gradients(image.rot90(dims=(1, 2)), OrientedGradientConfig(8, 7), background=BACKGROUND).view(8, 7, 7)
+    # y points down, so a counterclockwise rotation lowers the number of a direction.
+    assert torch.allclose(rotated, features.rot90(dims=(1, 2)).roll(-2, 0), atol=1e-5)
+
+
+def test_features_do_not_depend_on_contrast_and_are_zero_for_an_empty_image() -> None:
+    ink = some_images(1, 28) - BACKGROUND
+    images = torch.cat([10 * ink, 20 * ink, 0 * ink, 1e-9 * ink])
+    normal, doubled, empty, faint = oriented_gradients(images, OrientedGradientConfig(8, 7), background=0.0)
+    assert torch.allclose(normal, doubled, atol=0.02)
+    assert (empty == 0).all() and faint.abs().max() < 0.01
+    assert normal.mean().abs() < 1e-9 and normal.square().mean().item() == pytest.approx(1, abs=0.02)
+
+
+def test_images_are_transformed_independently() -> None:
+    images = some_images(120, 14)  # more than one chunk
+    features = oriented_gradients(images, OrientedGradientConfig(8, 4), background=BACKGROUND)
+    one_by_one = torch.cat(
+        [oriented_gradients(image, OrientedGradientConfig(8, 4), background=BACKGROUND) for image in torch.split(images, 1)]
+    )
+    assert torch.allclose(features, one_by_one)
+
+
+class NoDenormals(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """A mode that fails if an operation reads or writes denormal float32 numbers, with which a CPU is slow."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves((args, kwargs, result)):
+            if isinstance(tensor, Tensor) and tensor.dtype == torch.float32:
+                assert not ((tensor != 0) & (tensor.abs() < torch.finfo(torch.float32).tiny)).any(), func
+        return result
+
+
+@pytest.mark.parametrize("grid_size", [7, 10, 14, 28])
+def test_no_intermediate_result_is_denormal(grid_size: int) -> None:
+    digits, config = mnist.load()[0].inputs[:500].view(-1, 28, 28), AugmentationConfig(translate=1, rotation=10, scale=0.1)
+    images = torch.cat([digits, augment(digits, config, torch.arange(500), seed=0, epoch=0, background=mnist.BACKGROUND)])
+    with NoDenormals():  # type: ignore[no-untyped-call]
+        oriented_gradients(images, OrientedGradientConfig(8, grid_size), background=mnist.BACKGROUND)
+
+
+def test_augmented_images_are_converted_to_features() -> None:
+    images, config = some_images(9, 14).float(), OrientedGradientConfig(8, 4)
+    data = TensorDataset(images.flatten(1), torch.arange(9))
+    pixels = AugmentedImages(data, AugmentationConfig(rotation=30), seed=1, background=BACKGROUND)
+    features = AugmentedImages(data, AugmentationConfig(rotation=30), seed=1, background=BACKGROUND, features=config)
+    order = torch.arange(8, -1, -1)
+    assert len(features) == 9 and features.batch_count(4) == 3
+    for batch, expected in zip(features.batches(4, order, epoch=3), pixels.batches(4, order, epoch=3), strict=True):
+        assert torch.equal(batch.inputs, oriented_gradients(expected.inputs.view(-1, 14, 14), config, background=BACKGROUND))
+        assert torch.equal(batch.labels, expected.labels)
+
+
+def test_features_of_mnist_are_computed_last_in_every_split() -> None:
+    few = {"train_samples": 60, "validation_samples": 50, "test_samples": 50, "train_accuracy_samples": 50}
+    options = {"deskew": True, "size_normalization": 0.5, "edge_directions": 6, "edge_places": 5, "seed": 3}
+    settings = MNIST.complete(Settings.from_arguments(**few, **options))
+    assert settings.data_config.data_size == 150
+    config, train, test = OrientedGradientConfig(6, 5), *mnist.load()
+    splits = MNIST.load(settings, torch.device("cpu"))
+    for split, digits in zip(splits, (train[:60], train[-5000:][-50:], test[:50], train[:50]), strict=True):
+        normalized = normalize(digits.inputs.view(-1, 28, 28), NormalizationConfig(True, 0.5), background=mnist.BACKGROUND)
+        assert split is not None
+        expected, batch = oriented_gradients(normalized, config, background=mnist.BACKGROUND), next(iter(split.batches(60)))
+        assert torch.allclose(batch.inputs, expected, atol=1e-4) and torch.equal(batch.labels, digits.labels)
+        assert torch.equal(batch.inputs, preprocess(digits.inputs, settings, background=mnist.BACKGROUND))
+    augmented = MNIST.load(settings.with_arguments(cutout=9), torch.device("cpu")).train
+    expected_images = AugmentedImages(
+        train[:60],
+        AugmentationConfig(cutout=9),
+        seed=3,
+        background=mnist.BACKGROUND,
+        normalization=NormalizationConfig(True, 0.5),
+    )
+    expected_inputs = next(expected_images.batches(60, epoch=1)).inputs.view(-1, 28, 28)
+    inputs = next(iter(augmented.batches(60, epoch=1))).inputs
+    assert torch.allclose(inputs, oriented_gradients(expected_inputs, config, background=mnist.BACKGROUND), atol=1e-5)
+
+
+def test_features_are_shown_as_tiled_maps() -> None:
+    maps = torch.arange(2.0 * 5 * 4).view(2, 20) - 7  # five directions, 2 × 2 cells: two lines of three maps, each with a border
+    picture = tile_maps(maps, 5)
+    assert picture.shape == (2, 6, 9)
+    assert picture[1, 1:3, 4:6].flatten().tolist() == (maps[1, 4:8] + 7).tolist()  # the second map, beside the first
+    assert picture[1, 4:6, 1:3].flatten().tolist() == (maps[1, 12:16] + 7).tolist()  # the fourth, below it
+    assert (picture[:, 0] == 0).all() and (picture[:, 4:6, 7:9] == 0).all()
+    assert tile_maps(maps[:, :16], 4).shape == (2, 6, 6)  # four: two lines of two
+    few = {"train_samples": 10, "validation_samples": 10, "test_samples": 10}
+    for options, shape in (({"edge_directions": 4, "edge_places": 14}, (1, 3, 30, 30)), ({}, (1, 3, 28, 28))):
+        settings = MNIST.complete(Settings.from_arguments(**few, **options))  # 784 inputs in both cases
+        assert MNIST.show(settings, MNIST.load(settings, torch.device("cpu")).train, 3).shape == shape
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data_config.edge_directions=3", r"edge_directions = 3: expected 0 \(none\) or 4 to 64, for instance 8"),
+        ("data_config.edge_directions=65", r"edge_directions = 65: expected 0"),
+        ("data_config.edge_places=0", r"edge_places = 0"),
+        ("data_config.edge_places=29", r"edge_places = 29"),
+        ("model.receptive_field=7", r"receptive_field = 7: it needs pixels, .*edge_directions = 8.*set one of them to 0"),
+    ],
+)
+def test_invalid_options_of_the_features_are_errors(override: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        Settings.from_arguments(edge_directions=8).override([override])
+    for directions in (0, 4, 64):
+        assert Settings.from_arguments(edge_directions=directions).data_config.edge_directions == directions
+
+
+def test_preprocess_keeps_pixels_by_default_and_refuses_other_shapes_and_types() -> None:
+    images = some_images(3, 28)
+    settings = Settings.from_arguments()
+    assert torch.equal(preprocess(images, settings, background=BACKGROUND), images.flatten(1))
+    assert torch.equal(preprocess(images.flatten(1), settings, background=BACKGROUND), images.flatten(1))
+    for wrong in (images[0, 0], images.unsqueeze(1), images[:, 1:], images.flatten(1)[:, 1:], (images > 0).to(torch.uint8)):
+        with pytest.raises(InputError, match=r"^images of shape .* expected \(images, side, side\)"):
+            preprocess(wrong, settings, background=BACKGROUND)
+
+
+@pytest.mark.parametrize("arguments", [{"data_size": 784}, {"data_size": 4096}])
+def test_a_data_size_other_than_the_number_of_features_is_an_error(arguments: dict[str, int]) -> None:
+    with pytest.raises(SettingsError, match=r"data_size = \d+: .* 8 directions in 10 × 10 cells are 800 values; set"):
+        Settings.from_arguments(edge_directions=8, edge_places=10, **arguments)
+
+
+def test_weights_are_refused_for_other_preprocessing(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"num_classes": 10, "hidden_sizes": [8], "device": "cpu"}
+    pixels = rff.build(data_size=784, **small)
+    features = rff.build(data_size=784, edge_directions=4, edge_places=14, **small)
+    rff.save(pixels, tmp_path / "pixels.pt")
+    content = checkpoint.read(tmp_path / "pixels.pt")
+    with pytest.raises(
+        CheckpointError, match=r"another architecture, 784-8-10; this .* 784-8-10 on .*4 directions .* 14 × 14 grid cells$"
+    ):
+        checkpoint.load_weights(features, content, tmp_path / "pixels.pt")
+    rff.save(features, tmp_path / "features.pt")
+    loaded = rff.load(tmp_path / "features.pt", device="cpu")
+    images = preprocess(mnist.load()[1].inputs[:5], loaded.settings, background=mnist.BACKGROUND)
+    assert torch.equal(loaded.predict(images), features.predict(images))
