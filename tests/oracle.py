@@ -193,7 +193,7 @@ class Oracle(Reference):
         loss = torch.stack([(weight * self.loss(positive, negative)).sum() for negative in negatives]).mean()
         self.trace.losses[-1].append(loss.detach())
         same = all(torch.equal(h, activities[0]) for h in activities)
-        if same and self.settings.model.waits_for_label:
+        if same and self.settings.model.learning_needs_label:
             return
         total = loss + self.peer_loss(layer, activities)
         for x, grad in zip(

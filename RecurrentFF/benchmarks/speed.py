@@ -200,7 +200,7 @@ def operations(network: Network, batch: int, predicted: int) -> tuple[float, flo
     for t in range(settings.data_config.iterations):
         reached_next = {layer for layer, sources in reads.items() if reached & set(sources)}
         for layer in reads:
-            learns = layer in reached_next or not settings.model.only_compares
+            learns = layer in reached_next or not settings.model.ranks_only
             train += batch * (1 + learns) * drives(layer, reached, 2)
             if t <= settings.prediction_window[1]:
                 predict += predicted * drives(layer, reached, sizes["y"], static_input=True)

@@ -93,6 +93,7 @@ class Learner:
         self.optimizers = {module.name: network.path.optimizer(module, model) for module in network.local_modules}
         self._base_rates = {name: optimizer.rate for name, optimizer in self.optimizers.items()}
         self._state: State | None = None
+        self._state_size = (0, 0)
 
     @torch.no_grad()
     def train_batch(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> BatchMetrics:
@@ -123,26 +124,27 @@ class Learner:
         inputs = inputs if input_mask is None else inputs * input_mask
         network.settle(state, inputs, self.generator, self._after_label_free_timestep)
 
-        # 2. Negative candidates beside the positive one, (x, y) with the true label.
+        # 2. Negative candidates beside the positive one, which is the input with its true label.
         negatives = self.negatives.sample(SamplingContext(network, state, inputs, labels, mask, self.generator))
         x, y = self._candidates(inputs, labels, negatives, input_mask)
-        if x.shape[2] > 1:  # each input has label-free activity of its own
+        if x.shape[2] > 1:  # each candidate's input has label-free activity of its own
             network.settle(state, x, self.generator)
 
         # 3. Timesteps with the label. All modules read the previous timestep, so the order of their updates does not matter.
         results: list[list[LocalResult]] = []
         grad_x: Tensor | None = None
         for t in range(iterations):
-            state.clamp(
-                self.regularizers.perturb(at_timestep(x, prelabel + t), grad_x, input_mask, self.generator), at_timestep(y, t)
-            )
-            perturbs_next = self.regularizers.input_noise > 0 and t < iterations - 1
-            learning = LearningContext(self.objective, valid[t] / valid.shape[1], input_gradient=perturbs_next)
+            x_t = self.regularizers.perturb(at_timestep(x, prelabel + t), grad_x, input_mask, self.generator)
+            state.clamp(x_t, at_timestep(y, t))
+            perturb_next = self.regularizers.input_noise > 0 and t < iterations - 1
+            learning = LearningContext(self.objective, valid[t] / valid.shape[1], perturb_next)
             results.append([])
             for module in network.local_modules:
                 context = StepContext(damping, network.draw_masks(module, state, self.generator))
-                result = network.path.learn(module, state, context, learning)
-                self._update(t, module, result)
+                result = network.path.learn(module, state, context, learning)  # a step, and its local gradients
+                self._observe(t, module, result)
+                if result.gradients:  # empty where there is nothing to learn
+                    self.optimizers[module.name].step(self.reduce(result.gradients))
                 results[t].append(result._replace(gradients={}))
             state.advance()
             grad_x = _total([result.input_gradient for result in results[t]])
@@ -150,12 +152,9 @@ class Learner:
                 observer.on_timestep(t, state)
         return self._metrics(results, valid, negatives.readout_loss)
 
-    def _update(self, timestep: int, module: LocalModule, result: LocalResult) -> None:
-        """Reduce a module's gradients over processes, and let its optimizer update it."""
+    def _observe(self, timestep: int, module: LocalModule, result: LocalResult) -> None:
         for observer in self.observers:
             observer.on_local_gradients(timestep, module, result)
-        if result.gradients:
-            self.optimizers[module.name].step(self.reduce(result.gradients))
 
     def reduce(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The mean of a module's gradients over all processes that train it: with one process, the gradients themselves."""
@@ -166,9 +165,10 @@ class Learner:
             observer.on_label_free_timestep(state)
 
     def _state_for(self, batch: int) -> State:
-        """The state of a batch; the last batch's memory is used again if it had the same size."""
-        if self._state is None or self._state.batch != batch:
-            self._state = self.network.path.new_state(1 + self.negatives.count, batch)
+        """The state of a batch. The memory of the previous batch is used again if it had the same size."""
+        size = (1 + self.negatives.count, batch)
+        if self._state is None or self._state_size != size:
+            self._state, self._state_size = self.network.path.new_state(*size), size
         return self._state
 
     def _draw_sequence_masks(self, state: State, inputs: Tensor) -> Tensor | None:

@@ -140,7 +140,7 @@ class Reference:
     def update(self, layer: str, activities: Sequence[Tensor]) -> None:
         """A gradient step of one layer, from its activity under each candidate, the positive one first."""
         positive, *negatives = [self.badness(h) for h in activities]
-        if self.settings.model.waits_for_label and all(torch.equal(positive, negative) for negative in negatives):
+        if self.settings.model.learning_needs_label and all(torch.equal(positive, negative) for negative in negatives):
             return  # the label has not reached this layer: the gradients of a ranking objective cancel
         loss = torch.stack([self.loss(positive, negative) for negative in negatives]).mean()
         self.optimizers[layer].zero_grad()

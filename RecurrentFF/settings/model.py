@@ -222,14 +222,14 @@ class ModelSettings(Section):
         return self
 
     @property
-    def only_compares(self) -> bool:
+    def ranks_only(self) -> bool:
         """True if the objective only compares labels: its gradients cancel where all labels have the same badness."""
         return self.objective == "pairwise"
 
     @property
-    def waits_for_label(self) -> bool:
+    def learning_needs_label(self) -> bool:
         """True if a layer has nothing to learn until the label has reached it."""
-        return self.only_compares and not self.peer_normalization
+        return self.ranks_only and not self.peer_normalization
 
     @property
     def label_delay(self) -> int:

@@ -67,7 +67,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _check_adversarial_noise(self) -> Settings:
         model, iterations = self.model, self.data_config.iterations
-        delay, label = model.label_delay if model.waits_for_label else 1, len(model.hidden_sizes) + 1
+        delay, label = model.label_delay if model.learning_needs_label else 1, len(model.hidden_sizes) + 1
         if model.adversarial_noise and iterations <= delay:
             raise ValueError(
                 f"data_config.iterations = {iterations}: adversarial_noise perturbs inputs only after timestep {delay} with "
