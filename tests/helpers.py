@@ -33,7 +33,7 @@ def float64_network(*, fused: bool = True, **arguments: Any) -> Network:
     """A float64 network with biases that are not zero, so that they matter."""
     network = Network(small_settings(**arguments), dtype=torch.float64, fused=fused)
     generator = torch.Generator().manual_seed(5)
-    for layer in network.hidden_layers():
+    for layer in hidden_layers(network):
         layer.bias.normal_(std=0.1, generator=generator)
     return network
 
@@ -41,6 +41,15 @@ def float64_network(*, fused: bool = True, **arguments: Any) -> Network:
 def generator(seed: int = 0) -> torch.Generator:
     """A new source of randomness."""
     return torch.Generator().manual_seed(seed)
+
+
+def hidden_layers(network: Network) -> list[Layer]:
+    """The hidden layers of a network, bottom to top."""
+    layers = []
+    for module in network.hidden_layers():
+        assert isinstance(module, Layer)
+        layers.append(module)
+    return layers
 
 
 def dense(layer: Layer) -> Dense:

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from RecurrentFF.model.negatives import sample_wrong_labels
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.reference import Activity, Clamp, Reference
-from tests.helpers import dense
+from tests.helpers import dense, hidden_layers
 
 
 @dataclass
@@ -39,7 +39,7 @@ class Oracle(Reference):
         self.network = network
         self.count = 1 + self.settings.model.negatives
         self.field: dict[tuple[str, str], Tensor] = {}
-        for layer in network.hidden_layers():
+        for layer in hidden_layers(network):
             mask = torch.ones_like(dense(layer).weight) if dense(layer).mask is None else dense(layer).mask
             assert mask is not None
             for source, columns in dense(layer).columns.items():

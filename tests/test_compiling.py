@@ -14,7 +14,7 @@ from RecurrentFF.model.fused import FusedPath, Kernels, compiled
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.training import compiling
 from RecurrentFF.training.trainer import Trainer
-from tests.helpers import CLASSES, DATA_SIZE, class_numbers, clusters, float64_network, small_settings, video
+from tests.helpers import CLASSES, DATA_SIZE, class_numbers, clusters, float64_network, hidden_layers, small_settings, video
 
 
 def no_compiler(*arguments: object) -> None:
@@ -51,9 +51,9 @@ def test_without_a_compiler_the_run_goes_on_and_says_so(
 ) -> None:
     monkeypatch.setattr(compiling, "compiled", lambda: Kernels(no_compiler, no_compiler, no_compiler))  # type: ignore[arg-type]
     network = rff.build(small_settings(epochs=1, compile=True))
-    before = [layer.connection_weights() for layer in network.hidden_layers()]
+    before = [layer.weight_vector() for layer in hidden_layers(network)]
     history = rff.fit(network, clusters(60), output_dir=tmp_path)
-    assert len(history) == 1 and not torch.equal(before[0], network.hidden_layers()[0].connection_weights())
+    assert len(history) == 1 and not torch.equal(before[0], hidden_layers(network)[0].weight_vector())
     output = capsys.readouterr().out
     assert "compiled    no, training is slower (no compiler found); device.compile = false" in output and "and more" not in output
 

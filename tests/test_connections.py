@@ -1,21 +1,26 @@
 """Kinds of connections: their gradients against autograd, and whole trainings with them against the reference."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from RecurrentFF.model.connections import Connection, Conv2d, ConvTranspose2d, Dense, Memory
-from RecurrentFF.model.layers import Layer
+import RecurrentFF as rff
+from RecurrentFF.errors import CheckpointError, InputError, SettingsError
+from RecurrentFF.model.connections import Connection, Dense, Memory
+from RecurrentFF.model.convolutions import Conv2d, ConvTranspose2d
+from RecurrentFF.model.layers import BlockState, Layer, LearningContext, LocalModule, LocalResult, StepContext
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.paths import PlainPath
 from RecurrentFF.model.reference import Reference
-from tests.helpers import CLASSES, class_numbers, clusters, generator, small_settings, video
+from RecurrentFF.training import checkpoint
+from tests.helpers import CLASSES, class_numbers, clusters, generator, hidden_layers, small_settings, video
 
 
 class Gain(Connection):
@@ -32,8 +37,8 @@ class Gain(Connection):
 class Counter(Connection):
     """A connection with a memory: its drive is the number of timesteps since the sequence began."""
 
-    def initial_memory(self, candidates: int, batch: int) -> Memory:
-        return torch.zeros(1, candidates, batch)
+    def initial_memory(self, like: Tensor, generator: torch.Generator | None = None) -> Memory:
+        return like.new_zeros(1, 1, like.shape[2])
 
     def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
         return (memory + 1).expand(4, -1, -1), memory + 1
@@ -106,12 +111,11 @@ class GeneralReference(Reference):
     def __init__(self, network: Network, functions: Functions) -> None:
         super().__init__(network)
         self.functions = functions
-        for layer in network.hidden_layers():
-            for connection in layer.connections:
-                if not isinstance(connection, Dense):
-                    (parameter,) = connection.parameters()
-                    self.weight[layer.name, connection.sources[0]] = parameter.detach().clone().requires_grad_()
-        self.optimizers = {name: self.make_optimizer("ff", self.parameters(name)) for name in self.layers}
+
+    def weights_of(self, connection: Connection) -> dict[str, Tensor]:
+        if isinstance(connection, Dense):
+            return super().weights_of(connection)
+        return {connection.sources[0]: next(connection.parameters())}
 
     def drive(self, layer: str, source: str, weight: Tensor, reads: dict[str, Tensor]) -> Tensor:
         if (layer, source) in self.functions:
@@ -149,7 +153,7 @@ def test_training_and_prediction_agree_with_autograd(kind: str, objective: str) 
         inputs, labels = video(network.settings.timesteps, seed=batch, data_size=36), class_numbers(6, seed=batch)
         learner.train_batch(inputs, labels)
         reference.train_batch([inputs] * 2, [y.expand(3, -1) for y in (labels, (labels + 1) % CLASSES)])
-    for layer in network.hidden_layers():
+    for layer in hidden_layers(network):
         torch.testing.assert_close(layer.bias.data, reference.bias[layer.name].data, rtol=1e-10, atol=1e-10)
         for connection in layer.connections:
             found = (
@@ -220,3 +224,182 @@ def test_a_convolutional_network_learns_from_low_precision_patterns() -> None:
         learner.train_batch(inputs, labels)
     assert (network.predict(inputs) == labels).float().mean().item() > 0.9
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+
+
+class Spikes(Connection):
+    """A black box: random spikes of the source's positive activity, and a dense weight. It has no derivative."""
+
+    def __init__(self, source: str, features: int, units: int) -> None:
+        super().__init__((source,))
+        self.weight = nn.Parameter(torch.randn(units, features, generator=generator()), requires_grad=False)
+
+    def initial_memory(self, like: Tensor, generator: torch.Generator | None = None) -> Memory:
+        return generator, None
+
+    def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
+        source, _ = memory
+        spikes = (reads[0].sigmoid() > torch.rand(reads[0].shape, generator=source)).to(reads[0])
+        return (self.weight.to(spikes.dtype) @ spikes.flatten(1)).view(-1, *spikes.shape[1:]), (source, spikes)
+
+    def gradients(
+        self, reads: Sequence[Tensor], grad_drive: Tensor, before: Memory = None, after: Memory = None
+    ) -> dict[str, Tensor]:
+        return {"weight": grad_drive.sum(1, keepdim=True).flatten(1) @ after[1].flatten(1).T}
+
+
+@pytest.mark.parametrize("compute_dtype", [torch.float32, torch.bfloat16])
+def test_a_random_black_box_learns_from_the_sample_that_it_drew_and_repeats_with_the_seed(compute_dtype: torch.dtype) -> None:
+    inputs, labels = clusters(200)
+
+    def trained() -> Network:
+        layer = Layer(
+            "h1", 30, [Spikes("x", 7, 30), Dense({"y": CLASSES}, 30, top_down=["y"], weight=weight(30, CLASSES).float())]
+        )
+        settings = small_settings(
+            hidden_sizes=[30], objective="pairwise", ff_adam={"learning_rate": 1e-2}, ff_optimizer="adam", adversarial_noise=0.1
+        )
+        network = Network(settings, compute_dtype=compute_dtype, modules=[layer])
+        learner = Learner(network, generator(1))
+        for _ in range(100):
+            learner.train_batch(inputs, labels)
+        return network
+
+    first, second = trained(), trained()
+    assert torch.equal(first.local_modules[0].weight_vector(), second.local_modules[0].weight_vector())
+    assert (first.predict(inputs) == labels).float().mean() > 0.5  # five classes
+
+
+class Unused(Connection):
+    """A connection with a parameter that its drive does not depend on."""
+
+    def __init__(self) -> None:
+        super().__init__(("x",))
+        self.weight = nn.Parameter(torch.ones(3), requires_grad=False)
+
+    def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
+        return torch.ones(4, 1, reads[0].shape[2]), memory
+
+
+def test_what_a_drive_does_not_depend_on_has_no_gradient() -> None:
+    reads, grad_drive = [torch.randn(7, 1, 6)], torch.ones(4, 2, 6)
+    assert torch.equal(Unused().gradients(reads, grad_drive)["weight"], torch.zeros(3))
+    assert torch.equal(Unused().source_gradient(0, reads, grad_drive), torch.zeros(7, 1, 6))
+
+
+class Mean(LocalModule):
+    """A local module that only learns beside the layers: it predicts the mean activity of the first one by a constant."""
+
+    is_hidden_layer = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.name, self.units, self.sources = "mean", 1, ("h1",)
+        self.constant = nn.Parameter(torch.full((1, 1, 1), 3.0), requires_grad=False)
+
+    def initial_state(self, batch: int, compute_dtype: torch.dtype, generator: torch.Generator | None) -> BlockState:
+        return BlockState(torch.zeros(1, 1, batch), torch.zeros(1, 1, batch, dtype=compute_dtype))
+
+    def step(self, patterns: Mapping[str, Tensor], before: BlockState, context: StepContext) -> BlockState:
+        error = self.constant - patterns["h1"].mean(0, keepdim=True)
+        return BlockState(error, error.to(before.pattern.dtype))
+
+    def local_gradients(
+        self,
+        patterns: Mapping[str, Tensor],
+        before: BlockState,
+        after: BlockState,
+        context: StepContext,
+        learning: LearningContext,
+    ) -> LocalResult:
+        return LocalResult(after.activity.square().mean(), None, {"constant": 2 * after.activity.mean().view(1, 1, 1)})
+
+
+def test_a_module_without_badness_learns_beside_the_layers_and_changes_nothing_in_them() -> None:
+    settings = small_settings(hidden_sizes=[9, 5], ff_optimizer="adam", epochs=3, should_replace_neg_data=True)
+    alone = Network(settings, fused=False)
+    beside = Network(settings, modules=[*Network(settings).local_modules, Mean()])
+    for network in (alone, beside):
+        history = rff.fit(network, clusters(60), validation=clusters(20), quiet=True)
+        assert len(history[0].layer_loss) == len(history[0].weight_norm) == 2
+    for one, other in zip(alone.hidden_layers(), beside.hidden_layers(), strict=True):
+        assert torch.equal(one.weight_vector(), other.weight_vector())
+    assert beside.local_modules[2].weight_vector().item() < 3.0 and beside.readout.weight.shape == (CLASSES, 14)
+
+
+def test_layers_with_dropout_of_their_own_are_the_same_on_both_paths() -> None:
+    """The settings say nothing of dropout, which a layer may have all the same."""
+    badness = []
+    for fused in (True, False):
+        layers = [
+            Layer("h1", 4, [dense({"x": 7, "h1": 4, "h2": 4}, 4, ["h2"])], dropout=0.5, dtype=torch.float64),
+            Layer("h2", 4, [dense({"h1": 4, "h2": 4, "y": CLASSES}, 4, ["y"])], dtype=torch.float64),
+        ]
+        network = Network(small_settings(hidden_sizes=[4, 4]), dtype=torch.float64, modules=layers, fused=fused)
+        assert isinstance(network.path, PlainPath) != fused
+        badness.append(Learner(network, generator(1)).train_batch(video(1)[0], class_numbers(6)).badness_pos)
+    torch.testing.assert_close(*badness, rtol=1e-12, atol=1e-12)
+
+
+class Copies(NegativeSource):
+    """The given inputs and labels as negatives, or whatever a test wants."""
+
+    def __init__(self, negatives: Negatives | None = None) -> None:
+        self.negatives = negatives
+
+    def sample(self, context: SamplingContext) -> Negatives:
+        return self.negatives or Negatives(inputs=context.inputs)
+
+
+def test_input_dropout_acts_on_negative_inputs_as_on_positive_ones() -> None:
+    network = Network(small_settings(input_dropout=0.5))
+    metrics = Learner(network, negatives=Copies()).train_batch(torch.randn(6, 7), class_numbers(6))
+    torch.testing.assert_close(metrics.badness_neg, metrics.badness_pos)
+
+
+@pytest.mark.parametrize(
+    ("negatives", "message"),
+    [
+        (Negatives(readout_loss=torch.zeros(())), "gives neither labels nor inputs"),
+        (
+            Negatives(labels=torch.zeros(2, 1, 6, dtype=torch.long)),
+            r"labels of shape \(2, 1, 6\), expected \(1, 3, 6\) or \(1, 1, 6\)",
+        ),
+        (Negatives(inputs=torch.zeros(1, 7, 2, 6)), r"inputs of shape \(1, 7, 2, 6\), expected \(5, 7, 1, 6\) or \(1, 7, 1, 6\)"),
+    ],
+)
+def test_negatives_that_do_not_fit_are_refused(negatives: Negatives, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Learner(Network(small_settings()), negatives=Copies(negatives)).train_batch(torch.randn(6, 7), class_numbers(6))
+
+
+def test_modules_that_do_not_fit_the_network_are_refused() -> None:
+    for layer, message in (
+        (Layer("h1", 4, [Dense({"x": 6}, 4)]), "h1 reads 6 features of x, which has 7"),
+        (Layer("h1", 4, [Conv2d("x", (1, 2, 2), 1, 1)]), "h1 reads 4 features of x"),
+        (Layer("h1", 4, [Dense({"x": 7}, 4)], dtype=torch.float64), "h1.bias is of type torch.float64"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Network(small_settings(hidden_sizes=[4]), modules=[layer])
+    with pytest.raises(SettingsError, match="must name layers from 1 to 1"):
+        Network(small_settings(prediction_layers=[2]), modules=[Layer("h1", 4, [Dense({"x": 7}, 4)])])
+
+
+def test_a_network_of_own_modules_is_not_loaded_as_another_one(tmp_path: Path) -> None:
+    def made() -> Network:
+        layer = Layer("h1", 4, [dense({"x": 7, "h1": 4, "y": CLASSES}, 4, ["y"])], activation="tanh", dtype=torch.float64)
+        return Network(small_settings(hidden_sizes=[4]), dtype=torch.float64, modules=[layer])
+
+    network, twin, path = made(), made(), tmp_path / "own.pt"
+    hidden_layers(network)[0].bias.fill_(0.5)
+    rff.save(network, path)
+    with pytest.raises(CheckpointError, match="modules of its own"):
+        rff.load(path)
+    checkpoint.load_weights(twin, checkpoint.read(path), path)
+    assert torch.equal(twin.badness(video(5)), network.badness(video(5)))
+
+
+def test_the_reference_refuses_a_connection_that_it_does_not_know() -> None:
+    layers, _ = gain_layers()
+    network = Network(small_settings(data_size=36, hidden_sizes=[6, 4]), dtype=torch.float64, modules=layers)
+    with pytest.raises(TypeError, match="knows no Gain"):
+        Reference(network)

@@ -16,7 +16,7 @@ from RecurrentFF.training import checkpoint
 from RecurrentFF.training.build import build
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.trainer import Trainer
-from tests.helpers import clusters, dense
+from tests.helpers import clusters, dense, hidden_layers
 
 FILES = Path(__file__).parent / "fixtures" / "format_5"
 
@@ -39,7 +39,7 @@ def test_a_run_of_format_5_is_resumed(optimizer: str, tmp_path: Path) -> None:
 def test_a_network_of_format_5_is_loaded() -> None:
     saved = torch.load(FILES / "adam.pt", weights_only=True)["network"]
     network = rff.load(FILES / "adam.pt", "cpu")
-    for number, layer in enumerate(network.hidden_layers()):
+    for number, layer in enumerate(hidden_layers(network)):
         assert torch.equal(dense(layer).weight, saved[f"layers.{number}.weight"])
         assert torch.equal(layer.bias, saved[f"layers.{number}.bias"])
     assert torch.equal(network.readout.weight, saved["classifier_weight"])

@@ -11,7 +11,7 @@ from RecurrentFF.model.fused import FusedPath, FusedState
 from RecurrentFF.model.layers import Layer, StepContext
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.paths import PlainPath
-from tests.helpers import dense, float64_network, small_settings, video
+from tests.helpers import dense, float64_network, hidden_layers, small_settings, video
 
 
 def runs(network: Network, state: FusedState, layer: str, **options: Any) -> list[tuple[Sequence[str], slice]]:
@@ -19,7 +19,7 @@ def runs(network: Network, state: FusedState, layer: str, **options: Any) -> lis
     assert isinstance(network.path, FusedPath)
     module = network.layers[layer]
     assert isinstance(module, Layer)
-    return [(run.names, run.columns) for run in network.path._runs(module, state, **({"merged": True} | options))]
+    return [(group.names, group.columns) for group in network.path._groups(module, state, **({"merged": True} | options))]
 
 
 def clamped(network: Network, candidates: int = 2, clamp_candidates: int = 1) -> FusedState:
@@ -69,7 +69,7 @@ def test_blocks_without_activity_are_not_read() -> None:
     assert runs(network, state, "h2", skip_inactive=True) == []
     assert runs(network, state, "h3", skip_inactive=True) == [(("x",), slice(0, 5)), (("y",), slice(12, 18))]
     network = float64_network(hidden_sizes=[4, 4, 4], prelabel_timesteps=1)
-    for layer in network.hidden_layers():
+    for layer in hidden_layers(network):
         for source, columns in dense(layer).columns.items():
             if source.startswith("h"):
                 dense(layer).weight[:, columns] = torch.nan  # a product with it would be NaN
@@ -89,7 +89,7 @@ def test_the_label_reaches_one_more_layer_at_every_timestep(fused: bool) -> None
     for reached in (["h3"], ["h2", "h3"], ["h1", "h2", "h3"], ["h1", "h2", "h3"]):
         state.clamp(x, y)
         for module in network.local_modules:
-            network.path.step(module, state, StepContext(1.0), {})
+            network.path.step(module, state, StepContext(1.0))
         state.advance()
         assert [name for name in network.layers if state.patterns[name].shape[1] == 2] == reached
     state.reset()

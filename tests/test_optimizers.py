@@ -8,7 +8,7 @@ import torch
 
 from RecurrentFF.model.fused import FusedPath
 from RecurrentFF.model.optimizers import torch_optimizer
-from tests.helpers import dense, float64_network
+from tests.helpers import dense, float64_network, hidden_layers
 
 CASES: dict[str, dict[str, Any]] = {
     "rmsprop": {"ff_optimizer": "rmsprop"},
@@ -22,7 +22,7 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("compute_dtype", [torch.float64, torch.bfloat16, None], ids=["fused", "fused_bfloat16", "plain"])
 def test_updates_equal_those_of_torch_and_the_compute_weight_follows(case: str, compute_dtype: torch.dtype | None) -> None:
     network = float64_network(fused=compute_dtype is not None, **CASES[case])
-    settings, layer, path = network.settings.model, network.hidden_layers()[0], network.path
+    settings, layer, path = network.settings.model, hidden_layers(network)[0], network.path
     if isinstance(path, FusedPath):
         assert compute_dtype is not None
         path.compute_dtype = compute_dtype
@@ -50,7 +50,7 @@ def test_updates_equal_those_of_torch_and_the_compute_weight_follows(case: str, 
 def test_gradients_of_low_precision_are_accepted() -> None:
     for case in CASES.values():
         network = float64_network(**case)
-        layer = network.hidden_layers()[0]
+        layer = hidden_layers(network)[0]
         before = dense(layer).weight.clone()
         gradients = {name: torch.ones_like(parameter, dtype=torch.bfloat16) for name, parameter in layer.named_parameters()}
         network.path.optimizer(layer, network.settings.model).step(gradients)

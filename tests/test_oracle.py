@@ -15,7 +15,7 @@ from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingConte
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.paths import PlainPath
 from RecurrentFF.model.state import State
-from tests.helpers import class_numbers, dense, float64_network, video
+from tests.helpers import class_numbers, dense, float64_network, hidden_layers, video
 from tests.oracle import Oracle, Trace
 
 BATCHES = 2
@@ -101,7 +101,7 @@ class Recorder(Observer):
 
     def on_timestep(self, timestep: int, state: State) -> None:
         self.trace.activity.append(self.activity(state, self.candidates))
-        self.trace.weights.append([dense(layer).weight.clone() for layer in self.network.hidden_layers()])
+        self.trace.weights.append([dense(layer).weight.clone() for layer in hidden_layers(self.network)])
 
     def activity(self, state: State, candidates: int) -> list[Tensor]:
         """Copies of (units, candidates or 1, batch) as (candidates · batch, units)."""
@@ -170,7 +170,7 @@ def assert_same_traces(found: Trace, expected: Trace) -> None:
 
 
 def assert_same_parameters(network: Network, oracle: Oracle) -> None:
-    for layer in network.hidden_layers():
+    for layer in hidden_layers(network):
         torch.testing.assert_close(dense(layer).weight.data, oracle.stacked(layer.name), rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(layer.bias.data, oracle.bias[layer.name].detach(), rtol=1e-10, atol=1e-10)
     for mine, theirs in zip(network.readout.parameters(), oracle.readout, strict=True):

@@ -12,7 +12,7 @@ from RecurrentFF.errors import InputError, SettingsError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import Objective
-from tests.helpers import CLASSES, DATA_SIZE, class_numbers, dense, float64_network, small_settings, video
+from tests.helpers import CLASSES, DATA_SIZE, class_numbers, dense, float64_network, hidden_layers, small_settings, video
 
 
 class Disturbed(Objective):
@@ -41,7 +41,7 @@ def test_a_layer_learns_nothing_from_another_layers_error(layer: int, optimizer:
         if disturb:
             learner.objective = Disturbed(learner.objective, layer, layers=3)
         learner.train_batch(video(network.settings.timesteps), class_numbers(6))
-    for index, (plain, other) in enumerate(zip(*(n.hidden_layers() for n in networks), strict=True)):
+    for index, (plain, other) in enumerate(zip(*(hidden_layers(n) for n in networks), strict=True)):
         same = torch.equal(dense(plain).weight, dense(other).weight) and torch.equal(plain.bias, other.bias)
         assert same == (index != layer)
 
@@ -75,7 +75,7 @@ def test_what_happens_after_the_window_does_not_matter() -> None:
 def test_residual_connections_carry_activity_and_are_off_by_default() -> None:
     assert small_settings().model.residual_connections == ()
     plain, residual = float64_network(), float64_network(residual_connections=[[0, 3]])
-    shapes = [[tuple(dense(layer).weight.shape) for layer in n.hidden_layers()] for n in (plain, residual)]
+    shapes = [[tuple(dense(layer).weight.shape) for layer in hidden_layers(n)] for n in (plain, residual)]
     assert shapes[0][:2] == shapes[1][:2]
     assert shapes[1][2] == (8, DATA_SIZE + 5 + 8 + CLASSES)
 
@@ -86,7 +86,7 @@ def test_dropout_is_only_for_training() -> None:
 
 
 def test_dropout_scales_the_drives_that_it_keeps() -> None:
-    layer = float64_network(dropout=0.25).hidden_layers()[0]
+    layer = hidden_layers(float64_network(dropout=0.25))[0]
     drawn = layer.draw_masks(candidates=2, batch=10_000, generator=torch.Generator().manual_seed(0))
     assert drawn is not None and len(drawn) == 1 and len(drawn[0]) == 3  # one connection, three sources
     (masks,) = drawn
@@ -118,7 +118,7 @@ def test_training_tells_true_labels_from_wrong_ones(objective: str) -> None:
 
 
 def weights(network: Network) -> Tensor:
-    return torch.cat([layer.connection_weights() for layer in network.hidden_layers()])
+    return torch.cat([layer.weight_vector() for layer in hidden_layers(network)])
 
 
 def test_the_seed_decides_the_initial_weights() -> None:

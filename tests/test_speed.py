@@ -11,7 +11,7 @@ import torch
 from RecurrentFF.benchmarks import speed
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.reference import Reference
-from tests.helpers import dense, float64_network
+from tests.helpers import dense, float64_network, hidden_layers
 
 
 @pytest.mark.parametrize("objective", ["threshold", "pairwise"])
@@ -23,7 +23,7 @@ def test_the_reference_learns_and_predicts_the_same(objective: str) -> None:
     for _ in range(3):
         learner.train_batch(inputs, labels)
         plain.train_batch([sequence] * 2, [y.expand(4, -1) for y in (labels, 1 - labels)])
-    for layer in network.hidden_layers():
+    for layer in hidden_layers(network):
         for source, weight in dense(layer).weights().items():
             torch.testing.assert_close(weight, plain.weight[layer.name, source].data, rtol=1e-8, atol=1e-8, check_stride=False)
         torch.testing.assert_close(layer.bias.data, plain.bias[layer.name].data, rtol=1e-8, atol=1e-8)

@@ -32,7 +32,7 @@ from RecurrentFF.training.metrics import Totals, epoch_metrics
 from RecurrentFF.training.plots import plot_timesteps
 from RecurrentFF.training.summary import finish_run
 from RecurrentFF.training.trainer import Trainer
-from tests.helpers import DATA_SIZE, clusters, dense, small_settings
+from tests.helpers import DATA_SIZE, clusters, dense, hidden_layers, small_settings
 
 
 class InterruptedDataset(TensorDataset):
@@ -108,7 +108,7 @@ def test_the_moving_average_of_the_weights_is_evaluated_and_saved(tmp_path: Path
 
     def train_and_record(*batch: Any) -> BatchMetrics:
         metrics = train_batch(*batch)
-        weights.append(trainer.network.hidden_layers()[0].connection_weights())
+        weights.append(hidden_layers(trainer.network)[0].weight_vector())
         return metrics
 
     trainer.learner.train_batch = train_and_record  # type: ignore[method-assign, assignment]
@@ -117,12 +117,12 @@ def test_the_moving_average_of_the_weights_is_evaluated_and_saved(tmp_path: Path
     for batches, weight in enumerate(weights[1:], start=1):
         decay = min(0.5, (1 + batches) / (10 + batches))
         average = decay * average + (1 - decay) * weight
-    torch.testing.assert_close(trainer.evaluated.hidden_layers()[0].connection_weights(), average)
+    torch.testing.assert_close(hidden_layers(trainer.evaluated)[0].weight_vector(), average)
     assert trainer.splits.validation is not None
     assert trainer.history[-1].validation_accuracy == accuracy(trainer.evaluated, trainer.splits.validation)
     best = rff.load(tmp_path / "run/best.pt", "cpu")
-    torch.testing.assert_close(best.hidden_layers()[0].connection_weights(), average)
-    assert not torch.equal(trainer.network.hidden_layers()[0].connection_weights(), average)
+    torch.testing.assert_close(hidden_layers(best)[0].weight_vector(), average)
+    assert not torch.equal(hidden_layers(trainer.network)[0].weight_vector(), average)
 
 
 def test_the_weights_of_the_epoch_with_the_best_validation_accuracy_are_saved_and_tested(
@@ -210,7 +210,7 @@ def test_badness_is_a_mean_over_valid_samples() -> None:
     assert totals.mean().badness_pos.flatten().tolist() == pytest.approx([3.0, 7.0])
     network = rff.build(small_settings(hidden_sizes=[9]))
     metrics = epoch_metrics(
-        network, totals, [layer.connection_weights() for layer in network.hidden_layers()], epoch=1, seconds=1, learning_rate=1,
+        network, totals, [layer.weight_vector() for layer in hidden_layers(network)], epoch=1, seconds=1, learning_rate=1,
         train_accuracy=None, validation_accuracy=None, test_accuracy=None,
     )  # fmt: skip
     assert metrics.badness_pos == pytest.approx([(10 * 2 + 10 * 4 + 2 * 7) / 22])
@@ -224,14 +224,14 @@ def test_a_divergence_ends_the_run_with_an_error_that_names_the_layer(tmp_path: 
 
 def test_metrics_agree_with_their_definitions(tmp_path: Path) -> None:
     trainer = make_trainer(tmp_path / "run", epochs=1)
-    initial_weights = [layer.connection_weights() for layer in trainer.network.hidden_layers()]
+    initial_weights = [layer.weight_vector() for layer in hidden_layers(trainer.network)]
     trainer.fit()
     (metrics,) = trainer.history
     for layer, initial, weight_norm, update_norm in zip(
-        trainer.network.hidden_layers(), initial_weights, metrics.weight_norm, metrics.update_norm, strict=True
+        hidden_layers(trainer.network), initial_weights, metrics.weight_norm, metrics.update_norm, strict=True
     ):
-        assert weight_norm == pytest.approx(layer.connection_weights().norm().item(), rel=1e-6)
-        assert update_norm == pytest.approx((layer.connection_weights() - initial).norm().item(), rel=1e-6)
+        assert weight_norm == pytest.approx(layer.weight_vector().norm().item(), rel=1e-6)
+        assert update_norm == pytest.approx((layer.weight_vector() - initial).norm().item(), rel=1e-6)
     assert metrics.loss == pytest.approx(sum(metrics.layer_loss) / 2, rel=1e-6)
     assert metrics.activity_norm[0] ** 2 / 12 == pytest.approx((metrics.badness_pos[0] + metrics.badness_neg[0]) / 2)
     inputs, labels = clusters(60, seed=3)
@@ -417,7 +417,7 @@ def test_weights_outside_receptive_fields_stay_zero_after_loading_dense_weights(
     rff.save(rff.build(small_settings(data_size=9)), tmp_path / "dense.pt")
     local = rff.build(small_settings(data_size=9, receptive_field=2))
     checkpoint.load_weights(local, checkpoint.read(tmp_path / "dense.pt"), "dense.pt")
-    first = dense(local.hidden_layers()[0])
+    first = dense(hidden_layers(local)[0])
     assert first.mask is not None and (first.weight[first.mask == 0] == 0).all() and (first.weight != 0).any()
 
 

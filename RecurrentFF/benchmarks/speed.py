@@ -182,7 +182,7 @@ def operations(network: Network, batch: int, predicted: int) -> tuple[float, flo
         predicted: samples of a prediction.
     """
     settings, sizes = network.settings, network.sizes
-    reads = {layer.name: layer.reads for layer in network.hidden_layers()}
+    reads = {layer.name: layer.sources for layer in network.hidden_layers()}
 
     def drives(layer: str, reached: set[str], candidates: int, static_input: bool = False) -> int:
         """One timestep of a layer for one sample: what the label has reached counts for each candidate."""

@@ -14,7 +14,8 @@ from torch import Tensor
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model import receptive_fields
 from RecurrentFF.model.activations import ACTIVATIONS, straight_through
-from RecurrentFF.model.connections import Connection, Conv2d, Dense, conv_shape
+from RecurrentFF.model.connections import Connection, Dense
+from RecurrentFF.model.convolutions import Conv2d, conv_shape
 from RecurrentFF.model.initialization import Kind, initial_weight
 from RecurrentFF.model.layers import Layer
 from RecurrentFF.settings import Settings

@@ -19,14 +19,12 @@ of lower precision than the parameters; a drive may be of either.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
-import torch.nn.grad
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from RecurrentFF.model import functional
 
@@ -53,41 +51,63 @@ class Connection(nn.Module, ABC):
 
         Args:
             reads: one tensor for each source, (features, candidates or 1, batch).
-            memory: what `initial_memory` or the previous timestep returned.
+            memory: what `initial_memory` or the previous timestep returned. It must not be changed in place.
 
         Returns:
-            The drive, (units, candidates, batch), or (units, 1, batch) where all sources are the same for all candidates.
+            The drive, (units, candidates, batch), or (units, 1, batch) where all sources are the same for all candidates;
+            and the memory, which may also hold what `gradients` needs, for instance a random sample.
         """
 
-    def gradients(self, reads: Sequence[Tensor], grad_drive: Tensor, memory: Memory = None) -> dict[str, Tensor]:
-        """∂loss/∂parameter of each own parameter, by name. By default autograd differentiates `forward`.
+    def gradients(
+        self, reads: Sequence[Tensor], grad_drive: Tensor, before: Memory = None, after: Memory = None
+    ) -> dict[str, Tensor]:
+        """∂loss/∂parameter of each own parameter, by name.
+
+        By default autograd differentiates `forward`, which is computed a second time from `before`. A connection whose
+        drive is random, or has no derivative, overrides this and uses what `forward` left in `after`.
 
         Args:
-            reads, memory: those that `forward` was given at this timestep.
+            reads: those that `forward` was given at this timestep.
             grad_drive: (units, candidates, batch) ∂loss/∂drive.
+            before: the memory that `forward` was given.
+            after: the memory that it returned.
         """
         parameters = {name: parameter.detach().requires_grad_() for name, parameter in self.named_parameters()}
-        if not parameters:
-            return {}
         with torch.enable_grad():
-            drive, _ = torch.func.functional_call(self, parameters, (reads, memory))
-        grads = torch.autograd.grad(drive, list(parameters.values()), _like(grad_drive, drive))
+            drive, _ = torch.func.functional_call(self, parameters, (reads, before))
+        grads = _autograd(drive, list(parameters.values()), grad_drive)
         return dict(zip(parameters, grads, strict=True))
 
-    def source_gradient(self, index: int, reads: Sequence[Tensor], grad_drive: Tensor, memory: Memory = None) -> Tensor:
-        """∂loss/∂reads[index], of the shape of that source; used only to perturb inputs. By default autograd computes it."""
+    def source_gradient(
+        self, index: int, reads: Sequence[Tensor], grad_drive: Tensor, before: Memory = None, after: Memory = None
+    ) -> Tensor:
+        """∂loss/∂reads[index], of the shape of that source; used only to perturb inputs.
+
+        By default autograd computes it, as in `gradients`; it is zero where the drive has no derivative.
+        """
         source = reads[index].detach().requires_grad_()
         with torch.enable_grad():
-            drive, _ = self([*reads[:index], source, *reads[index + 1 :]], memory)
-        return torch.autograd.grad(drive, source, _like(grad_drive, drive))[0]
+            drive, _ = self([*reads[:index], source, *reads[index + 1 :]], before)
+        return _autograd(drive, [source], grad_drive)[0]
 
-    def initial_memory(self, candidates: int, batch: int) -> Memory:
-        """The memory before the first timestep of a sequence. None, by default."""
+    def initial_memory(self, like: Tensor, generator: torch.Generator | None = None) -> Memory:
+        """The memory before the first timestep of a sequence. None, by default.
+
+        Args:
+            like: the layer's initial activity, (units, 1, batch), whose batch size, type and device a memory may take. A
+                memory that differs between candidates must broadcast over their axis, for it starts with one for all.
+            generator: the source of randomness of a training sequence; None in a prediction.
+        """
         return None
 
     @property
+    def source_sizes(self) -> dict[str, int]:
+        """The features of each source by name, as far as the connection knows them; they are checked against the blocks."""
+        return {}
+
+    @property
     def dropout_masks(self) -> int:
-        """The number of drives that dropout masks one by one: 1, unless the connection tells its sources apart."""
+        """The number of drives that dropout masks one by one: 1, unless the connection masks each source by itself."""
         return 1
 
     def masked_forward(self, reads: Sequence[Tensor], masks: Masks, memory: Memory = None) -> tuple[Tensor, Memory]:
@@ -95,19 +115,26 @@ class Connection(nn.Module, ABC):
         drive, memory = self(reads, memory)
         return masks[0] * drive, memory
 
+    def masked_gradient(self, grad_drive: Tensor, masks: Masks | None, index: int) -> Tensor:
+        """∂loss/∂drive of the source at `index`, before it was masked; with `masks` None, the gradient itself."""
+        return grad_drive if masks is None else (masks[0] * grad_drive).to(grad_drive.dtype)
+
     def masked_gradients(
-        self, reads: Sequence[Tensor], grad_drive: Tensor, masks: Masks, memory: Memory = None
+        self, reads: Sequence[Tensor], grad_drive: Tensor, masks: Masks, before: Memory = None, after: Memory = None
     ) -> dict[str, Tensor]:
         """`gradients` under dropout, with the masks of the forward computation."""
-        return self.gradients(reads, (masks[0] * grad_drive).to(grad_drive.dtype), memory)
+        return self.gradients(reads, self.masked_gradient(grad_drive, masks, 0), before, after)
 
     def apply_constraint(self) -> None:
         """Restore the constraints on the parameters, for instance zero weights, after the parameters were loaded."""
 
 
-def _like(grad_drive: Tensor, drive: Tensor) -> Tensor:
-    """∂loss/∂drive with the candidate axis and the type of `drive`."""
-    return functional.sum_candidates(grad_drive, drive.shape[1]).to(drive.dtype)
+def _autograd(drive: Tensor, inputs: Sequence[Tensor], grad_drive: Tensor) -> tuple[Tensor, ...]:
+    """The gradients of a drive by autograd; zeros for what it does not depend on."""
+    if not inputs or not drive.requires_grad:
+        return tuple(torch.zeros_like(tensor) for tensor in inputs)
+    grad = functional.sum_candidates(grad_drive, drive.shape[1]).to(drive.dtype)
+    return torch.autograd.grad(drive, list(inputs), grad, allow_unused=True, materialize_grads=True)
 
 
 class Dense(Connection):
@@ -156,14 +183,23 @@ class Dense(Connection):
         drives = self._drives(reads)
         return sum(drives[1:], drives[0]), memory
 
-    def gradients(self, reads: Sequence[Tensor], grad_drive: Tensor, memory: Memory = None) -> dict[str, Tensor]:
+    def gradients(
+        self, reads: Sequence[Tensor], grad_drive: Tensor, before: Memory = None, after: Memory = None
+    ) -> dict[str, Tensor]:
         """Closed form of the weight's gradient, see `Connection.gradients`."""
         return self._gradients(reads, [grad_drive] * len(reads))
 
-    def source_gradient(self, index: int, reads: Sequence[Tensor], grad_drive: Tensor, memory: Memory = None) -> Tensor:
+    def source_gradient(
+        self, index: int, reads: Sequence[Tensor], grad_drive: Tensor, before: Memory = None, after: Memory = None
+    ) -> Tensor:
         """Closed form of a source's gradient, see `Connection.source_gradient`."""
         weight = self.weight[:, self.columns[self.sources[index]]].to(grad_drive.dtype)
         return functional.source_gradient(grad_drive, weight, reads[index].shape[1])
+
+    @property
+    def source_sizes(self) -> dict[str, int]:
+        """The features of each source by name."""
+        return {source: columns.stop - columns.start for source, columns in self.columns.items()}
 
     @property
     def dropout_masks(self) -> int:
@@ -175,11 +211,15 @@ class Dense(Connection):
         drives = [mask * drive for mask, drive in zip(masks, self._drives(reads), strict=True)]
         return sum(drives[1:], drives[0]), memory
 
+    def masked_gradient(self, grad_drive: Tensor, masks: Masks | None, index: int) -> Tensor:
+        """∂loss/∂drive of one source, before its own mask."""
+        return grad_drive if masks is None else (masks[index] * grad_drive).to(grad_drive.dtype)
+
     def masked_gradients(
-        self, reads: Sequence[Tensor], grad_drive: Tensor, masks: Masks, memory: Memory = None
+        self, reads: Sequence[Tensor], grad_drive: Tensor, masks: Masks, before: Memory = None, after: Memory = None
     ) -> dict[str, Tensor]:
         """The weight's gradient where the drive of each source was masked by itself."""
-        return self._gradients(reads, [(mask * grad_drive).to(grad_drive.dtype) for mask in masks])
+        return self._gradients(reads, [self.masked_gradient(grad_drive, masks, index) for index in range(len(reads))])
 
     def apply_constraint(self) -> None:
         """Set the weights of units that are not connected to zero."""
@@ -196,147 +236,3 @@ class Dense(Connection):
         blocks = [functional.weight_gradient(grad, read) for grad, read in zip(grad_drives, reads, strict=True)]
         weight = torch.cat(blocks, 1)
         return {"weight": weight if self.mask is None else weight.mul_(self.mask)}
-
-
-class Conv2d(Connection):
-    """A convolution: units in channels of a plane, which share their weights.
-
-    Features and units are the flattened (channels, height, width) of a plane. A kernel of side 2·padding + 1 with
-    stride 1 keeps height and width: as a lateral connection, each unit then reads its neighbors.
-
-    Args:
-        source: name of the block that is read.
-        in_shape: (channels, height, width) of the source.
-        channels: output channels.
-        kernel_size: side of the square kernel.
-        stride: distance of neighboring kernels.
-        padding: zeros added at each side.
-        sign: 1, or −1 for a top-down connection, whose drive is subtracted.
-        weight: (channels, in_channels, kernel_size, kernel_size) initial weight, zero if left out.
-
-    Attributes:
-        shape: (channels, height, width) of the units.
-        weight: the parameter.
-
-    Raises:
-        ValueError: the kernel does not fit into the padded plane.
-    """
-
-    def __init__(
-        self,
-        source: str,
-        in_shape: tuple[int, int, int],
-        channels: int,
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        padding: int = 0,
-        sign: float = 1.0,
-        weight: Tensor | None = None,
-    ) -> None:
-        super().__init__((source,))
-        self.in_shape = in_shape
-        self.shape = conv_shape(in_shape, channels, kernel_size, stride=stride, padding=padding)
-        self.stride, self.padding, self.sign = stride, padding, sign
-        self.weight = _parameter(weight, (channels, in_shape[0], kernel_size, kernel_size))
-
-    def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
-        """The convolution of the source, see `Connection.forward`."""
-        (read,) = reads
-        planes = F.conv2d(_planes(read, self.in_shape), self.weight.to(read.dtype), stride=self.stride, padding=self.padding)
-        return _units(self.sign * planes, read.shape[1]), memory
-
-    def gradients(self, reads: Sequence[Tensor], grad_drive: Tensor, memory: Memory = None) -> dict[str, Tensor]:
-        """Closed form of the kernel's gradient, see `Connection.gradients`."""
-        (read,) = reads
-        grad = self.sign * _planes(functional.sum_candidates(grad_drive, read.shape[1]), self.shape)
-        return {"weight": _kernel_gradient(_planes(read, self.in_shape), self.weight, grad, self.stride, self.padding)}
-
-
-class ConvTranspose2d(Connection):
-    """A transposed convolution: the top-down counterpart of a `Conv2d` with the same kernel size, stride and padding.
-
-    Args:
-        source: name of the block that is read.
-        in_shape: (channels, height, width) of the source.
-        shape: (channels, height, width) of the units, from which that convolution would lead to the source.
-        kernel_size, stride, padding: those of that convolution.
-        sign: −1 by default: the drive from above is subtracted.
-        weight: (in_channels, channels, kernel_size, kernel_size) initial weight, zero if left out.
-
-    Attributes:
-        weight: the parameter.
-
-    Raises:
-        ValueError: such a convolution of `shape` does not give `in_shape`.
-    """
-
-    def __init__(
-        self,
-        source: str,
-        in_shape: tuple[int, int, int],
-        shape: tuple[int, int, int],
-        kernel_size: int,
-        *,
-        stride: int = 1,
-        padding: int = 0,
-        sign: float = -1.0,
-        weight: Tensor | None = None,
-    ) -> None:
-        super().__init__((source,))
-        fits = conv_shape(shape, in_shape[0], kernel_size, stride=stride, padding=padding)
-        if fits != in_shape:
-            raise ValueError(f"ConvTranspose2d: a convolution of {shape} gives {fits}, not in_shape = {in_shape}")
-        self.in_shape, self.shape = in_shape, shape
-        self.stride, self.padding, self.sign = stride, padding, sign
-        self.weight = _parameter(weight, (in_shape[0], shape[0], kernel_size, kernel_size))
-        bare = [(side - 1) * stride - 2 * padding + kernel_size for side in in_shape[1:]]
-        self.output_padding = (shape[1] - bare[0], shape[2] - bare[1])
-
-    def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
-        """The transposed convolution of the source, see `Connection.forward`."""
-        (read,) = reads
-        planes = F.conv_transpose2d(
-            _planes(read, self.in_shape),
-            self.weight.to(read.dtype),
-            stride=self.stride,
-            padding=self.padding,
-            output_padding=self.output_padding,
-        )
-        return _units(self.sign * planes, read.shape[1]), memory
-
-    def gradients(self, reads: Sequence[Tensor], grad_drive: Tensor, memory: Memory = None) -> dict[str, Tensor]:
-        """Closed form of the kernel's gradient: that of the convolution with source and gradient exchanged."""
-        (read,) = reads
-        grad = self.sign * _planes(functional.sum_candidates(grad_drive, read.shape[1]), self.shape)
-        return {"weight": _kernel_gradient(grad, self.weight, _planes(read, self.in_shape), self.stride, self.padding)}
-
-
-def conv_shape(
-    in_shape: tuple[int, int, int], channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0
-) -> tuple[int, int, int]:
-    """(channels, height, width) of a convolution's output. Raises ValueError where the kernel does not fit."""
-    height, width = ((side + 2 * padding - kernel_size) // stride + 1 for side in in_shape[1:])
-    if min(height, width) < 1:
-        raise ValueError(f"a kernel of side {kernel_size} does not fit into a plane of {in_shape[1:]} with padding {padding}")
-    return channels, height, width
-
-
-def _parameter(weight: Tensor | None, shape: tuple[int, ...]) -> nn.Parameter:
-    return nn.Parameter(torch.zeros(shape) if weight is None else weight, requires_grad=False)
-
-
-def _planes(units: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """(channels·height·width, candidates, batch) → (candidates·batch, channels, height, width)."""
-    return units.flatten(1).T.reshape(-1, *shape)
-
-
-def _units(planes: Tensor, candidates: int) -> Tensor:
-    """(candidates·batch, channels, height, width) → (channels·height·width, candidates, batch)."""
-    return planes.flatten(1).T.view(-1, candidates, len(planes) // candidates)
-
-
-def _kernel_gradient(source: Tensor, weight: Tensor, grad: Tensor, stride: int, padding: int) -> Tensor:
-    """∂loss/∂kernel of a convolution from the planes that it reads and ∂loss/∂output, in the type of both."""
-    conv2d_weight: Callable[..., Tensor] = torch.nn.grad.conv2d_weight
-    return conv2d_weight(source, weight.shape, grad, stride=stride, padding=padding)

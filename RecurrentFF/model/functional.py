@@ -4,7 +4,7 @@ A hidden layer reads *below* and *above*, the normalized activities of its neigh
 the label y above the last), and its own normalized activity n(h). All three are taken from the previous timestep, so
 that all layers update at once (synchronous update):
 
-    z       = W_f · below + W_lat · n(h) − W_b · above + b                  drive
+    z       = W_f · below + W_lat · n(h) − W_b · above + b                  pre-activation: the sum of three drives and the bias
     h'      = (1 − d)·h + d·activation(z)                                   activity, d = damping factor
     badness = mean(h'²) over the layer's units                              minus Hinton's "goodness"
     n(h')   = h' / sqrt(mean(h'²) + ε)                                      normalized activity
@@ -65,23 +65,23 @@ def mean_square(h: Tensor) -> Tensor:
     return h.square().mean(0)
 
 
-def badness(h: Tensor, mean_square: Tensor, reduction: Reduction) -> Tensor:
+def badness(h: Tensor, mean_squares: Tensor, reduction: Reduction) -> Tensor:
     """The badness of a layer, minus Hinton's goodness.
 
     Args:
         h: (units, candidates, batch) activity.
-        mean_square: (candidates, batch), from the function of this name.
+        mean_squares: (candidates, batch), from `mean_square`.
         reduction: "mean" gives the mean of h² over the units, "sum" their sum.
 
     Returns:
         (candidates, batch).
     """
-    return mean_square * len(h) if reduction == "sum" else mean_square
+    return mean_squares * len(h) if reduction == "sum" else mean_squares
 
 
-def normalize(h: Tensor, mean_square: Tensor, epsilon: float) -> Tensor:
+def normalize(h: Tensor, mean_squares: Tensor, epsilon: float) -> Tensor:
     """n(h) = h / sqrt(mean(h²) + ε): the pattern of activity without its length, which carries the badness."""
-    return h * torch.rsqrt(mean_square + epsilon)
+    return h * torch.rsqrt(mean_squares + epsilon)
 
 
 # ---------------------------------------------------------------- what a layer learns from it
@@ -115,7 +115,7 @@ def activity_gradient(grad_badness: Tensor, h: Tensor, reduction: Reduction) -> 
     return grad_badness * (2 if reduction == "sum" else 2 / len(h)) * h
 
 
-def drive_gradient(grad_h: Tensor, z: Tensor, damping: float, activation: Activation) -> Tensor:
+def pre_activation_gradient(grad_h: Tensor, z: Tensor, damping: float, activation: Activation) -> Tensor:
     """∂loss/∂z = ∂loss/∂h' · d·activation'(z), all (units, candidates, batch)."""
     return activation.backward(damping * grad_h, z)
 
@@ -135,11 +135,7 @@ def weight_gradient(grad_drive: Tensor, source: Tensor) -> Tensor:
     Returns:
         (units, features), of the same type.
     """
-    flat = sum_candidates(grad_drive, source.shape[1]).flatten(1)
-    # A wide product is faster in two halves: the library chooses its block sizes badly for it.
-    halves = source.flatten(1).chunk(2 if len(source) > 2 * len(grad_drive) else 1)
-    parts = [flat @ half.T for half in halves]
-    return parts[0] if len(parts) == 1 else torch.cat(parts, 1)
+    return sum_candidates(grad_drive, source.shape[1]).flatten(1) @ source.flatten(1).T
 
 
 def bias_gradient(grad_z: Tensor, dtype: torch.dtype) -> Tensor:
@@ -173,7 +169,7 @@ def hardest_samples(grad_badness: Tensor, count: int) -> Tensor:
 
 # ---------------------------------------------------------------- peer normalization
 
-PEER_MEMORY = 0.9
+PEER_DECAY = 0.9
 """The fraction ρ of its previous value that a running mean of activity keeps at a timestep."""
 
 
@@ -189,7 +185,7 @@ def update_running_activity(running: Tensor, h: Tensor, sample_weight: Tensor) -
     """
     total = sample_weight.sum()
     mean = (h * (sample_weight / total.clamp(min=1e-9))).sum(2).mean(1)
-    return running.lerp_(mean, (1 - PEER_MEMORY) * (total > 0).to(h))
+    return running.lerp_(mean, (1 - PEER_DECAY) * (total > 0).to(h))
 
 
 def peer_gradient(running: Tensor, h: Tensor, sample_weight: Tensor, strength: float) -> Tensor:
@@ -205,7 +201,7 @@ def peer_gradient(running: Tensor, h: Tensor, sample_weight: Tensor, strength: f
     """
     weight = sample_weight / sample_weight.sum().clamp(min=1e-9)
     excess = running - running.mean()
-    scale = 2 * strength * (1 - PEER_MEMORY) / (h.shape[0] * h.shape[1])
+    scale = 2 * strength * (1 - PEER_DECAY) / (h.shape[0] * h.shape[1])
     return (scale * excess)[:, None, None] * weight
 
 

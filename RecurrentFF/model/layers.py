@@ -1,11 +1,11 @@
 """Local modules: blocks of the network that learn from what they alone know. `Layer` is the hidden layer.
 
-A local module has two phases, which the training loop calls one after the other at every timestep:
+A local module has two phases at every timestep:
 
-    after  = module.step(read, before, context)                              the next activity
-    result = module.local_gradients(read, before, after, context, learning)  what to learn from it
+    after  = module.step(patterns, before, context)                              the next activity
+    result = module.local_gradients(patterns, before, after, context, learning)  what to learn from it
 
-`read` holds the patterns that other blocks had at the previous timestep. A module never sees another one's error.
+`patterns` holds what the other blocks showed at the previous timestep. A module never sees another one's error.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class BlockState(NamedTuple):
     """The activity h, (units, candidates or 1, batch)."""
     pattern: Tensor
     """The normalized activity n(h), which other blocks read, in the compute dtype."""
-    drive: Tensor | None = None
-    """The drive z that led to the activity, (units, candidates or 1, batch); None before the first timestep."""
+    z: Tensor | None = None
+    """The pre-activation that led to the activity, (units, candidates or 1, batch); None where it was not kept."""
     badness: Tensor | None = None
-    """The badness, (candidates or 1, batch); None before the first timestep."""
+    """The badness, (candidates or 1, batch); None before the first timestep, and of modules that have none."""
     memory: tuple[Memory, ...] = ()
     """The memory of each connection."""
 
@@ -64,9 +64,10 @@ class LocalResult(NamedTuple):
 
     loss: Tensor
     """The loss, ()."""
-    badness: Tensor
-    """The badness, (candidates, batch), the positive candidate first; (1, batch) where it is the same for all."""
-    gradients: dict[str, Tensor]
+    badness: Tensor | None
+    """The badness, (candidates, batch), the positive candidate first; (1, batch) where it is the same for all candidates;
+    None of a module that has none."""
+    gradients: Mapping[str, Tensor]
     """∂loss/∂parameter by the parameter's name; empty where there is nothing to learn."""
     input_gradient: Tensor | None = None
     """∂loss/∂x, (features, candidates or 1, batch); None where it was not asked for, or x is not read."""
@@ -78,39 +79,121 @@ class LocalModule(nn.Module, ABC):
     Attributes:
         name: the block's name.
         units: the number of units.
-        reads: names of the blocks that it reads.
+        sources: names of the blocks that it reads.
+        is_hidden_layer: true for a layer with badness. Its badness counts in predictions and metrics, and the readout reads
+            its pattern. False for a module that only learns beside the layers, for instance a generative circuit.
+        reduction: how badness is computed from the squared activities.
     """
 
     name: str
     units: int
-    reads: tuple[str, ...]
+    sources: tuple[str, ...]
+    is_hidden_layer: bool = True
+    reduction: Reduction = "mean"
 
     @abstractmethod
-    def initial_state(self, candidates: int, batch: int, compute_dtype: torch.dtype) -> BlockState:
-        """The state of zero activity, before the first timestep of a sequence."""
+    def initial_state(self, batch: int, compute_dtype: torch.dtype, generator: torch.Generator | None) -> BlockState:
+        """The state of zero activity, before the first timestep of a sequence; the same for all candidates.
+
+        Args:
+            batch: the number of samples.
+            compute_dtype: the type of the pattern.
+            generator: the source of randomness of a training sequence; None in a prediction.
+        """
 
     def draw_masks(self, candidates: int, batch: int, generator: torch.Generator) -> Sequence[Masks] | None:
         """Dropout factors of one training timestep, for each connection; None for a module without dropout."""
         return None
 
     @abstractmethod
-    def step(self, read: Mapping[str, Tensor], before: BlockState, context: StepContext) -> BlockState:
+    def step(self, patterns: Mapping[str, Tensor], before: BlockState, context: StepContext) -> BlockState:
         """The state after one timestep, from the patterns of the previous one.
 
         Args:
-            read: the pattern of each block that the module reads, (units, candidates or 1, batch).
+            patterns: the pattern of each block by name, (units, candidates or 1, batch).
             before: the module's own state.
             context: damping and dropout of this timestep.
         """
 
     @abstractmethod
     def local_gradients(
-        self, read: Mapping[str, Tensor], before: BlockState, after: BlockState, context: StepContext, learning: LearningContext
+        self,
+        patterns: Mapping[str, Tensor],
+        before: BlockState,
+        after: BlockState,
+        context: StepContext,
+        learning: LearningContext,
     ) -> LocalResult:
         """Loss and gradients of the module's own objective at the timestep that led from `before` to `after`."""
 
+    def weight_vector(self) -> Tensor:
+        """A copy of all weights as one vector, for their norm and its change; biases are left out."""
+        weights = [p.detach().flatten() for name, p in self.named_parameters() if name != "bias"]
+        return torch.cat(weights) if weights else torch.zeros(0)
+
     def apply_constraints(self) -> None:
         """Restore the constraints on the parameters after they were loaded."""
+
+
+class Hyperparameters(NamedTuple):
+    """The numbers and functions of a layer's timestep that are not learned."""
+
+    damping: float
+    """The damping factor d."""
+    epsilon: float
+    """The ε of the normalized activity."""
+    activation: Activation
+    """The activation function."""
+    reduction: Reduction
+    """The mean or the sum of squares as badness."""
+    peer_normalization: float
+    """The strength λ of peer normalization."""
+    hard_examples: int | None
+    """The number of samples that gradients are computed from; None for all."""
+
+
+class LossGradients(NamedTuple):
+    """A layer's loss at one timestep, and its gradients up to the pre-activation."""
+
+    loss: Tensor
+    """The loss, ()."""
+    grad_badness: Tensor
+    """∂loss/∂badness, (candidates or 1, batch)."""
+    grad_z: Tensor
+    """∂loss/∂z, (units, candidates or 1, batch)."""
+
+
+def activate(z: Tensor, h: Tensor, hyper: Hyperparameters) -> tuple[Tensor, Tensor, Tensor]:
+    """The activity h', the pattern n(h') and the badness, from the pre-activation z and the previous activity h."""
+    h = functional.next_activity(z, h, hyper.damping, hyper.activation)
+    mean_squares = functional.mean_square(h)
+    pattern = functional.normalize(h, mean_squares, hyper.epsilon)
+    return h, pattern, functional.badness(h, mean_squares, hyper.reduction)
+
+
+def loss_gradients(
+    z: Tensor, h: Tensor, badness: Tensor, hyper: Hyperparameters, learning: LearningContext, running: Tensor | None
+) -> LossGradients:
+    """The three factors of the learning rule: ∂loss/∂badness, ∂badness/∂h' and ∂h'/∂z.
+
+    Args:
+        z: (units, candidates or 1, batch) the pre-activation.
+        h: (units, candidates or 1, batch) the activity that followed from it.
+        badness: (candidates or 1, batch) its badness.
+        hyper: the layer's hyperparameters.
+        learning: the objective and the weight of each sample.
+        running: (units,) running activity for peer normalization, updated in place; None without.
+    """
+    positive, negative = functional.split_candidates(badness)
+    loss = (learning.sample_weight * learning.objective.loss(positive, negative).mean(0)).sum()
+    gradients = learning.objective.gradients(positive, negative)
+    grad_badness = learning.sample_weight * functional.join_gradients(*gradients, len(badness))
+    grad_h = functional.activity_gradient(grad_badness, h, hyper.reduction)
+    if running is not None:
+        running = functional.update_running_activity(running, h, learning.sample_weight)
+        grad_h = grad_h + functional.peer_gradient(running, h, learning.sample_weight, hyper.peer_normalization)
+    grad_z = functional.pre_activation_gradient(grad_h, z, hyper.damping, hyper.activation)
+    return LossGradients(loss, grad_badness, grad_z)
 
 
 class Layer(LocalModule):
@@ -163,15 +246,20 @@ class Layer(LocalModule):
         self.peer_normalization = peer_normalization
         self.hard_example_fraction = hard_example_fraction
         self.connections = nn.ModuleList(connections)  # type: ignore[assignment]
-        self.reads = tuple(dict.fromkeys(source for connection in self.connections for source in connection.sources))
+        self.sources = tuple(dict.fromkeys(source for connection in self.connections for source in connection.sources))
         self.bias = nn.Parameter(torch.zeros(channels, dtype=dtype), requires_grad=False)
         running = torch.zeros(self.units, dtype=dtype) if peer_normalization else None
         self.register_buffer("running_activity", running)
 
-    def initial_state(self, candidates: int, batch: int, compute_dtype: torch.dtype) -> BlockState:
-        """The state of zero activity, the same for all candidates."""
+    def hyperparameters(self, damping: float, batch: int) -> Hyperparameters:
+        """The hyperparameters of a timestep with this damping factor and number of samples."""
+        hard = None if self.hard_example_fraction == 1 else max(1, round(self.hard_example_fraction * batch))
+        return Hyperparameters(damping, self.epsilon, self.activation, self.reduction, self.peer_normalization, hard)
+
+    def initial_state(self, batch: int, compute_dtype: torch.dtype, generator: torch.Generator | None) -> BlockState:
+        """The state of zero activity, see `LocalModule.initial_state`."""
         activity = torch.zeros(self.units, 1, batch, dtype=self.bias.dtype, device=self.bias.device)
-        memory = tuple(connection.initial_memory(candidates, batch) for connection in self.connections)
+        memory = tuple(connection.initial_memory(activity, generator) for connection in self.connections)
         return BlockState(activity, activity.to(compute_dtype), memory=memory)
 
     def draw_masks(self, candidates: int, batch: int, generator: torch.Generator) -> Sequence[Masks] | None:
@@ -186,57 +274,47 @@ class Layer(LocalModule):
 
         return [[mask() for _ in range(connection.dropout_masks)] for connection in self.connections]
 
-    def step(self, read: Mapping[str, Tensor], before: BlockState, context: StepContext) -> BlockState:
+    def step(self, patterns: Mapping[str, Tensor], before: BlockState, context: StepContext) -> BlockState:
         """z = Σ drives + b, h' = (1 − d)·h + d·activation(z), n(h'), and the badness of h'. See `LocalModule.step`."""
         z, memories = self.unit_bias[:, None, None], []
         for index, connection in enumerate(self.connections):
-            reads, memory = [read[source] for source in connection.sources], before.memory[index]
+            reads, memory = [patterns[source] for source in connection.sources], before.memory[index]
             if context.masks is None:
                 drive, memory = connection(reads, memory)
             else:
                 drive, memory = connection.masked_forward(reads, context.masks[index], memory)
             z = z + drive
             memories.append(memory)
-        h = functional.next_activity(z, before.activity, context.damping, self.activation)
-        mean_square = functional.mean_square(h)
-        pattern = functional.normalize(h, mean_square, self.epsilon).to(before.pattern.dtype)
-        return BlockState(h, pattern, z, functional.badness(h, mean_square, self.reduction), tuple(memories))
+        hyper = self.hyperparameters(context.damping, before.activity.shape[2])
+        h, pattern, badness = activate(z, before.activity, hyper)
+        return BlockState(h, pattern.to(before.pattern.dtype), z, badness, tuple(memories))
 
     def local_gradients(
-        self, read: Mapping[str, Tensor], before: BlockState, after: BlockState, context: StepContext, learning: LearningContext
+        self,
+        patterns: Mapping[str, Tensor],
+        before: BlockState,
+        after: BlockState,
+        context: StepContext,
+        learning: LearningContext,
     ) -> LocalResult:
-        """The three factors ∂loss/∂badness, ∂badness/∂h' and ∂h'/∂z, then the gradients of every connection and the bias."""
-        h, z, badness = after.activity, after.drive, after.badness
+        """The gradients of every connection and the bias, from the three factors. See `LocalModule.local_gradients`."""
+        h, z, badness = after.activity, after.z, after.badness
         assert z is not None and badness is not None, "the layer has not made a timestep"
-        positive, negative = functional.split_candidates(badness)
-        loss = (learning.sample_weight * learning.objective.loss(positive, negative).mean(0)).sum()
         if self.has_nothing_to_learn(len(badness), learning.objective):
-            return LocalResult(loss, badness, {})
-        gradients = learning.objective.gradients(positive, negative)
-        grad_badness = learning.sample_weight * functional.join_gradients(*gradients, len(badness))
-        grad_h = functional.activity_gradient(grad_badness, h, self.reduction)
-        if self.running_activity is not None:
-            running = functional.update_running_activity(self.running_activity, h, learning.sample_weight)
-            grad_h = grad_h + functional.peer_gradient(running, h, learning.sample_weight, self.peer_normalization)
-        grad_z = functional.drive_gradient(grad_h, z, context.damping, self.activation).to(before.pattern.dtype)
-        grad_input = self._input_gradient(read, before, grad_z, context) if learning.input_gradient else None
-        count = self.hard_examples(h.shape[2])
-        if count is not None and len(badness) > 1:  # the other samples contribute nothing
-            chosen = functional.hardest_samples(grad_badness, count)
+            return LocalResult(loss_of_one_candidate(badness, learning), badness, {})
+        hyper = self.hyperparameters(context.damping, h.shape[2])
+        loss, grad_badness, grad_z = loss_gradients(z, h, badness, hyper, learning, self.running_activity)
+        grad_z = grad_z.to(before.pattern.dtype)
+        grad_input = self._input_gradient(patterns, before, after, grad_z, context) if learning.input_gradient else None
+        if hyper.hard_examples is not None and len(badness) > 1:  # the other samples contribute nothing
+            chosen = functional.hardest_samples(grad_badness, hyper.hard_examples)
             grad_z = grad_z * torch.zeros_like(grad_z[0, 0]).index_fill(0, chosen, 1)
-        return LocalResult(loss, badness, self._parameter_gradients(read, before, grad_z, context), grad_input)
+        gradients = self._parameter_gradients(patterns, before, after, grad_z, context)
+        return LocalResult(loss, badness, gradients, grad_input)
 
     def has_nothing_to_learn(self, candidates: int, objective: Objective) -> bool:
         """True if the gradients would cancel: all candidates have the same badness, and the objective only ranks them."""
         return candidates == 1 and objective.ranks_only and not self.peer_normalization
-
-    def hard_examples(self, batch: int) -> int | None:
-        """The number of samples that gradients are computed from; None for all."""
-        return None if self.hard_example_fraction == 1 else max(1, round(self.hard_example_fraction * batch))
-
-    def connection_weights(self) -> Tensor:
-        """A copy of all weights of the connections, as one vector."""
-        return torch.cat([p.detach().flatten() for connection in self.connections for p in connection.parameters()])
 
     @property
     def unit_bias(self) -> Tensor:
@@ -249,33 +327,35 @@ class Layer(LocalModule):
             connection.apply_constraint()
 
     def _parameter_gradients(
-        self, read: Mapping[str, Tensor], before: BlockState, grad_z: Tensor, context: StepContext
+        self, patterns: Mapping[str, Tensor], before: BlockState, after: BlockState, grad_z: Tensor, context: StepContext
     ) -> dict[str, Tensor]:
         """The gradient of each parameter by its name in `named_parameters`."""
         gradients: dict[str, Tensor] = {}
         for index, connection in enumerate(self.connections):
-            reads, memory = [read[source] for source in connection.sources], before.memory[index]
+            reads, memories = [patterns[source] for source in connection.sources], (before.memory[index], after.memory[index])
             if context.masks is None:
-                own = connection.gradients(reads, grad_z, memory)
+                own = connection.gradients(reads, grad_z, *memories)
             else:
-                own = connection.masked_gradients(reads, grad_z, context.masks[index], memory)
+                own = connection.masked_gradients(reads, grad_z, context.masks[index], *memories)
             gradients |= {f"connections.{index}.{name}": gradient for name, gradient in own.items()}
         bias = functional.bias_gradient(grad_z, self.bias.dtype)
         return gradients | {"bias": bias.view(-1, self.units_per_bias).sum(1)}
 
     def _input_gradient(
-        self, read: Mapping[str, Tensor], before: BlockState, grad_z: Tensor, context: StepContext
+        self, patterns: Mapping[str, Tensor], before: BlockState, after: BlockState, grad_z: Tensor, context: StepContext
     ) -> Tensor | None:
         """∂loss/∂x through all connections that read the input; None where none does."""
         total = None
         for index, connection in enumerate(self.connections):
-            reads = [read[source] for source in connection.sources]
-            for position, source in enumerate(connection.sources):
-                if source == "x":
-                    grad_drive = grad_z
-                    if context.masks is not None:
-                        masks = context.masks[index]
-                        grad_drive = (masks[position if len(masks) > 1 else 0] * grad_z).to(grad_z.dtype)
-                    gradient = connection.source_gradient(position, reads, grad_drive, before.memory[index])
-                    total = gradient if total is None else total + gradient
+            reads, memories = [patterns[source] for source in connection.sources], (before.memory[index], after.memory[index])
+            masks = None if context.masks is None else context.masks[index]
+            for position in (position for position, source in enumerate(connection.sources) if source == "x"):
+                grad_drive = connection.masked_gradient(grad_z, masks, position)
+                gradient = connection.source_gradient(position, reads, grad_drive, *memories)
+                total = gradient if total is None else total + gradient
         return total
+
+
+def loss_of_one_candidate(badness: Tensor, learning: LearningContext) -> Tensor:
+    """The loss of a layer whose badness (1, batch) is the same for all candidates, ()."""
+    return (learning.sample_weight * learning.objective.loss(badness, badness)[0]).sum()

@@ -46,13 +46,13 @@ class BatchMetrics(NamedTuple):
 
 
 class Observer:
-    """Watches a training batch. Override the methods of interest; by default they do nothing.
+    """An observer of training batches. Override the methods of interest; by default they do nothing.
 
     Pass it as `Learner(network, observers=[...])`. What it is given must not be changed.
     """
 
     def on_label_free_timestep(self, state: State) -> None:
-        """Called after each timestep before the label."""
+        """Called after each timestep before the label, with the true input."""
 
     def on_local_gradients(self, timestep: int, module: LocalModule, result: LocalResult) -> None:
         """Called with a module's loss and gradients, before its update, at each timestep with the label, from 0."""
@@ -62,7 +62,7 @@ class Observer:
 
 
 class Learner:
-    """Trains a network batch by batch. Each local module has an optimizer of its own.
+    """The training of a network, batch by batch. Each local module has an optimizer of its own.
 
     Args:
         network: changed in place.
@@ -86,11 +86,15 @@ class Learner:
         self.settings = network.settings
         model, seed = self.settings.model, self.settings.training.seed
         self.generator = generator or torch.Generator(device=network.device).manual_seed(seed)
-        self.objective = objective or make_objective(model)
-        self.negatives = negatives or make_negatives(network)
+        self.objective = make_objective(model) if objective is None else objective
+        self.negatives = make_negatives(network) if negatives is None else negatives
         self.observers = observers
         self.regularizers = Regularizers(model.input_dropout, model.activity_dropout, model.adversarial_noise)
-        self.optimizers = {module.name: network.path.optimizer(module, model) for module in network.local_modules}
+        self.optimizers = {
+            module.name: network.path.optimizer(module, model)
+            for module in network.local_modules
+            if any(True for _ in module.parameters())
+        }
         self._base_rates = {name: optimizer.rate for name, optimizer in self.optimizers.items()}
         self._state: State | None = None
         self._state_size = (0, 0)
@@ -120,13 +124,15 @@ class Learner:
 
         # 1. Label-free timesteps: the label is uniform, nothing is learned.
         state = self._state_for(inputs.shape[3])
-        input_mask = self._draw_sequence_masks(state, inputs)
-        inputs = inputs if input_mask is None else inputs * input_mask
-        network.settle(state, inputs, self.generator, self._after_label_free_timestep)
+        input_mask = self.regularizers.input_mask(inputs, self.generator)
+        state.pattern_masks = self._draw_pattern_masks(state)
+        x = inputs if input_mask is None else inputs * input_mask
+        network.settle(state, x, self.generator, self._after_label_free_timestep)
 
         # 2. Negative candidates beside the positive one, which is the input with its true label.
-        negatives = self.negatives.sample(SamplingContext(network, state, inputs, labels, mask, self.generator))
-        x, y = self._candidates(inputs, labels, negatives, input_mask)
+        context = SamplingContext(network, state, inputs, input_mask, labels, mask, self.generator)
+        negatives = self._checked(self.negatives.sample(context), inputs, labels)
+        x, y = self._candidates(x, labels, negatives, input_mask)
         if x.shape[2] > 1:  # each candidate's input has label-free activity of its own
             network.settle(state, x, self.generator)
 
@@ -135,13 +141,13 @@ class Learner:
         grad_x: Tensor | None = None
         for t in range(iterations):
             x_t = self.regularizers.perturb(at_timestep(x, prelabel + t), grad_x, input_mask, self.generator)
-            state.clamp(x_t, at_timestep(y, t))
+            state.clamp(x_t, at_timestep(y, t), static=len(x) == 1 and grad_x is None)
             perturb_next = self.regularizers.input_noise > 0 and t < iterations - 1
             learning = LearningContext(self.objective, valid[t] / valid.shape[1], perturb_next)
             results.append([])
             for module in network.local_modules:
-                context = StepContext(damping, network.draw_masks(module, state, self.generator))
-                result = network.path.learn(module, state, context, learning)  # a step, and its local gradients
+                step = StepContext(damping, network.draw_masks(module, state, self.generator))
+                result = network.path.learn(module, state, step, learning)  # a step, and its local gradients
                 self._observe(t, module, result)
                 if result.gradients:  # empty where there is nothing to learn
                     self.optimizers[module.name].step(self.reduce(result.gradients))
@@ -165,38 +171,57 @@ class Learner:
             observer.on_label_free_timestep(state)
 
     def _state_for(self, batch: int) -> State:
-        """The state of a batch. The memory of the previous batch is used again if it had the same size."""
+        """The state of a batch: that of the previous batch, if it had the same size, since large tensors are costly to make."""
         size = (1 + self.negatives.count, batch)
         if self._state is None or self._state_size != size:
             self._state, self._state_size = self.network.path.new_state(*size), size
         return self._state
 
-    def _draw_sequence_masks(self, state: State, inputs: Tensor) -> Tensor | None:
-        """Draw what is dropped for the whole sequence: inputs, returned as a mask, and units, noted in the state."""
-        input_mask = self.regularizers.input_mask(inputs, self.generator)
+    def _draw_pattern_masks(self, state: State) -> dict[str, Tensor] | None:
+        """Activity dropout for a whole sequence, for each module a factor of its pattern; None without."""
         units = {module.name: module.units for module in self.network.local_modules}
-        state.pattern_masks = self.regularizers.pattern_masks(units, state.batch, state.compute_dtype, self.generator)
-        return input_mask
+        return self.regularizers.pattern_masks(units, state.batch, state.compute_dtype, self.generator)
 
     def _candidates(
-        self, inputs: Tensor, labels: Tensor, negatives: Negatives, input_mask: Tensor | None
+        self, positive_x: Tensor, positive_y: Tensor, negatives: Negatives, input_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """The candidates of a batch, the positive one first.
 
+        Args:
+            positive_x: (timesteps or 1, features, 1, batch), after input dropout.
+            positive_y: (label timesteps or 1, batch) class numbers.
+            negatives: the negative candidates.
+            input_mask: input dropout, which is applied to negative inputs, too.
+
         Returns:
             x, (timesteps or 1, features, candidates or 1, batch), and y, (label timesteps or 1, classes, candidates or 1,
-            batch). What has one candidate is the same for all.
+            batch). One that has a single candidate is the same for all.
         """
-        x, y = inputs, labels.unsqueeze(0)
+        x, y = positive_x, positive_y.unsqueeze(0)
         if negatives.labels is not None:
             timesteps = max(y.shape[1], negatives.labels.shape[1])
-            y = torch.cat([labels.expand(-1, timesteps, -1) for labels in (y, negatives.labels)])
+            y = torch.cat([part.expand(-1, timesteps, -1) for part in (y, negatives.labels)])
         if negatives.inputs is not None:
             wrong = negatives.inputs if input_mask is None else negatives.inputs * input_mask
             timesteps = max(len(x), len(wrong))
-            x = torch.cat([inputs.expand(timesteps, -1, -1, -1) for inputs in (x, wrong)], 2)
+            x = torch.cat([part.expand(timesteps, -1, -1, -1) for part in (x, wrong)], 2)
         one_hot = F.one_hot(y.transpose(0, 1), self.network.num_classes).movedim(-1, 1)
         return x, one_hot.to(self.network.compute_dtype)
+
+    def _checked(self, negatives: Negatives, inputs: Tensor, labels: Tensor) -> Negatives:
+        """The negatives themselves. Raises InputError where their shapes are not those that were promised."""
+        count, source = self.negatives.count, type(self.negatives).__name__
+        if negatives.labels is None and negatives.inputs is None:
+            raise InputError(f"{source}.sample: gives neither labels nor inputs, so negatives would equal the positive")
+        for name, found, time, rest in (
+            ("labels", negatives.labels, self.settings.data_config.iterations, (labels.shape[1],)),
+            ("inputs", negatives.inputs, self.settings.timesteps, (inputs.shape[1], count, inputs.shape[3])),
+        ):
+            shapes = [(count, t, *rest) if name == "labels" else (t, *rest) for t in (time, 1)]
+            if found is not None and tuple(found.shape) not in shapes:
+                expected = " or ".join(map(str, shapes))
+                raise InputError(f"{source}.sample: {name} of shape {tuple(found.shape)}, expected {expected}")
+        return negatives
 
     def scale_learning_rates(self, factor: float) -> None:
         """Set every module's learning rate to `factor` times its configured one."""
@@ -230,11 +255,13 @@ class Learner:
         def grid(values: list[list[Tensor]]) -> Tensor:
             return torch.stack([torch.stack(by_layer) for by_layer in values])
 
-        split = [[split_candidates(result.badness) for result in by_layer] for by_layer in results]
+        # Modules that only learn beside the hidden layers are left out.
+        results = [[result for result in by_layer if result.badness is not None] for by_layer in results]
+        split = [[split_candidates(result.badness) for result in by_layer if result.badness is not None] for by_layer in results]
         pos = grid([[positive[0] for positive, _ in by_layer] for by_layer in split])  # (iterations, layers, batch)
         neg = grid([[negative.mean(0) for _, negative in by_layer] for by_layer in split])
         first, last = window = self.settings.prediction_window
-        names = list(self.network.layers)
+        names = [module.name for module in self.network.hidden_layers()]
         predicting = [names.index(name) for name in self.network.prediction_layers]
         gap = (window_weights(valid, window) * (pos - neg)[first : last + 1, predicting].mean(1)).sum(0)
         weight = (valid / valid.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)

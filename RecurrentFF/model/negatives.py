@@ -29,7 +29,9 @@ class SamplingContext(NamedTuple):
     state: State
     """The network's state after the label-free timesteps, one candidate."""
     inputs: Tensor
-    """The inputs, (timesteps or 1, features, 1, batch)."""
+    """The inputs as they were given, before input dropout, (timesteps or 1, features, 1, batch)."""
+    input_mask: Tensor | None
+    """The factors of input dropout, (features, 1, batch), which are applied to negative inputs, too; None without."""
     labels: Tensor
     """The true labels, (label timesteps or 1, batch)."""
     mask: Tensor | None
@@ -44,7 +46,7 @@ class Negatives(NamedTuple):
     labels: Tensor | None = None
     """Wrong labels, (candidates, label timesteps or 1, batch)."""
     inputs: Tensor | None = None
-    """Wrong inputs, (timesteps or 1, features, candidates, batch)."""
+    """Wrong inputs, before input dropout, (timesteps or 1, features, candidates, batch)."""
     readout_loss: Tensor | None = None
     """The loss of the readout that chose them, (); None without."""
 
@@ -135,7 +137,8 @@ class BadnessNegatives(NegativeSource):
 
     def sample(self, context: SamplingContext) -> Negatives:
         """Draw from softmax(−badness / temperature) without the true class."""
-        logits = -context.network.badness_of(context.inputs, context.mask)
+        inputs = context.inputs if context.input_mask is None else context.inputs * context.input_mask
+        logits = -context.network.badness_of(inputs, context.mask)
         drawn = sample_wrong_labels(logits, context.labels, context.generator, self.temperature, self.count)
         return Negatives(drawn)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from RecurrentFF.errors import InputError
+from RecurrentFF.errors import InputError, SettingsError
 from RecurrentFF.model.assembly import block_sizes, make_layers
 from RecurrentFF.model.functional import window_weights
 from RecurrentFF.model.fused import FusedPath
 from RecurrentFF.model.layers import Layer, LocalModule, StepContext
-from RecurrentFF.model.paths import Path, PlainPath
+from RecurrentFF.model.paths import ComputePath, PlainPath
 from RecurrentFF.model.readout import Readout
 from RecurrentFF.model.state import State
 from RecurrentFF.settings import Settings
@@ -28,18 +28,18 @@ class Network(nn.Module):
         settings: must name `data_config.data_size` and `data_config.num_classes`; initial weights follow `training.seed`.
         dtype: the type of weights, activity and gradients.
         compute_dtype: the type of the patterns and of the weights in matrix products; `dtype` if left out.
-        modules: local modules to use instead of the layers that the settings describe. They update at once, so their order
-            does not matter to the results.
+        modules: local modules to use instead of the layers that the settings describe, bottom to top. A checkpoint does not
+            hold them: `checkpoint.load_weights` loads its weights into a network that was made with the same modules.
         fused: whether to take the fast path where the modules allow it. The results are the same, up to rounding.
 
     Attributes:
-        modules_by_name: the local modules.
+        layers: the local modules by name. To exchange one, make a new network.
         readout: the linear classifier that proposes negative labels.
         path: the way in which timesteps are computed, see `paths`.
 
     Raises:
-        SettingsError: data_size or num_classes is missing.
-        ValueError: a module reads a block that is not there, or two have one name.
+        SettingsError: data_size or num_classes is missing, or prediction_layers names a layer that is not there.
+        ValueError: a module reads a block that is not there or of another size, has another dtype, or two have one name.
 
     Example:
         >>> settings = Settings.from_arguments(data_size=784, num_classes=10, hidden_sizes=[200, 200])
@@ -62,27 +62,37 @@ class Network(nn.Module):
         self.dtype = dtype
         self.compute_dtype = compute_dtype or dtype
         self.data_size, self.num_classes = sizes["x"], sizes["y"]
+        self.has_own_modules = modules is not None
         if modules is None:
             modules = make_layers(settings, dtype, torch.Generator().manual_seed(settings.training.seed))
-        _require_blocks(modules)
         self.layers = nn.ModuleDict({module.name: module for module in modules})
-        numbers = settings.model.prediction_layers or range(1, len(modules) + 1)
-        self.prediction_layers = [modules[number - 1].name for number in numbers]
-        self.readout = Readout(sum(module.units for module in modules), self.num_classes, dtype)
-        self.path: Path
+        _check_blocks(modules, self.sizes, dtype)
+        self.prediction_layers = self._named_layers(settings.model.prediction_layers)
+        self.readout = Readout(sum(module.units for module in self.hidden_layers()), self.num_classes, dtype)
+        self.path: ComputePath
         if fused and FusedPath.supports(modules):
-            self.path = FusedPath(self.hidden_layers(), self.num_classes, self.compute_dtype)
+            layers = [module for module in modules if isinstance(module, Layer)]
+            self.path = FusedPath(layers, self.num_classes, self.compute_dtype)
         else:
             self.path = PlainPath(modules, self.compute_dtype)
 
     @property
     def local_modules(self) -> list[LocalModule]:
-        """The local modules, bottom to top."""
+        """All modules that learn, bottom to top."""
         return list(self.layers.values())  # type: ignore[arg-type]
 
-    def hidden_layers(self) -> list[Layer]:
-        """The local modules that are hidden layers, bottom to top."""
-        return [module for module in self.local_modules if isinstance(module, Layer)]
+    def hidden_layers(self) -> list[LocalModule]:
+        """The local modules that are hidden layers, with badness, bottom to top."""
+        return [module for module in self.local_modules if module.is_hidden_layer]
+
+    def _named_layers(self, numbers: Sequence[int] | None) -> list[str]:
+        """The names of hidden layers by their numbers, from 1; of all if left out."""
+        names = [module.name for module in self.hidden_layers()]
+        if numbers is None:
+            return names
+        if max(numbers) > len(names):
+            raise SettingsError(f"model.prediction_layers: {list(numbers)} must name layers from 1 to {len(names)}")
+        return [names[number - 1] for number in numbers]
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -161,38 +171,32 @@ class Network(nn.Module):
             after_timestep: called after every timestep.
         """
         self.path.begin()
-        state.reset()
+        state.reset(generator)
         y = torch.full((self.num_classes, 1, 1), 1 / self.num_classes, dtype=self.dtype, device=self.device)
-        drops = generator is not None and self.settings.model.dropout > 0
-        drives = {} if drops or len(x) > 1 else self.path.static_drives(x[0])
         for t in range(self.settings.model.prelabel_timesteps):
-            state.clamp(at_timestep(x, t), y)
-            self.step(state, damping=1.0, generator=generator, drives=drives)
+            state.clamp(at_timestep(x, t), y, static=len(x) == 1)
+            self.step(state, damping=1.0, generator=generator)
             if after_timestep is not None:
                 after_timestep(state)
 
-    def step(
-        self,
-        state: State,
-        damping: float,
-        generator: torch.Generator | None = None,
-        drives: Mapping[str, Tensor] | None = None,
-    ) -> dict[str, Tensor]:
+    def step(self, state: State, damping: float, generator: torch.Generator | None = None) -> dict[str, Tensor]:
         """Compute one timestep of all modules at once, without learning.
 
         Args:
-            state: with input and label clamped.
+            state: after `settle`, with input and label clamped.
             damping: the damping factor d.
             generator: the source of dropout masks; None for no dropout.
-            drives: from `path.static_drives`, for an input that does not change over time.
 
         Returns:
-            The badness of every module by name, (candidates, batch), or (1, batch) where it is the same for all candidates.
+            The badness of every hidden layer by name, (candidates, batch), or (1, batch) where it is the same for all
+            candidates.
         """
         badness = {}
         for module in self.local_modules:
             context = StepContext(damping, self.draw_masks(module, state, generator))
-            badness[module.name] = self.path.step(module, state, context, drives or {})
+            own = self.path.step(module, state, context)
+            if own is not None and module.is_hidden_layer:
+                badness[module.name] = own
         state.advance()
         return badness
 
@@ -203,8 +207,8 @@ class Network(nn.Module):
         return None if generator is None else module.draw_masks(state.candidates, state.batch, generator)
 
     def hidden_pattern(self, state: State) -> Tensor:
-        """The normalized activity of all modules, one below the other, (units, candidates or 1, batch)."""
-        return state.hidden_pattern(list(self.layers))
+        """The normalized activity of all hidden layers, one below the other, (units, candidates or 1, batch)."""
+        return state.hidden_pattern([module.name for module in self.hidden_layers()])
 
     # ---------------------------------------------------------------- prediction
 
@@ -270,10 +274,9 @@ class Network(nn.Module):
         state = self.path.new_state(self.num_classes, x.shape[3])
         self.settle(state, x)
         y = torch.eye(self.num_classes, dtype=self.dtype, device=self.device).unsqueeze(2)
-        drives = self.path.static_drives(x[0]) if len(x) == 1 else {}
         for t in range(timesteps):
-            state.clamp(at_timestep(x, prelabel + t), y)
-            yield self.step(state, damping, drives=drives)
+            state.clamp(at_timestep(x, prelabel + t), y, static=len(x) == 1)
+            yield self.step(state, damping)
 
     def predict(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """The label of lowest badness for every input, (batch,) class numbers. Arguments as for `badness`."""
@@ -289,12 +292,19 @@ def at_timestep(sequence: Tensor, t: int) -> Tensor:
     return sequence[t if len(sequence) > 1 else 0]
 
 
-def _require_blocks(modules: Sequence[LocalModule]) -> None:
-    """Raise ValueError if two modules have one name, or one reads a block that is not there."""
+def _check_blocks(modules: Sequence[LocalModule], sizes: dict[str, int], dtype: torch.dtype) -> None:
+    """Raise ValueError where modules don't fit each other: names, sources, sizes, or the type of their parameters."""
     names = ["x", *(module.name for module in modules), "y"]
     if len(set(names)) < len(names):
         raise ValueError(f"blocks {names}: every module needs a name of its own, other than x and y")
     for module in modules:
-        absent = [name for name in module.reads if name not in names]
+        absent = [name for name in module.sources if name not in names]
         if absent:
             raise ValueError(f"{module.name} reads {', '.join(absent)}, but the blocks are {', '.join(names)}")
+        for connection in module.connections if isinstance(module, Layer) else ():
+            for source, size in connection.source_sizes.items():
+                if size != sizes[source]:
+                    raise ValueError(f"{module.name} reads {size} features of {source}, which has {sizes[source]}")
+        for name, parameter in module.named_parameters():
+            if parameter.dtype != dtype:
+                raise ValueError(f"{module.name}.{name} is of type {parameter.dtype}, but the network of {dtype}; make it so")

@@ -105,6 +105,11 @@ class Sum(Objective):
 
     objectives: tuple[Objective, ...]
 
+    @property
+    def ranks_only(self) -> bool:  # type: ignore[override]
+        """True if all of the objectives only rank candidates."""
+        return all(objective.ranks_only for objective in self.objectives)
+
     def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
         """The sum of the losses, (negatives, batch)."""
         first, *others = self.objectives

@@ -6,7 +6,7 @@ for layers that consist of one `Dense` connection; the tests hold both against t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -18,7 +18,7 @@ from RecurrentFF.model.state import State
 from RecurrentFF.settings import ModelSettings
 
 
-class Path(Protocol):
+class ComputePath(Protocol):
     """A way to compute the timesteps of a network."""
 
     def new_state(self, candidates: int, batch: int) -> State:
@@ -27,20 +27,16 @@ class Path(Protocol):
     def begin(self) -> None:
         """Prepare for a sequence. Called before its first timestep; parameters may have changed since the last one."""
 
-    def static_drives(self, x: Tensor) -> Mapping[str, Tensor]:
-        """For each module the drive of an input that does not change over time, where computing it once pays."""
-
-    def step(self, module: LocalModule, state: State, context: StepContext, drives: Mapping[str, Tensor]) -> Tensor:
+    def step(self, module: LocalModule, state: State, context: StepContext) -> Tensor | None:
         """Compute a timestep of a module, without learning, and store it in the state.
 
         Args:
             module: the module.
             state: of the whole network.
             context: damping and dropout.
-            drives: from `static_drives` while input and weights stay the same; otherwise empty.
 
         Returns:
-            The badness, (candidates or 1, batch).
+            The badness, (candidates or 1, batch); None of a module that has none.
         """
 
     def learn(self, module: LocalModule, state: State, context: StepContext, learning: LearningContext) -> LocalResult:
@@ -51,7 +47,7 @@ class Path(Protocol):
 
 
 class PlainPath:
-    """The phases of every module, one after the other. See `Path` for its methods.
+    """The phases of every module, one after the other. See `ComputePath` for its methods.
 
     Args:
         modules: the network's local modules.
@@ -69,15 +65,10 @@ class PlainPath:
     def begin(self) -> None:
         """Prepare nothing."""
 
-    def static_drives(self, x: Tensor) -> Mapping[str, Tensor]:
-        """Compute nothing in advance."""
-        return {}
-
-    def step(self, module: LocalModule, state: State, context: StepContext, drives: Mapping[str, Tensor]) -> Tensor:
+    def step(self, module: LocalModule, state: State, context: StepContext) -> Tensor | None:
         """Compute a timestep of a module, without learning."""
         after = module.step(state.patterns, state.blocks[module.name], context)
         state.store(module.name, after)
-        assert after.badness is not None
         return after.badness
 
     def learn(self, module: LocalModule, state: State, context: StepContext, learning: LearningContext) -> LocalResult:

@@ -11,8 +11,9 @@ with negative ones. Each layer takes a gradient step on its own loss at every ti
 or a timestep, because what a layer reads is detached. A prediction presents every label and answers the one of lowest
 badness. (Hinton 2022, arXiv:2212.13345.)
 
-Tensors are (batch, units) here. The package computes the same in `functional`, without autograd; the tests hold it to
-this file in float64, for every option, to 1e-10. It is also what `benchmarks.speed` measures against.
+Tensors are (batch, units) here. The package computes the same in `functional`, without autograd. The tests hold it to
+this file in float64, to 1e-10, and to `tests/oracle.py`, which adds dropout and the other regularizers. The speed
+benchmark measures against this file, too.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from RecurrentFF.model.connections import Dense
+from RecurrentFF.model.connections import Connection, Dense
+from RecurrentFF.model.layers import Layer
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.optimizers import torch_optimizer
 
@@ -48,11 +50,11 @@ class Reference:
         self.predicting = network.prediction_layers
         self.weight: dict[tuple[str, str], Tensor] = {}
         self.bias: dict[str, Tensor] = {}
-        for layer in network.hidden_layers():
+        for layer in network.local_modules:
+            assert isinstance(layer, Layer)
             for connection in layer.connections:
-                if isinstance(connection, Dense):
-                    for source, weight in connection.weights().items():
-                        self.weight[layer.name, source] = weight.detach().clone().requires_grad_()
+                for source, weight in self.weights_of(connection).items():
+                    self.weight[layer.name, source] = weight.detach().clone().requires_grad_()
             self.bias[layer.name] = layer.bias.detach().clone().requires_grad_()
         self.optimizers = {name: self.make_optimizer("ff", self.parameters(name)) for name in self.layers}
 
@@ -66,8 +68,8 @@ class Reference:
             z = self.unit_bias(layer)
             for (target, source), weight in self.weight.items():
                 if target == layer:
-                    above = self.order.index(source) > self.order.index(layer)
-                    z = z - self.drive(layer, source, weight, reads) if above else z + self.drive(layer, source, weight, reads)
+                    sign = -1 if self.order.index(source) > self.order.index(layer) else 1  # above: it cancels
+                    z = z + sign * self.drive(layer, source, weight, reads)
             after[layer] = (1 - damping) * h[layer] + damping * self.activation(z)
         return after
 
@@ -172,6 +174,12 @@ class Reference:
         return self.badness_over_time(inputs)[first : last + 1].mean(0).argmin(1)
 
     # ---------------------------------------------------------------- details
+
+    def weights_of(self, connection: Connection) -> dict[str, Tensor]:
+        """The weight of each source of a connection, with the sign of the equations. Raises TypeError for other kinds."""
+        if not isinstance(connection, Dense):
+            raise TypeError(f"the reference knows no {type(connection).__name__}; override weights_of and drive")
+        return connection.weights()
 
     def zero_activity(self, x: Tensor) -> Activity:
         """No activity in any layer, for the samples of x (batch, features)."""

@@ -37,18 +37,23 @@ class State:
         self.pattern_masks: dict[str, Tensor] | None = None
         self._next: dict[str, BlockState] = {}
 
-    def reset(self) -> None:
-        """Start a sequence: no activity, the same for all candidates. The pattern masks stay."""
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Start a sequence: no activity, the same for all candidates. The pattern masks stay.
+
+        Args:
+            generator: the source of randomness of a training sequence; None in a prediction.
+        """
         for module in self.modules:
-            self.blocks[module.name] = module.initial_state(1, self.batch, self.compute_dtype)
+            self.blocks[module.name] = module.initial_state(self.batch, self.compute_dtype, generator)
         self.patterns = {name: block.pattern for name, block in self.blocks.items()}
 
-    def clamp(self, x: Tensor, y: Tensor) -> None:
+    def clamp(self, x: Tensor, y: Tensor, *, static: bool = False) -> None:
         """Set input and label for the next timestep.
 
         Args:
             x: (features, candidates or 1, batch).
             y: (classes, candidates or 1, batch or 1).
+            static: x is the same at all timesteps since `reset`. A fast path may then use again what it has computed of it.
         """
         self.patterns["x"] = x.to(self.compute_dtype)
         self.patterns["y"] = y.to(self.compute_dtype).expand(-1, -1, self.batch)

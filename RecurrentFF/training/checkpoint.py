@@ -45,6 +45,7 @@ def save(
     content = {
         "format": FORMAT,
         "settings": network.settings.to_toml(),
+        "own_modules": network.has_own_modules,
         "network": {name: tensor.cpu() for name, tensor in (weights or network.state_dict()).items()},
         **extra,
     }
@@ -63,10 +64,15 @@ def load(path: str | Path, device: str = "auto") -> Network:
         The network, in the precision of its settings.
 
     Raises:
-        CheckpointError: the file is not a checkpoint, or is damaged.
+        CheckpointError: the file is not a checkpoint, is damaged, or holds the weights of a network with modules of its own.
         DeviceError: this machine does not have the device.
     """
     content = read(path)
+    if content.get("own_modules"):
+        raise CheckpointError(
+            f"{path}: the network has modules of its own, which the file does not hold; make it again with Network(modules=…), "
+            "and use RecurrentFF.training.checkpoint.load_weights"
+        )
     network = build(settings(content, path), device=device)
     load_weights(network, content, path)
     return network
@@ -158,7 +164,13 @@ def _is_plain(value: object) -> bool:
 def _architecture(settings: Settings) -> str:
     data, residuals = settings.data_config, settings.model.residual_connections
     widths = "-".join(str(n) for n in (data.data_size, *settings.model.hidden_sizes, data.num_classes))
-    return widths + _input(settings) + (f" with residual connections {[list(pair) for pair in residuals]}" if residuals else "")
+    convolution = " with a convolution" if settings.model.convolution is not None else ""
+    return (
+        widths
+        + convolution
+        + _input(settings)
+        + (f" with residual connections {[list(pair) for pair in residuals]}" if residuals else "")
+    )
 
 
 def _input(settings: Settings) -> str:

@@ -12,6 +12,7 @@ import torch
 
 from RecurrentFF.errors import RecurrentFFError
 from RecurrentFF.model.fused import EAGER, FusedPath, compiled
+from RecurrentFF.model.layers import Layer
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.training.devices import has_tensor_cores
@@ -41,7 +42,7 @@ def resolve(network: Network, training_samples: int) -> bool:
 def operations(network: Network, training_samples: int) -> float:
     """Estimate the number of multiplications and additions of a whole training, with `training_samples` samples an epoch."""
     model, data = network.settings.model, network.settings.data_config
-    weights = sum(layer.connection_weights().numel() for layer in network.hidden_layers())
+    weights = sum(layer.weight_vector().numel() for layer in network.hidden_layers())
     products = model.prelabel_timesteps + 4 * data.iterations  # forward and gradient, under two labels
     return 2.0 * weights * products * training_samples * model.epochs
 
@@ -76,10 +77,15 @@ def share_kernels(network: Network, other: Network) -> None:
         other.path.kernels = network.path.kernels
 
 
+def _hard_example_fraction(network: Network) -> float:
+    """The smallest fraction of a batch that a layer computes gradients from."""
+    return min(layer.hard_example_fraction for layer in network.hidden_layers() if isinstance(layer, Layer))
+
+
 def _warm_up(network: Network) -> None:
     """Train and predict one batch with a copy of the network, once with static and once with time-varying inputs."""
     # torch.compile makes separate graphs for sizes of one. So at least two samples must be hard examples, too.
-    replica, two_hard = copy.deepcopy(network), math.ceil(2 / network.settings.model.hard_example_fraction)
+    replica, two_hard = copy.deepcopy(network), math.ceil(2 / _hard_example_fraction(network))
     batch = max(4, min(two_hard, network.settings.data_config.train_batch_size))
     assert isinstance(replica.path, FusedPath)
     replica.path.kernels = compiled()

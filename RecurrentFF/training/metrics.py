@@ -122,7 +122,7 @@ def epoch_metrics(
     # The weight of a timestep is its fraction of all valid (sample, timestep) pairs.
     timestep_weight = mean.valid_fraction / mean.valid_fraction.sum().clamp(min=1e-9)
     badness_pos, badness_neg = (timestep_weight * mean.badness_pos).sum(0), (timestep_weight * mean.badness_neg).sum(0)
-    changes = [layer.connection_weights() - before for layer, before in zip(layers, weights_before, strict=True)]
+    changes = [layer.weight_vector() - before for layer, before in zip(layers, weights_before, strict=True)]
     return EpochMetrics(
         epoch=epoch,
         seconds=round(seconds, 3),
@@ -137,7 +137,7 @@ def epoch_metrics(
         layer_loss=mean.loss.mean(0).tolist(),
         badness_pos=badness_pos.tolist(),
         badness_neg=badness_neg.tolist(),
-        weight_norm=[layer.connection_weights().norm().item() for layer in layers],
+        weight_norm=[layer.weight_vector().norm().item() for layer in layers],
         update_norm=[change.norm().item() for change in changes],
         activity_norm=((badness_pos + badness_neg) / 2 * units).sqrt().tolist(),
     )

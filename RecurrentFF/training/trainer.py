@@ -303,7 +303,7 @@ class Trainer:
         return self._average.module
 
     def _weights(self) -> list[Tensor]:
-        return [layer.connection_weights() for layer in self.network.hidden_layers()]
+        return [layer.weight_vector() for layer in self.network.hidden_layers()]
 
     def _synchronize(self) -> None:
         """Wait until the device has finished all its work, so that measured times are right."""

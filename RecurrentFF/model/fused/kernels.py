@@ -16,38 +16,19 @@ import torch.fx.experimental._config
 from torch import Tensor
 
 from RecurrentFF.model import functional
-from RecurrentFF.model.activations import Activation
 from RecurrentFF.model.connections import Masks
-from RecurrentFF.model.functional import Reduction
-from RecurrentFF.model.layers import LearningContext
-
-
-class Hyperparameters(NamedTuple):
-    """The numbers and functions of a layer that do not change from batch to batch."""
-
-    damping: float
-    """The damping factor d."""
-    epsilon: float
-    """The ε of the normalized activity."""
-    activation: Activation
-    """The activation function."""
-    reduction: Reduction
-    """The mean or the sum of squares as badness."""
-    peer_normalization: float
-    """The strength λ of peer normalization."""
-    hard_examples: int | None
-    """The number of samples that gradients are computed from; None for all."""
+from RecurrentFF.model.layers import Hyperparameters, LearningContext, activate, loss_gradients
 
 
 class LayerInputs(NamedTuple):
-    """The tensors of a layer's timestep. Its drive is the sum of the products weight · source and the bias."""
+    """The tensors of a layer's timestep. Its pre-activation is the sum of the products weight · source and the bias."""
 
     sources: Sequence[Tensor]
     """The patterns that the layer reads, each (columns, candidates or 1, batch)."""
     weights: Sequence[Tensor]
     """The weight of each source, (units, columns), of the type of the sources."""
     bias: Tensor
-    """The bias, (units, 1, 1), or (units, 1, batch) with a drive that is known already."""
+    """The bias, (units, 1, 1), or (units, candidates or 1, batch) with the drive of a static input."""
     h: Tensor
     """The activity before the timestep, (units, candidates or 1, batch)."""
     output: Tensor
@@ -60,7 +41,7 @@ class Response(NamedTuple):
     """The outcome of a layer's timestep."""
 
     z: Tensor
-    """The drive, (units, candidates or 1, batch)."""
+    """The pre-activation, (units, candidates or 1, batch)."""
     h: Tensor
     """The activity after the timestep, (units, candidates or 1, batch)."""
     badness: Tensor
@@ -90,10 +71,9 @@ def respond(inputs: LayerInputs, hyper: Hyperparameters) -> Response:
     for index, (source, weight) in enumerate(zip(inputs.sources, inputs.weights, strict=True)):
         drive = functional.linear_drive(weight, source)
         z = z + (drive if inputs.masks is None else inputs.masks[index] * drive)
-    h = functional.next_activity(z, inputs.h, hyper.damping, hyper.activation)
-    mean_square = functional.mean_square(h)
-    inputs.output.copy_(functional.normalize(h, mean_square, hyper.epsilon))
-    return Response(z, h, functional.badness(h, mean_square, hyper.reduction))
+    h, pattern, badness = activate(z, inputs.h, hyper)
+    inputs.output.copy_(pattern)
+    return Response(z, h, badness)
 
 
 def learn(inputs: LayerInputs, hyper: Hyperparameters, learning: LearningContext, running: Tensor | None) -> Learned:
@@ -105,26 +85,28 @@ def learn(inputs: LayerInputs, hyper: Hyperparameters, learning: LearningContext
         running: (units,) running activity for peer normalization, updated in place; None without.
     """
     z, h, badness = respond(inputs, hyper)
-    positive, negative = functional.split_candidates(badness)
-    loss = (learning.sample_weight * learning.objective.loss(positive, negative).mean(0)).sum()
-    gradients = learning.objective.gradients(positive, negative)
-    grad_badness = learning.sample_weight * functional.join_gradients(*gradients, len(badness))
-    grad_h = functional.activity_gradient(grad_badness, h, hyper.reduction)
-    if running is not None:
-        running = functional.update_running_activity(running, h, learning.sample_weight)
-        grad_h = grad_h + functional.peer_gradient(running, h, learning.sample_weight, hyper.peer_normalization)
+    loss, grad_badness, grad_z = loss_gradients(z, h, badness, hyper, learning, running)
     sources, masks = inputs.sources, inputs.masks
-    grad_z = functional.drive_gradient(grad_h, z, hyper.damping, hyper.activation).to(sources[0].dtype)
-    grad_input = None
+    grad_z, grad_input = grad_z.to(sources[0].dtype), None
     if learning.input_gradient:
         grad_input = functional.source_gradient(_masked(grad_z, masks, 0), inputs.weights[0], sources[0].shape[1])
     if hyper.hard_examples is not None and len(badness) > 1:
         chosen = functional.hardest_samples(grad_badness, hyper.hard_examples)
         grad_z, sources = grad_z.index_select(2, chosen), [source.index_select(2, chosen) for source in sources]
         masks = None if masks is None else [mask.index_select(2, chosen) for mask in masks]
-    blocks = [functional.weight_gradient(_masked(grad_z, masks, index), source) for index, source in enumerate(sources)]
-    grad_weight = blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
+    grad_weight = _weight_gradient(grad_z, sources, masks)
     return Learned(h, badness, loss, grad_weight, functional.bias_gradient(grad_z, z.dtype), grad_input)
+
+
+def _weight_gradient(grad_z: Tensor, sources: Sequence[Tensor], masks: Masks | None) -> Tensor:
+    """∂loss/∂weight, (units, columns), of the weights of all sources side by side."""
+    blocks = []
+    for index, source in enumerate(sources):
+        grad_drive = functional.sum_candidates(_masked(grad_z, masks, index), source.shape[1])
+        # A wide product is faster in two halves: the library chooses its block sizes badly for it.
+        halves = source.chunk(2 if len(source) > 2 * len(grad_z) else 1)
+        blocks += [functional.weight_gradient(grad_drive, half) for half in halves]
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
 
 
 def _masked(grad_z: Tensor, masks: Masks | None, index: int) -> Tensor:

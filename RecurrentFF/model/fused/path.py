@@ -10,9 +10,17 @@ from torch import Tensor
 
 from RecurrentFF.model import functional
 from RecurrentFF.model.connections import Dense
-from RecurrentFF.model.fused.kernels import EAGER, Hyperparameters, Kernels, LayerInputs
+from RecurrentFF.model.fused.kernels import EAGER, Kernels, LayerInputs
 from RecurrentFF.model.fused.state import FusedState
-from RecurrentFF.model.layers import BlockState, Layer, LearningContext, LocalModule, LocalResult, StepContext
+from RecurrentFF.model.layers import (
+    BlockState,
+    Layer,
+    LearningContext,
+    LocalModule,
+    LocalResult,
+    StepContext,
+    loss_of_one_candidate,
+)
 from RecurrentFF.model.optimizers import LocalOptimizer, TorchOptimizer, torch_optimizer
 from RecurrentFF.model.state import State
 from RecurrentFF.settings import ModelSettings
@@ -21,7 +29,7 @@ WEIGHT, BIAS = "connections.0.weight", "bias"
 """The names of the two parameters of a layer that consists of one dense connection."""
 
 
-class Run(NamedTuple):
+class SourceGroup(NamedTuple):
     """Neighboring blocks that a layer reads as one source."""
 
     names: tuple[str, ...]
@@ -31,7 +39,7 @@ class Run(NamedTuple):
 
 
 class FusedPath:
-    """The fused path of a network. See `paths.Path` for its methods.
+    """The fused path of a network. See `paths.ComputePath` for its methods.
 
     Args:
         layers: the layers, bottom to top, of which `supports` is true.
@@ -49,7 +57,7 @@ class FusedPath:
         self.compute_dtype = compute_dtype
         self.kernels = EAGER
         self.compute_weights: dict[str, Tensor] = {}
-        self._runs_by_case: dict[tuple[object, ...], tuple[Run, ...]] = {}
+        self._groups_by_case: dict[tuple[object, ...], tuple[SourceGroup, ...]] = {}
 
     @staticmethod
     def supports(modules: Sequence[LocalModule]) -> bool:
@@ -76,23 +84,16 @@ class FusedPath:
         """Convert all weights to the compute dtype."""
         self.compute_weights = {layer.name: _weight(layer).to(self.compute_dtype) for layer in self.layers}
 
-    def static_drives(self, x: Tensor) -> Mapping[str, Tensor]:
-        """The drive of an input that does not change over time, and the bias, for every layer that reads it."""
-        drives, x = {}, x.to(self.compute_dtype)
-        for layer in self.layers:
-            if "x" in layer.reads:
-                weight = self.compute_weights[layer.name][:, _dense(layer).columns["x"]]
-                drives[layer.name] = layer.bias[:, None, None] + functional.linear_drive(weight, x)
-        return drives
-
-    def step(self, module: LocalModule, state: State, context: StepContext, drives: Mapping[str, Tensor]) -> Tensor:
+    def step(self, module: LocalModule, state: State, context: StepContext) -> Tensor:
         """Compute a timestep of a layer, without learning."""
         assert isinstance(state, FusedState) and isinstance(module, Layer)
-        runs = self._runs(module, state, merged=context.masks is None, skip_inactive=context.masks is None)
-        kernels = EAGER if state.inactive else self._kernels(runs, state)  # the first timestep has no graph of its own
-        known = drives.get(module.name)
-        inputs = self._inputs(module, state, runs if known is None else runs[1:], context, known)
-        response = kernels.respond(inputs, self._hyperparameters(module, context, state.batch))
+        groups = self._groups(module, state, merged=context.masks is None, skip_inactive=context.masks is None)
+        kernels = EAGER if state.inactive else self._kernels(groups, state)  # the first timestep has no graph of its own
+        bias = module.bias.detach()[:, None, None]
+        if state.static and context.masks is None and "x" in module.sources:
+            bias, groups = self._static_z(module, state), groups[1:]
+        inputs = self._inputs(module, state, groups, context, bias)
+        response = kernels.respond(inputs, module.hyperparameters(context.damping, state.batch))
         state.store(module.name, BlockState(response.h, inputs.output, response.z, response.badness))
         return response.badness
 
@@ -100,15 +101,15 @@ class FusedPath:
         """Compute a timestep of a layer and its local gradients, which are empty where there is nothing to learn."""
         assert isinstance(state, FusedState) and isinstance(module, Layer)
         if module.has_nothing_to_learn(self._candidates(module, state, context), learning.objective):
-            badness = self.step(module, state, context, {})
-            loss = (learning.sample_weight * learning.objective.loss(badness, badness)[0]).sum()
-            return LocalResult(loss, badness, {})
-        runs = self._runs(module, state, merged=context.masks is None)
-        inputs = self._inputs(module, state, runs, context)
-        hyper = self._hyperparameters(module, context, state.batch)
-        here = learning._replace(input_gradient=learning.input_gradient and "x" in module.reads)
-        learned = self._kernels(runs, state).learn(inputs, hyper, here, module.running_activity)
-        state.store(module.name, BlockState(learned.h, inputs.output, None, learned.badness))
+            badness = self.step(module, state, context)
+            return LocalResult(loss_of_one_candidate(badness, learning), badness, {})
+        groups = self._groups(module, state, merged=context.masks is None)
+        inputs = self._inputs(module, state, groups, context, module.bias.detach()[:, None, None])
+        hyper = module.hyperparameters(context.damping, state.batch)
+        here = learning._replace(input_gradient=learning.input_gradient and "x" in module.sources)
+        learned = self._kernels(groups, state).learn(inputs, hyper, here, module.running_activity)
+        state.store(module.name, BlockState(learned.h, inputs.output, badness=learned.badness))
+        state.static_z.pop(module.name, None)  # the weights are about to change
         mask = _dense(module).mask
         grad_weight = learned.grad_weight if mask is None else learned.grad_weight.mul_(mask)
         return LocalResult(learned.loss, learned.badness, {WEIGHT: grad_weight, BIAS: learned.grad_bias}, learned.grad_input)
@@ -131,7 +132,15 @@ class FusedPath:
         copy = self.compute_weights.get(layer.name)
         return None if copy is None or copy.data_ptr() == _weight(layer).data_ptr() else copy
 
-    def _runs(self, layer: Layer, state: FusedState, *, merged: bool, skip_inactive: bool = False) -> tuple[Run, ...]:
+    def _static_z(self, layer: Layer, state: FusedState) -> Tensor:
+        """The bias and the drive of a static input, (units, candidates or 1, batch), computed at the first timestep."""
+        if layer.name not in state.static_z:
+            weight = self.compute_weights[layer.name][:, _dense(layer).columns["x"]]
+            drive = functional.linear_drive(weight, state.patterns["x"])
+            state.static_z[layer.name] = layer.bias.detach()[:, None, None] + drive
+        return state.static_z[layer.name]
+
+    def _groups(self, layer: Layer, state: FusedState, *, merged: bool, skip_inactive: bool = False) -> tuple[SourceGroup, ...]:
         """The sources of a layer at this timestep: the input, then neighboring blocks with one number of candidates together.
 
         Args:
@@ -141,29 +150,31 @@ class FusedPath:
             skip_inactive: leaves out blocks without activity.
         """
         inactive = state.inactive if skip_inactive else frozenset()
-        case = (layer.name, merged, inactive, *(state.patterns[source].shape[1] for source in layer.reads))
-        if case not in self._runs_by_case:
+        case = (layer.name, merged, inactive, *(state.patterns[source].shape[1] for source in layer.sources))
+        if case not in self._groups_by_case:
             order = list(state.rows)
-            runs: list[list[str]] = []
-            for source in (source for source in layer.reads if source not in inactive):
-                last = runs[-1][-1] if runs else "x"
+            groups: list[list[str]] = []
+            for source in (source for source in layer.sources if source not in inactive):
+                last = groups[-1][-1] if groups else "x"
                 joins = merged and "x" not in (last, source) and order.index(source) == order.index(last) + 1
                 if joins and state.patterns[source].shape[1] == state.patterns[last].shape[1]:
-                    runs[-1].append(source)
+                    groups[-1].append(source)
                 else:
-                    runs.append([source])
+                    groups.append([source])
             columns = _dense(layer).columns
-            self._runs_by_case[case] = tuple(Run(tuple(run), slice(columns[run[0]].start, columns[run[-1]].stop)) for run in runs)
-        return self._runs_by_case[case]
+            self._groups_by_case[case] = tuple(
+                SourceGroup(tuple(group), slice(columns[group[0]].start, columns[group[-1]].stop)) for group in groups
+            )
+        return self._groups_by_case[case]
 
     def _inputs(
-        self, layer: Layer, state: FusedState, runs: Sequence[Run], context: StepContext, known_drive: Tensor | None = None
+        self, layer: Layer, state: FusedState, groups: Sequence[SourceGroup], context: StepContext, bias: Tensor
     ) -> LayerInputs:
         weight = self.compute_weights[layer.name]
         return LayerInputs(
-            [state.read(run.names) for run in runs],
-            [weight[:, run.columns] for run in runs],
-            layer.bias.detach()[:, None, None] if known_drive is None else known_drive,
+            [state.read(group.names) for group in groups],
+            [weight[:, group.columns] for group in groups],
+            bias,
             state.blocks[layer.name].activity,
             state.output(layer.name, self._candidates(layer, state, context)),
             None if context.masks is None else context.masks[0],
@@ -172,26 +183,16 @@ class FusedPath:
     def _candidates(self, layer: Layer, state: FusedState, context: StepContext) -> int:
         """The number of candidates that a layer's activity has after this timestep, 1 where it is the same for all."""
         masked = 1 if context.masks is None else context.masks[0][0].shape[1]
-        return max(masked, state.blocks[layer.name].activity.shape[1], *(state.patterns[s].shape[1] for s in layer.reads))
+        return max(masked, state.blocks[layer.name].activity.shape[1], *(state.patterns[s].shape[1] for s in layer.sources))
 
-    def _kernels(self, runs: Sequence[Run], state: FusedState) -> Kernels:
+    def _kernels(self, groups: Sequence[SourceGroup], state: FusedState) -> Kernels:
         """The kernels of a timestep: eager ones while a label is reaching the layer.
 
         Some sources are then the same for all candidates and others are not. That is so for few timesteps, in ways that are
         not worth a compiled graph each.
         """
-        sizes = {state.patterns[run.names[0]].shape[1] for run in runs if run.names[0] != "x"}
+        sizes = {state.patterns[group.names[0]].shape[1] for group in groups if group.names[0] != "x"}
         return self.kernels if len(sizes) == 1 else EAGER
-
-    def _hyperparameters(self, layer: Layer, context: StepContext, batch: int) -> Hyperparameters:
-        return Hyperparameters(
-            context.damping,
-            layer.epsilon,
-            layer.activation,
-            layer.reduction,
-            layer.peer_normalization,
-            layer.hard_examples(batch),
-        )
 
 
 class FusedRMSprop:

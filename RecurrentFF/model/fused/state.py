@@ -29,6 +29,9 @@ class FusedState(State):
     Attributes:
         rows: the rows of each block in the tensor; the input has none.
         inactive: names of the layers that have no activity yet, and so drive nothing.
+        static: true if the input is the same at all timesteps since `reset`.
+        static_z: for each layer the bias and the drive of a static input, (units, candidates or 1, batch), as long as its
+            weights are the same.
     """
 
     def __init__(
@@ -45,22 +48,26 @@ class FusedState(State):
         edges = pairwise(accumulate(sizes.values(), initial=0))
         self.rows = {name: slice(*edge) for name, edge in zip(sizes, edges, strict=True)}
         self.inactive: frozenset[str] = frozenset()
+        self.static = False
+        self.static_z: dict[str, Tensor] = {}
         self._previous = torch.empty(sum(sizes.values()), candidates, batch, dtype=compute_dtype, device=device)
         self._following = torch.empty_like(self._previous)
 
-    def reset(self) -> None:
-        """Start a sequence: no activity, the same for all candidates. The pattern masks stay."""
+    def reset(self, generator: torch.Generator | None = None) -> None:
+        """Start a sequence, see `State.reset`."""
         self._previous[:, :1].zero_()
+        self.static, self.static_z = False, {}
         for module in self.modules:
-            state = module.initial_state(1, self.batch, self.compute_dtype)
+            state = module.initial_state(self.batch, self.compute_dtype, generator)
             pattern = self._previous[self.rows[module.name], :1]
             self.blocks[module.name] = state._replace(pattern=pattern)
             self.patterns[module.name] = pattern
         self.inactive = frozenset(self.blocks)
 
-    def clamp(self, x: Tensor, y: Tensor) -> None:
+    def clamp(self, x: Tensor, y: Tensor, *, static: bool = False) -> None:
         """Set input and label for the next timestep, see `State.clamp`."""
-        self.patterns["x"] = x.to(self.compute_dtype)
+        if not (static and self.static):
+            self.patterns["x"], self.static, self.static_z = x.to(self.compute_dtype), static, {}
         label = self._previous[self.rows["y"], : y.shape[1]]
         label.copy_(y)
         self.patterns["y"] = label

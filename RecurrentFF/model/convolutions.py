@@ -1,0 +1,191 @@
+"""Convolutional connections: units in channels of a plane, which share their weights.
+
+Features and units are the flattened (channels, height, width) of a plane.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.grad
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from RecurrentFF.model import functional
+from RecurrentFF.model.connections import Connection, Memory
+
+Shape = tuple[int, int, int]
+"""Channels, height and width of a plane."""
+
+
+class Convolution(Connection):
+    """The common base of `Conv2d` and `ConvTranspose2d`.
+
+    Args:
+        source: name of the block that is read.
+        in_shape: (channels, height, width) of the source.
+        shape: (channels, height, width) of the units.
+        stride: distance of neighboring kernels.
+        padding: zeros added at each side.
+        sign: 1, or −1 for a top-down connection, whose drive is subtracted.
+        weight: the initial kernel.
+    """
+
+    def __init__(
+        self, source: str, in_shape: Shape, shape: Shape, *, stride: int, padding: int, sign: float, weight: Tensor
+    ) -> None:
+        super().__init__((source,))
+        self.in_shape, self.shape = in_shape, shape
+        self.stride, self.padding, self.sign = stride, padding, sign
+        self.weight = nn.Parameter(weight, requires_grad=False)
+
+    @property
+    def source_sizes(self) -> dict[str, int]:
+        """The flattened size of the source."""
+        return {self.sources[0]: math.prod(self.in_shape)}
+
+    def _kernel_gradient(self, source: Tensor, output: Tensor) -> dict[str, Tensor]:
+        """∂loss/∂kernel of a convolution from the planes that it reads and ∂loss/∂output, in the type of both."""
+        gradient: Callable[..., Tensor] = torch.nn.grad.conv2d_weight
+        return {"weight": gradient(source, self.weight.shape, output, stride=self.stride, padding=self.padding)}
+
+    def _signed_gradient(self, grad_drive: Tensor, candidates: int) -> Tensor:
+        """∂loss/∂output as planes, from ∂loss/∂drive."""
+        return self.sign * _planes(functional.sum_candidates(grad_drive, candidates), self.shape)
+
+
+class Conv2d(Convolution):
+    """A convolution. With an odd kernel, stride 1 and padding kernel_size // 2 it keeps height and width.
+
+    As a lateral connection of that kind, each unit reads its neighbors in all channels.
+
+    Args:
+        source: name of the block that is read.
+        in_shape: (channels, height, width) of the source.
+        channels: output channels.
+        kernel_size: side of the square kernel.
+        stride: distance of neighboring kernels.
+        padding: zeros added at each side.
+        sign: 1, or −1 for a top-down connection, whose drive is subtracted.
+        weight: (channels, in_channels, kernel_size, kernel_size) initial weight, zero if left out.
+
+    Attributes:
+        shape: (channels, height, width) of the units.
+        weight: the parameter.
+
+    Raises:
+        ValueError: the kernel does not fit into the padded plane.
+
+    Example:
+        >>> Conv2d("x", (1, 28, 28), 16, 5, stride=2, padding=2).shape
+        (16, 14, 14)
+    """
+
+    def __init__(
+        self,
+        source: str,
+        in_shape: Shape,
+        channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        sign: float = 1.0,
+        weight: Tensor | None = None,
+    ) -> None:
+        shape = conv_shape(in_shape, channels, kernel_size, stride=stride, padding=padding)
+        if weight is None:
+            weight = torch.zeros(channels, in_shape[0], kernel_size, kernel_size)
+        super().__init__(source, in_shape, shape, stride=stride, padding=padding, sign=sign, weight=weight)
+
+    def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
+        """The convolution of the source, see `Connection.forward`."""
+        (read,) = reads
+        planes = F.conv2d(_planes(read, self.in_shape), self.weight.to(read.dtype), stride=self.stride, padding=self.padding)
+        return _units(self.sign * planes, read.shape[1]), memory
+
+    def gradients(
+        self, reads: Sequence[Tensor], grad_drive: Tensor, before: Memory = None, after: Memory = None
+    ) -> dict[str, Tensor]:
+        """Closed form of the kernel's gradient, see `Connection.gradients`."""
+        (read,) = reads
+        return self._kernel_gradient(_planes(read, self.in_shape), self._signed_gradient(grad_drive, read.shape[1]))
+
+
+class ConvTranspose2d(Convolution):
+    """A transposed convolution: the top-down counterpart of a `Conv2d` with the same kernel size, stride and padding.
+
+    Args:
+        source: name of the block that is read.
+        in_shape: (channels, height, width) of the source.
+        shape: (channels, height, width) of the units, from which that convolution would lead to the source.
+        kernel_size, stride, padding: those of that convolution.
+        sign: −1 by default: the drive from above is subtracted.
+        weight: (in_channels, channels, kernel_size, kernel_size) initial weight, zero if left out.
+
+    Attributes:
+        weight: the parameter.
+
+    Raises:
+        ValueError: such a convolution of `shape` does not give `in_shape`.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        in_shape: Shape,
+        shape: Shape,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        sign: float = -1.0,
+        weight: Tensor | None = None,
+    ) -> None:
+        fits = conv_shape(shape, in_shape[0], kernel_size, stride=stride, padding=padding)
+        if fits != in_shape:
+            raise ValueError(f"ConvTranspose2d: a convolution of {shape} gives {fits}, not in_shape = {in_shape}")
+        if weight is None:
+            weight = torch.zeros(in_shape[0], shape[0], kernel_size, kernel_size)
+        super().__init__(source, in_shape, shape, stride=stride, padding=padding, sign=sign, weight=weight)
+        height, width = ((side - 1) * stride - 2 * padding + kernel_size for side in in_shape[1:])
+        self.output_padding = (shape[1] - height, shape[2] - width)
+
+    def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
+        """The transposed convolution of the source, see `Connection.forward`."""
+        (read,) = reads
+        planes = F.conv_transpose2d(
+            _planes(read, self.in_shape),
+            self.weight.to(read.dtype),
+            stride=self.stride,
+            padding=self.padding,
+            output_padding=self.output_padding,
+        )
+        return _units(self.sign * planes, read.shape[1]), memory
+
+    def gradients(
+        self, reads: Sequence[Tensor], grad_drive: Tensor, before: Memory = None, after: Memory = None
+    ) -> dict[str, Tensor]:
+        """Closed form of the kernel's gradient: that of the convolution with source and gradient exchanged."""
+        (read,) = reads
+        return self._kernel_gradient(self._signed_gradient(grad_drive, read.shape[1]), _planes(read, self.in_shape))
+
+
+def conv_shape(in_shape: Shape, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> Shape:
+    """(channels, height, width) of a convolution's output. Raises ValueError where the kernel does not fit."""
+    height, width = ((side + 2 * padding - kernel_size) // stride + 1 for side in in_shape[1:])
+    if min(height, width) < 1:
+        raise ValueError(f"a kernel of side {kernel_size} does not fit into a plane of {in_shape[1:]} with padding {padding}")
+    return channels, height, width
+
+
+def _planes(units: Tensor, shape: Shape) -> Tensor:
+    """(channels·height·width, candidates, batch) → (candidates·batch, channels, height, width)."""
+    return units.flatten(1).T.reshape(-1, *shape)
+
+
+def _units(planes: Tensor, candidates: int) -> Tensor:
+    """(candidates·batch, channels, height, width) → (channels·height·width, candidates, batch)."""
+    return planes.flatten(1).T.view(-1, candidates, len(planes) // candidates)
