@@ -30,7 +30,7 @@ lint: $(VENV)/installed-dev ## check style, types, words and docstrings
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell RecurrentFF tests tools configs CONTRIBUTING.md
+	$(BIN)/codespell RecurrentFF tests tools configs README.md CONTRIBUTING.md
 	$(BIN)/python tools/check_docstrings.py RecurrentFF tools
 
 smoke: $(VENV)/installed ## a few batches of each benchmark, to check that it runs
