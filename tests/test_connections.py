@@ -280,10 +280,27 @@ class Unused(Connection):
         return torch.ones(4, 1, reads[0].shape[2]), memory
 
 
+class HalfUsed(Gain):
+    """A connection with two parameters, of which its drive depends on one."""
+
+    def __init__(self) -> None:
+        super().__init__("x", 7)
+        self.spare = nn.Parameter(torch.ones(3), requires_grad=False)
+
+
+def test_a_sign_acts_on_drive_and_gradient_of_a_convolution() -> None:
+    kernel, read, grad_drive = weight(2, 1, 3, 3), weight(36, 1, 5), weight(32, 2, 5)
+    plus, minus = (Conv2d("x", (1, 6, 6), 2, 3, sign=sign, weight=kernel) for sign in (1, -1))
+    assert torch.equal(minus([read])[0], -plus([read])[0])
+    assert torch.equal(minus.gradients([read], grad_drive)["weight"], -plus.gradients([read], grad_drive)["weight"])
+
+
 def test_what_a_drive_does_not_depend_on_has_no_gradient() -> None:
     reads, grad_drive = [torch.randn(7, 1, 6)], torch.ones(4, 2, 6)
     assert torch.equal(Unused().gradients(reads, grad_drive)["weight"], torch.zeros(3))
     assert torch.equal(Unused().source_gradient(0, reads, grad_drive), torch.zeros(7, 1, 6))
+    gradients = HalfUsed().gradients([reads[0].double()], torch.ones(7, 2, 6, dtype=torch.float64))
+    assert torch.equal(gradients["spare"], torch.zeros(3)) and gradients["weight"].abs().sum() > 0
 
 
 class Mean(LocalModule):

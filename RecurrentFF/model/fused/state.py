@@ -50,16 +50,16 @@ class FusedState(State):
         self.inactive: frozenset[str] = frozenset()
         self.static = False
         self.static_z: dict[str, Tensor] = {}
-        self._previous = torch.empty(sum(sizes.values()), candidates, batch, dtype=compute_dtype, device=device)
-        self._following = torch.empty_like(self._previous)
+        self._previous_patterns = torch.empty(sum(sizes.values()), candidates, batch, dtype=compute_dtype, device=device)
+        self._next_patterns = torch.empty_like(self._previous_patterns)
 
     def reset(self, generator: torch.Generator | None = None) -> None:
         """Start a sequence, see `State.reset`."""
-        self._previous[:, :1].zero_()
+        self._previous_patterns[:, :1].zero_()
         self.static, self.static_z = False, {}
         for module in self.modules:
             state = module.initial_state(self.batch, self.compute_dtype, generator)
-            pattern = self._previous[self.rows[module.name], :1]
+            pattern = self._previous_patterns[self.rows[module.name], :1]
             self.blocks[module.name] = state._replace(pattern=pattern)
             self.patterns[module.name] = pattern
         self.inactive = frozenset(self.blocks)
@@ -68,7 +68,7 @@ class FusedState(State):
         """Set input and label for the next timestep, see `State.clamp`."""
         if not (static and self.static):
             self.patterns["x"], self.static, self.static_z = x.to(self.compute_dtype), static, {}
-        label = self._previous[self.rows["y"], : y.shape[1]]
+        label = self._previous_patterns[self.rows["y"], : y.shape[1]]
         label.copy_(y)
         self.patterns["y"] = label
 
@@ -77,11 +77,11 @@ class FusedState(State):
         if names[0] == "x":
             return self.patterns["x"]
         rows = slice(self.rows[names[0]].start, self.rows[names[-1]].stop)
-        return self._previous[rows, : self.patterns[names[0]].shape[1]]
+        return self._previous_patterns[rows, : self.patterns[names[0]].shape[1]]
 
     def output(self, name: str, candidates: int) -> Tensor:
         """The place of a layer's pattern after this timestep."""
-        return self._following[self.rows[name], :candidates]
+        return self._next_patterns[self.rows[name], :candidates]
 
     def advance(self) -> None:
         """End the timestep: what was written is what the layers read at the next one."""
@@ -91,7 +91,7 @@ class FusedState(State):
             self.blocks[name] = block
             self.patterns[name] = block.pattern
         self._next.clear()
-        self._previous, self._following = self._following, self._previous
+        self._previous_patterns, self._next_patterns = self._next_patterns, self._previous_patterns
         self.inactive = frozenset()
 
     def hidden_pattern(self, names: Sequence[str]) -> Tensor:
