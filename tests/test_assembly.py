@@ -9,6 +9,7 @@ import torch
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model import receptive_fields
 from RecurrentFF.model.assembly import make_layers, sources_of_layers
+from RecurrentFF.model.initialization import initial_weight
 from RecurrentFF.model.network import Network
 from tests.helpers import dense, generator, small_settings
 
@@ -34,6 +35,16 @@ def test_weights_have_the_sign_of_the_equations_and_are_stored_with_that_of_the_
     layer = make_layers(small_settings(), torch.float64, generator())[0]
     forward, lateral, backward = dense(layer).weights().values()
     assert torch.equal(dense(layer).weight, torch.cat([forward, lateral, -backward], 1))
+
+
+def test_initial_weights_are_drawn_from_the_input_to_the_label_with_the_sign_of_the_equations() -> None:
+    layers, source = make_layers(small_settings(), torch.float64, generator(4)), generator(4)
+    sizes, kinds = {"x": 7, "h1": 9, "h2": 5, "h3": 8, "y": 5}, {"x": "forward", "y": "label"}
+    for layer in layers:
+        for name, found in dense(layer).weights().items():
+            kind = kinds.get(name, "lateral" if name == layer.name else "forward" if name < layer.name else "backward")
+            assert torch.equal(found, initial_weight(kind, found.shape, torch.float64, source))  # type: ignore[arg-type]
+            assert found.shape == (layer.units, sizes[name])
 
 
 def test_layers_read_their_neighbors_themselves_and_residual_sources() -> None:

@@ -318,7 +318,7 @@ class Mean(LocalModule):
 
     def step(self, patterns: Mapping[str, Tensor], before: BlockState, context: StepContext) -> BlockState:
         error = self.constant - patterns["h1"].mean(0, keepdim=True)
-        return BlockState(error, error.to(before.pattern.dtype))
+        return BlockState(error, error.to(before.pattern.dtype), badness=self.badness_of(error))
 
     def local_gradients(
         self,
@@ -328,16 +328,28 @@ class Mean(LocalModule):
         context: StepContext,
         learning: LearningContext,
     ) -> LocalResult:
-        return LocalResult(after.activity.square().mean(), None, {"constant": 2 * after.activity.mean().view(1, 1, 1)})
+        return LocalResult(after.activity.square().mean(), after.badness, {"constant": 2 * after.activity.mean().view(1, 1, 1)})
+
+    def badness_of(self, error: Tensor) -> Tensor | None:
+        return None
 
 
-def test_a_module_without_badness_learns_beside_the_layers_and_changes_nothing_in_them() -> None:
+class MeanWithBadness(Mean):
+    """The same with badness, which counts neither in predictions nor in metrics."""
+
+    def badness_of(self, error: Tensor) -> Tensor | None:
+        return error.square().mean(0)
+
+
+@pytest.mark.parametrize("module", [Mean, MeanWithBadness])
+def test_a_module_beside_the_layers_learns_and_changes_nothing_in_them(module: type[Mean]) -> None:
     settings = small_settings(hidden_sizes=[9, 5], ff_optimizer="adam", epochs=3, should_replace_neg_data=True)
     alone = Network(settings, fused=False)
-    beside = Network(settings, modules=[*Network(settings).local_modules, Mean()])
+    beside = Network(settings, modules=[*Network(settings).local_modules, module()])
     for network in (alone, beside):
         history = rff.fit(network, clusters(60), validation=clusters(20), quiet=True)
         assert len(history[0].layer_loss) == len(history[0].weight_norm) == 2
+        assert network.badness_over_time(clusters(3)[0]).shape == (3, 2, 3, CLASSES)
     for one, other in zip(alone.hidden_layers(), beside.hidden_layers(), strict=True):
         assert torch.equal(one.weight_vector(), other.weight_vector())
     assert beside.local_modules[2].weight_vector().item() < 3.0 and beside.readout.weight.shape == (CLASSES, 14)

@@ -8,7 +8,8 @@ import torch
 
 from RecurrentFF.model.connections import Dense
 from RecurrentFF.model.fused import FusedPath, FusedState
-from RecurrentFF.model.layers import Layer, StepContext
+from RecurrentFF.model.layers import Layer, LearningContext, StepContext
+from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.paths import PlainPath
 from tests.helpers import dense, float64_network, hidden_layers, small_settings, video
@@ -104,3 +105,21 @@ def test_the_fused_path_is_taken_for_layers_of_one_dense_connection_only() -> No
     for connections in (apart, unordered):
         network = Network(small_settings(hidden_sizes=[4]), modules=[Layer("h1", 4, connections)])
         assert isinstance(network.path, PlainPath)
+
+
+def test_a_step_after_learning_uses_the_new_weights_for_a_static_input() -> None:
+    badness = []
+    for fused in (True, False):
+        network = float64_network(fused=fused, ff_optimizer="adam")
+        learner, state = Learner(network), network.path.new_state(2, 6)
+        x, y = network.input_sequence(video(1)[0]), torch.eye(5, dtype=torch.float64)[:, :2].unsqueeze(2)
+        network.settle(state, x)
+        learning = LearningContext(learner.objective, torch.full((6,), 1 / 6, dtype=torch.float64))
+        state.clamp(x[0], y, static=True)
+        for module in network.local_modules:
+            result = network.path.learn(module, state, StepContext(0.7), learning)
+            learner.optimizers[module.name].step(result.gradients)
+        state.advance()
+        state.clamp(x[0], y, static=True)
+        badness.append(torch.cat(list(network.step(state, 0.7).values())))
+    torch.testing.assert_close(*badness, rtol=1e-12, atol=1e-12)

@@ -227,11 +227,12 @@ def test_negative_inputs_agree_with_autograd(options: dict[str, Any], wrong_labe
     assert_same_parameters(network, oracle)
 
 
+@pytest.mark.parametrize("input_dropout", [0.0, 0.4])
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("temperature", [1e-6, 1.0])
-def test_negatives_from_the_networks_own_badness(temperature: float, masked: bool) -> None:
+def test_negatives_from_the_networks_own_badness(temperature: float, masked: bool, input_dropout: float) -> None:
     choice: dict[str, Any] = {"should_replace_neg_data": True, "negatives_from": "badness", "prediction_window": [0, 2]}
-    network = float64_network(**choice, negative_temperature=temperature)
+    network = float64_network(**choice, negative_temperature=temperature, input_dropout=input_dropout)
     oracle = Oracle(network, torch.Generator().manual_seed(7))
     learner = Learner(network, torch.Generator().manual_seed(7))
     for batch in range(3):

@@ -253,20 +253,21 @@ class Learner:
 
     def _metrics(self, results: list[list[LocalResult]], valid: Tensor, readout_loss: Tensor | None) -> BatchMetrics:
         def grid(values: list[list[Tensor]]) -> Tensor:
-            return torch.stack([torch.stack(by_layer) for by_layer in values])
+            return torch.stack([torch.stack(at) for at in values])
 
         # Modules that only learn beside the hidden layers are left out.
-        results = [[result for result in by_layer if result.badness is not None] for by_layer in results]
-        split = [[split_candidates(result.badness) for result in by_layer if result.badness is not None] for by_layer in results]
-        pos = grid([[positive[0] for positive, _ in by_layer] for by_layer in split])  # (iterations, layers, batch)
-        neg = grid([[negative.mean(0) for _, negative in by_layer] for by_layer in split])
+        hidden = [index for index, module in enumerate(self.network.local_modules) if module.is_hidden_layer]
+        by_layer = [[results_at[index] for index in hidden] for results_at in results]
+        split = [[split_candidates(_badness(result)) for result in at] for at in by_layer]
+        pos = grid([[positive[0] for positive, _ in at] for at in split])  # (iterations, layers, batch)
+        neg = grid([[negative.mean(0) for _, negative in at] for at in split])
         first, last = window = self.settings.prediction_window
         names = [module.name for module in self.network.hidden_layers()]
         predicting = [names.index(name) for name in self.network.prediction_layers]
         gap = (window_weights(valid, window) * (pos - neg)[first : last + 1, predicting].mean(1)).sum(0)
         weight = (valid / valid.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
         return BatchMetrics(
-            loss=grid([[result.loss for result in by_layer] for by_layer in results]),
+            loss=grid([[result.loss for result in at] for at in by_layer]),
             badness_pos=(weight * pos).sum(2),
             badness_neg=(weight * neg).sum(2),
             pairwise_accuracy=(gap < 0).float().mean(),
@@ -303,3 +304,9 @@ def _total(gradients: Sequence[Tensor | None]) -> Tensor | None:
     """The sum of the gradients that are there; None if none is."""
     given = [gradient for gradient in gradients if gradient is not None]
     return torch.stack(given).sum(0) if given else None
+
+
+def _badness(result: LocalResult) -> Tensor:
+    """The badness of a hidden layer."""
+    assert result.badness is not None, "a hidden layer has badness"
+    return result.badness
