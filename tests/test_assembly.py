@@ -100,7 +100,7 @@ def test_a_convolutional_layer_has_planes_of_units_and_a_bias_for_each_channel()
         ({"hidden_sizes": [17, 5]}, "model.convolution gives 2 × 3 × 3 = 18; set it to that"),
         ({"data_size": 35}, "needs square images, but an input has 35 values"),
         ({"convolution": {"kernel_size": 9, "padding": 0}}, "a kernel of side 9 does not fit"),
-        ({"convolution": {"lateral_kernel_size": 4}}, "must be odd"),
+        ({"convolution": {"lateral_kernel_size": 4}}, "expected an odd number"),
         ({"receptive_field": 3}, "receptive_field"),
     ],
 )

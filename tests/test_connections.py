@@ -14,12 +14,13 @@ from RecurrentFF.errors import CheckpointError, InputError, SettingsError
 from RecurrentFF.model.connections import Connection, Dense, Memory
 from RecurrentFF.model.convolutions import Conv2d, ConvTranspose2d
 from RecurrentFF.model.layers import BlockState, Layer, LearningContext, LocalModule, LocalResult, StepContext
-from RecurrentFF.model.learner import Learner
+from RecurrentFF.model.learner import Learner, Observer
 from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.objectives import Objective
 from RecurrentFF.model.paths import PlainPath
 from RecurrentFF.model.reference import Reference
-from RecurrentFF.training import checkpoint
+from RecurrentFF.model.state import State
 from tests.helpers import CLASSES, class_numbers, clusters, generator, hidden_layers, small_settings, video
 
 
@@ -401,11 +402,39 @@ def test_negatives_that_do_not_fit_are_refused(negatives: Negatives, message: st
         Learner(Network(small_settings()), negatives=Copies(negatives)).train_batch(torch.randn(6, 7), class_numbers(6))
 
 
+def test_connections_that_are_made_wrongly_are_refused() -> None:
+    for make, message in (
+        (lambda: Dense({"x": 7}, 4, top_down=["y"]), r"top_down = \['y'\] must be among the sources, x"),
+        (lambda: Dense({"x": 7}, 4, weight=torch.zeros(4, 6)), r"weight of shape \(4, 6\), expected \(4, 7\)"),
+        (lambda: Conv2d("x", (1, 6, 6), 2, 3, stride=0), "must be at least 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make()
+    with pytest.raises(TypeError, match="expected a sequence of names"):
+        Counter("x")
+
+
+def test_connections_without_a_weight_start_with_one_that_can_learn() -> None:
+    """With weights of zero, activity and gradients would be zero for ever."""
+    layers = [
+        Layer("h1", 20, [Dense({"x": 7, "h1": 20, "h2": 15}, 20, top_down=["h2"])]),
+        Layer("h2", 15, [Dense({"h1": 20, "h2": 15, "y": CLASSES}, 15, top_down=["y"])]),
+    ]
+    torch.manual_seed(0)
+    network = Network(small_settings(objective="pairwise", ff_optimizer="adam", epochs=30, train_batch_size=50), modules=layers)
+    inputs, labels = clusters(400)
+    rff.fit(network, (inputs, labels), quiet=True)
+    assert (network.predict(inputs) == labels).float().mean() > 0.8
+    convolutions = Conv2d("x", (1, 6, 6), 2, 3), ConvTranspose2d("h2", (3, 2, 2), (2, 3, 3), 2, stride=2, padding=1)
+    assert all(connection.weight.abs().sum() > 0 for connection in convolutions)
+
+
 def test_modules_that_do_not_fit_the_network_are_refused() -> None:
     for layer, message in (
         (Layer("h1", 4, [Dense({"x": 6}, 4)]), "h1 reads 6 features of x, which has 7"),
         (Layer("h1", 4, [Conv2d("x", (1, 2, 2), 1, 1)]), "h1 reads 4 features of x"),
         (Layer("h1", 4, [Dense({"x": 7}, 4)], dtype=torch.float64), "h1.bias is of type torch.float64"),
+        (Layer("h1", 4, [Dense({"x": 7}, 3)]), "h1 has 4 units, but a connection drives 3"),
     ):
         with pytest.raises(ValueError, match=message):
             Network(small_settings(hidden_sizes=[4]), modules=[layer])
@@ -423,8 +452,18 @@ def test_a_network_of_own_modules_is_not_loaded_as_another_one(tmp_path: Path) -
     rff.save(network, path)
     with pytest.raises(CheckpointError, match="modules of its own"):
         rff.load(path)
-    checkpoint.load_weights(twin, checkpoint.read(path), path)
+    assert rff.load(path, network=twin) is twin
     assert torch.equal(twin.badness(video(5)), network.badness(video(5)))
+
+
+def test_weights_of_another_convolution_are_refused_by_the_name_of_the_first_that_differs(tmp_path: Path) -> None:
+    shape = {"data_size": 36, "num_classes": 5, "hidden_sizes": [18], "device": "cpu"}
+    options = {"channels": 2, "kernel_size": 3, "stride": 2, "padding": 1}
+    rff.save(rff.build(**shape, convolution=options), tmp_path / "conv.pt")
+    other = rff.build(**shape, convolution=options | {"lateral_kernel_size": 5})
+    with pytest.raises(CheckpointError, match=r"connections.1.weight: \(2, 2, 3, 3\) in the file, \(2, 2, 5, 5\) here"):
+        rff.load(tmp_path / "conv.pt", network=other)
+    assert rff.load(tmp_path / "conv.pt").sizes["h1"] == 18
 
 
 def test_the_reference_refuses_a_connection_that_it_does_not_know() -> None:
@@ -432,3 +471,40 @@ def test_the_reference_refuses_a_connection_that_it_does_not_know() -> None:
     network = Network(small_settings(data_size=36, hidden_sizes=[6, 4]), dtype=torch.float64, modules=layers)
     with pytest.raises(TypeError, match="knows no Gain"):
         Reference(network)
+
+
+class Hinge(Objective):
+    """An objective of one's own: the badness of the positive candidate is lower by a margin."""
+
+    ranks_only = True
+
+    def __init__(self, mean: bool = False) -> None:
+        self.mean = mean
+
+    def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
+        loss = (1 + positive - negative).clamp(min=0)
+        return loss.mean() if self.mean else loss
+
+
+class Activities(Observer):
+    """An observer that keeps the activity of a layer."""
+
+    def __init__(self) -> None:
+        self.h1: list[Tensor] = []
+
+    def on_timestep(self, timestep: int, state: State) -> None:
+        self.h1.append(state.blocks["h1"].activity.clone())
+
+
+def test_fit_takes_an_objective_a_source_of_negatives_and_observers() -> None:
+    observer, (inputs, labels) = Activities(), clusters(400)
+    network = Network(small_settings(hidden_sizes=[30, 30], ff_optimizer="adam", epochs=20, train_batch_size=50))
+    rff.fit(network, (inputs, labels), quiet=True, objective=Hinge(), negatives=NextClass(), observers=[observer])
+    assert (network.predict(inputs) == labels).float().mean() > 0.5  # five classes
+    assert len(observer.h1) == 20 * 8 * 3
+    assert [h.shape[1] for h in observer.h1[:3]] == [1, 2, 2]  # the label reaches the lower layer at the second timestep
+
+
+def test_an_objective_that_averages_its_samples_is_refused() -> None:
+    with pytest.raises(InputError, match=r"Hinge.loss: gives shape \(\) for 2 negatives and 3 samples, expected \(2, 3\)"):
+        Learner(Network(small_settings()), objective=Hinge(mean=True))

@@ -11,6 +11,8 @@ import torch
 from RecurrentFF.atomic_files import write_atomically, write_text
 from RecurrentFF.benchmarks.benchmark import Benchmark
 from RecurrentFF.errors import CheckpointError, SettingsError
+from RecurrentFF.model.layers import Layer
+from RecurrentFF.model.network import Network
 from RecurrentFF.settings import DeviceSettings, Settings
 from RecurrentFF.training import checkpoint
 from RecurrentFF.training.allocation import keep_freed_memory
@@ -126,16 +128,25 @@ def _header(trainer: Trainer, folder: RunFolder) -> list[str]:
     weights = sum(parameter.numel() for parameter in trainer.network.parameters())
     samples = [f"{len(part):,} {name}" for name, part in trainer.splits._asdict().items() if part and name != "train_subset"]
     lines = [
-        f"network     {'-'.join(str(n) for n in trainer.network.sizes.values())}, {weights:,} weights; "
+        f"network     {_sizes(trainer.network)}, {weights:,} weights; "
         f"{model.prelabel_timesteps} + {data.iterations} timesteps; {model.objective} objective, {model.ff_optimizer}",
         f"data        {data.dataset}: {', '.join(samples)} samples; batches of {data.train_batch_size}",
         f"device      {device.device}, {device.precision} matrix products{_precision_warning(device)}",
         f"run folder  {folder.path}",
     ]
     if progress.epoch or progress.batch:
-        over = "; training is complete, --epochs N trains longer" if progress.epoch == model.epochs else ""
+        over = "; training is complete" if progress.epoch == model.epochs else ""
+        if over:
+            over += ", --epochs N trains longer" if model.lr_schedule == "step" else f"; --weights {folder.last} starts from it"
         lines.append(f"resumed     after {progress.epoch} epochs and {progress.batch} batches{over}")
     return lines
+
+
+def _sizes(network: Network) -> str:
+    """Return the sizes of all blocks, and the shape of a convolutional layer: 784-3136 (16×14×14)-500-10."""
+    shapes = {layer.name: layer.shape for layer in network.hidden_layers() if isinstance(layer, Layer)}
+    planes = {name: f" ({'×'.join(map(str, shape))})" for name, shape in shapes.items() if len(shape) > 1}
+    return "-".join(f"{size}{planes.get(name, '')}" for name, size in network.sizes.items())
 
 
 def _precision_warning(device: DeviceSettings) -> str:

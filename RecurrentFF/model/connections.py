@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from RecurrentFF.model import functional
+from RecurrentFF.model.initialization import Kind, initial_weight
 
 Memory = Any
 """The memory of a connection within a sequence, for instance the past patterns of fast weights; None for no memory."""
@@ -43,6 +44,10 @@ class Connection(nn.Module, ABC):
 
     def __init__(self, sources: Sequence[str]) -> None:
         super().__init__()
+        if isinstance(sources, str):
+            raise TypeError(
+                f"{type(self).__name__}: sources = {sources!r}, expected a sequence of names, for instance ({sources!r},)"
+            )
         self.sources = tuple(sources)
 
     @abstractmethod
@@ -106,6 +111,11 @@ class Connection(nn.Module, ABC):
         return {}
 
     @property
+    def units(self) -> int | None:
+        """The units of its drive, which are checked against those of the layer; None if the connection does not know."""
+        return None
+
+    @property
     def dropout_masks(self) -> int:
         """The number of drives that dropout masks one by one: 1, unless the connection masks each source by itself."""
         return 1
@@ -146,12 +156,16 @@ class Dense(Connection):
         sources: features of each source by name, in the order of the weight's columns.
         units: units of the layer.
         top_down: names of the sources whose block of the weight holds −W: their drive is subtracted.
-        weight: (units, columns) initial weight, zero if left out.
+        weight: (units, columns) initial weight. If left out, it is drawn from torch's default generator, as `initialization`
+            says: for `top_down` sources that of backward connections, or from the label for "y", else that of forward ones.
         mask: (units, columns), 1 where a unit is connected and 0 elsewhere (receptive fields); None connects all.
             Weights are multiplied by it once, gradients at every timestep, so what is not connected stays zero.
 
     Attributes:
         weight: (units, columns) parameter.
+
+    Raises:
+        ValueError: the weight is of another shape, or top_down names what is not a source.
     """
 
     mask: Tensor | None
@@ -169,9 +183,25 @@ class Dense(Connection):
         self.top_down = frozenset(top_down)
         edges = pairwise(accumulate(sources.values(), initial=0))
         self.columns = {source: slice(*edge) for source, edge in zip(sources, edges, strict=True)}
-        weight = torch.zeros(units, sum(sources.values())) if weight is None else weight
+        if not self.top_down <= sources.keys():
+            raise ValueError(f"Dense: top_down = {list(top_down)} must be among the sources, {', '.join(sources)}")
+        if weight is None:
+            weight = torch.cat([self._initial_block(source, units, features) for source, features in sources.items()], 1)
+        if weight.shape != (units, sum(sources.values())):
+            raise ValueError(f"Dense: weight of shape {tuple(weight.shape)}, expected {(units, sum(sources.values()))}")
         self.register_buffer("mask", mask, persistent=False)
         self.weight = nn.Parameter(weight if mask is None else weight * mask, requires_grad=False)
+
+    def _initial_block(self, source: str, units: int, features: int) -> Tensor:
+        above = source in self.top_down
+        kind: Kind = ("label" if source == "y" else "backward") if above else "forward"
+        block = initial_weight(kind, (units, features))
+        return -block if above else block
+
+    @property
+    def units(self) -> int:
+        """The units of its drive."""
+        return len(self.weight)
 
     def weights(self) -> dict[str, Tensor]:
         """The weight of each source by its name, (units, features), with the sign of the equations: W_b, not −W_b."""

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from RecurrentFF.model import functional
 from RecurrentFF.model.connections import Connection, Memory
+from RecurrentFF.model.initialization import initial_weight
 
 Shape = tuple[int, int, int]
 """Channels, height and width of a plane."""
@@ -40,6 +41,11 @@ class Convolution(Connection):
         self.in_shape, self.shape = in_shape, shape
         self.stride, self.padding, self.sign = stride, padding, sign
         self.weight = nn.Parameter(weight, requires_grad=False)
+
+    @property
+    def units(self) -> int:
+        """The units of its drive."""
+        return math.prod(self.shape)
 
     @property
     def source_sizes(self) -> dict[str, int]:
@@ -69,7 +75,7 @@ class Conv2d(Convolution):
         stride: distance of neighboring kernels.
         padding: zeros added at each side.
         sign: 1, or −1 for a top-down connection, whose drive is subtracted.
-        weight: (channels, in_channels, kernel_size, kernel_size) initial weight, zero if left out.
+        weight: (channels, in_channels, kernel_size, kernel_size) initial weight, that of a forward connection if left out.
 
     Attributes:
         shape: (channels, height, width) of the units.
@@ -97,7 +103,7 @@ class Conv2d(Convolution):
     ) -> None:
         shape = conv_shape(in_shape, channels, kernel_size, stride=stride, padding=padding)
         if weight is None:
-            weight = torch.zeros(channels, in_shape[0], kernel_size, kernel_size)
+            weight = initial_weight("forward", (channels, in_shape[0], kernel_size, kernel_size))
         super().__init__(source, in_shape, shape, stride=stride, padding=padding, sign=sign, weight=weight)
 
     def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
@@ -120,10 +126,10 @@ class ConvTranspose2d(Convolution):
     Args:
         source: name of the block that is read.
         in_shape: (channels, height, width) of the source.
-        shape: (channels, height, width) of the units, from which that convolution would lead to the source.
+        shape: (channels, height, width) of the units. A convolution with this kernel would map `shape` to `in_shape`.
         kernel_size, stride, padding: those of that convolution.
         sign: −1 by default: the drive from above is subtracted.
-        weight: (in_channels, channels, kernel_size, kernel_size) initial weight, zero if left out.
+        weight: (in_channels, channels, kernel_size, kernel_size) initial weight, that of a backward connection if left out.
 
     Attributes:
         weight: the parameter.
@@ -148,7 +154,7 @@ class ConvTranspose2d(Convolution):
         if fits != in_shape:
             raise ValueError(f"ConvTranspose2d: a convolution of {shape} gives {fits}, not in_shape = {in_shape}")
         if weight is None:
-            weight = torch.zeros(in_shape[0], shape[0], kernel_size, kernel_size)
+            weight = initial_weight("backward", (in_shape[0], shape[0], kernel_size, kernel_size))
         super().__init__(source, in_shape, shape, stride=stride, padding=padding, sign=sign, weight=weight)
         height, width = ((side - 1) * stride - 2 * padding + kernel_size for side in in_shape[1:])
         self.output_padding = (shape[1] - height, shape[2] - width)
@@ -175,6 +181,8 @@ class ConvTranspose2d(Convolution):
 
 def conv_shape(in_shape: Shape, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> Shape:
     """(channels, height, width) of a convolution's output. Raises ValueError where the kernel does not fit."""
+    if min(channels, kernel_size, stride) < 1 or padding < 0:
+        raise ValueError(f"channels = {channels}, kernel_size = {kernel_size}, stride = {stride}: must be at least 1")
     height, width = ((side + 2 * padding - kernel_size) // stride + 1 for side in in_shape[1:])
     if min(height, width) < 1:
         raise ValueError(f"a kernel of side {kernel_size} does not fit into a plane of {in_shape[1:]} with padding {padding}")

@@ -5,12 +5,13 @@ the label y above the last), and its own normalized activity n(h). All three are
 that all layers update at once (synchronous update):
 
     z       = W_f · below + W_lat · n(h) − W_b · above + b                  pre-activation: the sum of three drives and the bias
-    h'      = (1 − d)·h + d·activation(z)                                   activity, d = damping factor
+    h'      = (1 − d)·h + d·activation(z)                                   activity; d is the damping factor (1: no memory of h)
     badness = mean(h'²) over the layer's units                              minus Hinton's "goodness"
     n(h')   = h' / sqrt(mean(h'²) + ε)                                      normalized activity
 
-Badness is the goodness of the Forward-Forward literature with its sign flipped: real (positive) data must have low
-badness, negative data high badness. The minus sign of W_b makes top-down activity a prediction that cancels what
+Badness is the goodness of the Forward-Forward literature with its sign flipped. (Minus the sum of squared activities is
+one of the choices of goodness that Hinton names.) Real (positive) data must have low badness, negative data high
+badness. The minus sign of W_b makes top-down activity a prediction that cancels what
 comes from below. (Hinton 2022, arXiv:2212.13345, section 3.4, with its objective inverted.)
 
 The learning rule is local in space and in time. Three factors are the whole chain:
@@ -94,7 +95,8 @@ def split_candidates(badness: Tensor) -> tuple[Tensor, Tensor]:
         badness: (candidates, batch), or (1, batch) where it is the same for all candidates.
 
     Returns:
-        (1, batch) and (negatives, batch); both are the input itself where it is (1, batch).
+        (1, batch) and (negatives, batch). Where the input is (1, batch), positive and negative badness are the same: both
+        are the input.
     """
     return badness[:1], badness if len(badness) == 1 else badness[1:]
 
@@ -192,7 +194,7 @@ def peer_gradient(running: Tensor, h: Tensor, sample_weight: Tensor, strength: f
     """The gradient that peer normalization adds to ∂loss/∂h', (units, 1, batch).
 
     Its loss is λ · (mean over the units of (m − mean of m)²). It keeps units from being always off or always on
-    (Hinton 2022, arXiv:2212.13345, section 5.1). Only the newest term of m depends on h'.
+    (Hinton 2022, arXiv:2212.13345, section 3.2). Only the newest term of m depends on h'.
 
     Args:
         running: (units,) m, already updated with `h`.

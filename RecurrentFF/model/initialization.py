@@ -18,16 +18,18 @@ Kind = Literal["forward", "lateral", "backward", "label"]
 """The direction of a connection: from below, from the layer itself, from above, or from the label."""
 
 
-def initial_weight(kind: Kind, shape: Sequence[int], dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+def initial_weight(
+    kind: Kind, shape: Sequence[int], dtype: torch.dtype = torch.float32, generator: torch.Generator | None = None
+) -> Tensor:
     """The initial weight of a connection, with the sign of the equations.
 
     Args:
         kind: the direction of the connection.
         shape: (units, features), or (out_channels, in_channels, height, width) of a convolution's kernel.
         dtype: the type of the weight.
-        generator: the source of randomness; the weight is on its device.
+        generator: the source of randomness; the weight is on its device. torch's default generator if left out.
     """
-    weight = torch.empty(*shape, dtype=dtype, device=generator.device)
+    weight = torch.empty(*shape, dtype=dtype, device="cpu" if generator is None else generator.device)
     if kind == "forward":
         return nn.init.kaiming_uniform_(weight, nonlinearity="relu", generator=generator)
     if kind == "lateral":

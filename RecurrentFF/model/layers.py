@@ -5,7 +5,7 @@ A local module has two phases at every timestep:
     after  = module.step(patterns, before, context)                              the next activity
     result = module.local_gradients(patterns, before, after, context, learning)  what to learn from it
 
-`patterns` holds what the other blocks showed at the previous timestep. A module never sees another one's error.
+`patterns` holds the normalized activities of all blocks at the previous timestep. A module never sees another one's error.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ class Layer(LocalModule):
     """A hidden layer: the sum of its connections' drives, an activation, and badness to learn from.
 
     Args:
-        name: the block's name, which a lateral connection has among its sources.
+        name: the block's name. A connection that has it among its sources is lateral.
         shape: the number of units; or (channels, height, width), where the units of a channel share their bias.
         connections: the sum of their drives and the bias is z.
         activation: a name of `activations.ACTIVATIONS`, or an `Activation`.
@@ -212,6 +212,7 @@ class Layer(LocalModule):
         dtype: the type of bias and activity.
 
     Attributes:
+        shape: (units,) or (channels, height, width).
         connections: the connections, whose parameters are the layer's weights.
         bias: (units,) or (channels,).
         running_activity: (units,) for peer normalization; None without.
@@ -236,7 +237,8 @@ class Layer(LocalModule):
     ) -> None:
         super().__init__()
         self.name = name
-        channels, *plane = (shape,) if isinstance(shape, int) else shape
+        self.shape = (shape,) if isinstance(shape, int) else shape
+        channels, *plane = self.shape
         self.units_per_bias = 1 if not plane else plane[0] * plane[1]
         self.units = channels * self.units_per_bias
         self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation

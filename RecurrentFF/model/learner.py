@@ -48,7 +48,14 @@ class BatchMetrics(NamedTuple):
 class Observer:
     """An observer of training batches. Override the methods of interest; by default they do nothing.
 
-    Pass it as `Learner(network, observers=[...])`. What it is given must not be changed.
+    Pass it as `Learner(network, observers=[...])`. What it is given must not be changed, and is valid only during the call:
+    the network writes over patterns at later timesteps, so `clone()` what you keep. The candidate axis has size 1 until the
+    label has reached a layer; `expand` it before you stack timesteps.
+
+    Example:
+        >>> class Activities(Observer):
+        ...     def on_timestep(self, timestep, state):
+        ...         self.h1 = state.blocks["h1"].activity.clone()  # (units, candidates or 1, batch)
     """
 
     def on_label_free_timestep(self, state: State) -> None:
@@ -87,6 +94,7 @@ class Learner:
         model, seed = self.settings.model, self.settings.training.seed
         self.generator = generator or torch.Generator(device=network.device).manual_seed(seed)
         self.objective = make_objective(model) if objective is None else objective
+        _check_objective(self.objective)
         self.negatives = make_negatives(network) if negatives is None else negatives
         self.observers = observers
         self.regularizers = Regularizers(model.input_dropout, model.activity_dropout, model.adversarial_noise)
@@ -298,6 +306,17 @@ def make_negatives(network: Network) -> NegativeSource:
         return BadnessNegatives(model.negatives, model.negative_temperature)
     optimizer = torch_optimizer(model, "classifier", network.readout.parameters())
     return ReadoutNegatives(network.readout, optimizer, model.negatives, model.negative_temperature)
+
+
+def _check_objective(objective: Objective) -> None:
+    """Raise InputError if the loss is not one value for each sample and negative."""
+    shape = (2, 3)
+    found = tuple(objective.loss(torch.ones(1, 3), torch.ones(2, 3)).shape)
+    if found != shape:
+        raise InputError(
+            f"{type(objective).__name__}.loss: gives shape {found} for 2 negatives and 3 samples, expected {shape}; "
+            "return one loss for each sample and negative, without a mean"
+        )
 
 
 def _total(gradients: Sequence[Tensor | None]) -> Tensor | None:

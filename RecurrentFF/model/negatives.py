@@ -54,6 +54,10 @@ class Negatives(NamedTuple):
 class NegativeSource(ABC):
     """A source of negative candidates for every training batch.
 
+    A prediction compares labels. Wrong inputs with the true label (the default where `Negatives.labels` is left out) teach a
+    network what inputs look like, but not which label belongs to one: train a classifier on `Network.hidden_pattern` then,
+    or give wrong labels as well.
+
     Attributes:
         count: the number of negative candidates for each sample.
     """

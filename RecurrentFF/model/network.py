@@ -28,8 +28,10 @@ class Network(nn.Module):
         settings: must name `data_config.data_size` and `data_config.num_classes`; initial weights follow `training.seed`.
         dtype: the type of weights, activity and gradients.
         compute_dtype: the type of the patterns and of the weights in matrix products; `dtype` if left out.
-        modules: local modules to use instead of the layers that the settings describe, bottom to top. A checkpoint does not
-            hold them: `checkpoint.load_weights` loads its weights into a network that was made with the same modules.
+        modules: local modules to use instead of the layers that the settings describe, bottom to top. The settings of single
+            layers (activation, epsilon, badness, dropout, peer_normalization, hard_example_fraction, receptive fields,
+            convolution, residual connections) do not apply to them. A checkpoint holds their weights only: `rff.load(path,
+            network=…)` loads it into a network that was made with the same modules.
         fused: whether to take the fast path where the modules allow it. The results are the same, up to rounding.
 
     Attributes:
@@ -162,7 +164,7 @@ class Network(nn.Module):
         generator: torch.Generator | None = None,
         after_timestep: Callable[[State], None] | None = None,
     ) -> None:
-        """Compute the label-free timesteps from zero activity: the label uniform, no damping, no learning.
+        """Compute the label-free timesteps from zero activity: the label uniform, d = 1 (full update), no learning.
 
         Args:
             state: from `path.new_state`. Nothing of it is kept, except its pattern masks.
@@ -184,7 +186,7 @@ class Network(nn.Module):
 
         Args:
             state: after `settle`, with input and label clamped.
-            damping: the damping factor d.
+            damping: the damping factor d, from 0 (h stays) to 1 (h is replaced).
             generator: the source of dropout masks; None for no dropout.
 
         Returns:
@@ -216,7 +218,7 @@ class Network(nn.Module):
     def badness(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """Badness of every input with every label, averaged over layers and the valid timesteps of the prediction window.
 
-        Badness is minus the goodness of the Forward-Forward literature: the lower, the better the label fits.
+        Badness is minus the goodness of the Forward-Forward literature: the lower it is, the better the label fits.
 
         Args:
             inputs: (batch, data_size) or (timesteps, batch, data_size), see `input_sequence`. They are processed
@@ -302,6 +304,8 @@ def _check_blocks(modules: Sequence[LocalModule], sizes: dict[str, int], dtype: 
         if absent:
             raise ValueError(f"{module.name} reads {', '.join(absent)}, but the blocks are {', '.join(names)}")
         for connection in module.connections if isinstance(module, Layer) else ():
+            if connection.units not in (None, module.units):
+                raise ValueError(f"{module.name} has {module.units} units, but a connection drives {connection.units}")
             for source, size in connection.source_sizes.items():
                 if size != sizes[source]:
                     raise ValueError(f"{module.name} reads {size} features of {source}, which has {sizes[source]}")

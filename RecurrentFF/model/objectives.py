@@ -14,7 +14,7 @@ An objective of your own is one class with one method:
     class Hinge(Objective):
         margin: float = 1.0
 
-        def loss(self, positive, negative):
+        def loss(self, positive, negative):  # (1, batch), (negatives, batch) -> (negatives, batch), without a mean
             return (self.margin + positive - negative).clamp(min=0)
 
     learner = rff.Learner(network, objective=Hinge(margin=0.5))

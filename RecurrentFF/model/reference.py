@@ -7,9 +7,9 @@ One timestep, for all layers at once, from the activities of the previous timest
     h' = (1 − d)·h + d·activation(z)               badness = mean(h'²)           n(h) = h / sqrt(mean(h²) + ε)
 
 A *candidate* is an (x, y) pair under which a sample is presented. Training compares the positive one, the true label,
-with negative ones. Each layer takes a gradient step on its own loss at every timestep, and no gradient crosses a layer
-or a timestep, because what a layer reads is detached. A prediction presents every label and answers the one of lowest
-badness. (Hinton 2022, arXiv:2212.13345.)
+with negative ones. Each layer takes a gradient step on its own loss at every timestep with the label. No gradient crosses
+a layer or a timestep, because what a layer reads is detached. A prediction presents every label and answers the one of
+lowest badness. (Hinton 2022, arXiv:2212.13345.)
 
 Tensors are (batch, units) here. The package computes the same in `functional`, without autograd. The tests hold it to
 this file in float64, to 1e-10, and to `tests/oracle.py`, which adds dropout and the other regularizers. The speed
@@ -32,14 +32,24 @@ from RecurrentFF.model.optimizers import torch_optimizer
 Activity = dict[str, Tensor]
 """The activity h of each hidden layer, (batch, units)."""
 Clamp = tuple[Tensor, Tensor]
-"""An input (batch, features) and a one-hot label (batch, classes)."""
+"""An input (batch, features) and a label, one-hot or uniform, (batch, classes)."""
 
 
 class Reference:
-    """A network with the initial weights and the settings of `network`; without dropout and other regularizers.
+    """A network with the present weights and the settings of another; without dropout and other regularizers.
 
     Attributes:
-        weight: W of each (layer, source), with the sign of the equations. `bias` and `optimizers` are by layer.
+        weight: W of each (layer, source), with the sign of the equations.
+        bias, optimizers: the bias and the optimizer of each layer by name.
+        layers: the names of the hidden layers, bottom to top; `order` has those of all blocks, `sizes` their units.
+        predicting: the names of the layers whose badness counts in a prediction.
+
+    Example:
+        >>> reference = Reference(network)
+        >>> sequence = images.expand(network.settings.timesteps, -1, -1)  # images (batch, features)
+        >>> y = labels.expand(network.settings.data_config.iterations, -1)
+        >>> reference.train_batch([sequence, sequence], [y, (y + 1) % 10])  # the true label, and a wrong one
+        >>> reference.predict(sequence)
     """
 
     def __init__(self, network: Network) -> None:
@@ -120,7 +130,7 @@ class Reference:
             candidates = self.learn(clamps, candidates)
 
     def settle(self, inputs: Sequence[Tensor]) -> list[Activity]:
-        """Each candidate's activity after the timesteps before the label: a uniform label, no damping, no learning."""
+        """Each candidate's activity after the timesteps before the label: a uniform label, d = 1, no learning."""
         candidates, classes = [self.zero_activity(x[0]) for x in inputs], self.sizes["y"]
         uniform = inputs[0].new_full((inputs[0].shape[1], classes), 1 / classes)
         with torch.no_grad():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, model_validator
 
-from RecurrentFF.settings.types import Flag, LearningRate, Pair, Section, as_tuple
+from RecurrentFF.settings.types import Flag, LearningRate, Pair, Section, as_odd, as_tuple
 
 ActivationName = Literal["leaky_relu", "relu", "elu", "gelu", "silu", "tanh"]
 OptimizerName = Literal["rmsprop", "adam", "adadelta"]
@@ -49,14 +49,8 @@ class Convolution(Section):
     """Distance of neighboring kernels, in pixels."""
     padding: Annotated[int, Field(ge=0)] = 2
     """Zeros added at each side of the image, in pixels."""
-    lateral_kernel_size: Annotated[int, Field(ge=1)] = 3
+    lateral_kernel_size: Annotated[int, Field(ge=1), AfterValidator(as_odd)] = 3
     """Side of the square kernel on the layer's own activity, in units; an odd number."""
-
-    @model_validator(mode="after")
-    def _lateral_kernel_has_a_center(self) -> Convolution:
-        if self.lateral_kernel_size % 2 == 0:
-            raise ValueError(f"model.convolution.lateral_kernel_size = {self.lateral_kernel_size}: must be odd, for instance 3")
-        return self
 
 
 class ModelSettings(Section):

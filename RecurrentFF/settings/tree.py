@@ -78,6 +78,11 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _check_receptive_field(self) -> Settings:
+        if self.model.convolution is not None and self.data_config.edge_directions:
+            raise ValueError(
+                "model.convolution: it needs pixels, but with data_config.edge_directions = "
+                f"{self.data_config.edge_directions} the input is oriented-gradient features; set it to 0, or leave this out"
+            )
         if self.model.receptive_field and self.data_config.edge_directions:
             raise ValueError(
                 f"model.receptive_field = {self.model.receptive_field}: it needs pixels, but with data_config.edge_directions = "

@@ -33,6 +33,13 @@ def as_device(name: str) -> str:
     return name
 
 
+def as_odd(size: int) -> int:
+    """Accept the size of a kernel that has a center."""
+    if size % 2 == 0:
+        raise ValueError("expected an odd number, for instance 3")
+    return size
+
+
 def as_directions(directions: int) -> int:
     """Check a number of gradient directions: 0, or at least 4, so that two neighboring directions are at most 90° apart."""
     if directions != 0 and not 4 <= directions <= 64:

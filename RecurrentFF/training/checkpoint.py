@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +54,14 @@ def save(
     write_atomically(Path(path), lambda file: torch.save(content, file), previous)
 
 
-def load(path: str | Path, device: str = "auto") -> Network:
+def load(path: str | Path, device: str = "auto", *, network: Network | None = None) -> Network:
     """Load the network in a checkpoint. Code in the file is never run.
 
     Args:
         path: the checkpoint.
         device: the device of the network, "auto" for the best one of this machine.
+        network: an existing network that takes the weights, in place of a new one on `device`. It is needed for a network
+            that was made with modules of its own, which a checkpoint does not hold.
 
     Returns:
         The network, in the precision of its settings.
@@ -68,12 +71,13 @@ def load(path: str | Path, device: str = "auto") -> Network:
         DeviceError: this machine does not have the device.
     """
     content = read(path)
-    if content.get("own_modules"):
-        raise CheckpointError(
-            f"{path}: the network has modules of its own, which the file does not hold; make it again with Network(modules=…), "
-            "and use RecurrentFF.training.checkpoint.load_weights"
-        )
-    network = build(settings(content, path), device=device)
+    if network is None:
+        if content.get("own_modules"):
+            raise CheckpointError(
+                f"{path}: the network has modules of its own, which the file does not hold; make it again with "
+                "Network(settings, modules=…), and load its weights with load(path, network=network)"
+            )
+        network = build(settings(content, path), device=device)
     load_weights(network, content, path)
     return network
 
@@ -93,10 +97,9 @@ def load_weights(network: Network, content: dict[str, Any], path: str | Path) ->
     expected, found = ({name: tuple(tensor.shape) for name, tensor in state.items()} for state in (network.state_dict(), weights))
     saved_settings = settings(content, path)
     if expected != found or _input(saved_settings) != _input(network.settings):
-        raise CheckpointError(
-            f"{path}: weights of another architecture, {_architecture(saved_settings)}; "
-            f"this network is {_architecture(network.settings)}"
-        )
+        saved, own = _architecture(saved_settings), _architecture(network.settings)
+        detail = f" ({_first_difference(found, expected)})" if saved == own else ""
+        raise CheckpointError(f"{path}: weights of another architecture, {saved}; this network is {own}{detail}")
     network.load_state_dict(weights)
     for module in network.local_modules:
         module.apply_constraints()  # the weights may come from a network without receptive fields
@@ -155,6 +158,12 @@ def checksum(content: Any) -> str:
 
     feed(content)
     return digest.hexdigest()
+
+
+def _first_difference(found: Mapping[str, object], expected: Mapping[str, object]) -> str:
+    """Describe the first tensor whose shape in the file is not that in the network."""
+    name = next(name for name in [*expected, *found] if expected.get(name) != found.get(name))
+    return f"{name}: {found.get(name, 'absent')} in the file, {expected.get(name, 'absent')} here"
 
 
 def _is_plain(value: object) -> bool:

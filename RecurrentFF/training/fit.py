@@ -12,7 +12,10 @@ from torch import Tensor
 
 from RecurrentFF.data.dataset import Dataset, LoaderDataset, Splits, TensorDataset
 from RecurrentFF.errors import InputError, SettingsError
+from RecurrentFF.model.learner import Learner, Observer
+from RecurrentFF.model.negatives import NegativeSource
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.objectives import Objective
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.metrics import EpochMetrics
@@ -32,6 +35,9 @@ def fit(
     validation: Data | None = None,
     output_dir: str | Path | None = None,
     quiet: bool = False,
+    objective: Objective | None = None,
+    negatives: NegativeSource | None = None,
+    observers: Sequence[Observer] = (),
 ) -> list[EpochMetrics]:
     """Train a network for the epochs of its settings, with newly initialized optimizers.
 
@@ -45,6 +51,9 @@ def fit(
         validation: data of the same kind. Its accuracy is reported after every epoch. Its labels must be (samples,) or (batch,).
         output_dir: the folder in which a run folder with metrics and checkpoints is created. By default nothing is written.
         quiet: print nothing.
+        objective: the loss as a function of badness, in place of the one that the settings name.
+        negatives: the source of negative candidates, in place of the one that the settings name.
+        observers: called as training proceeds. Neither they nor objective and negatives are recorded in checkpoints.
 
     Returns:
         The metrics of every epoch.
@@ -61,7 +70,8 @@ def fit(
         raise SettingsError("should_log_metrics and skip_profiling = false write files; pass output_dir to fit")
     splits = Splits(_dataset(data, network), _dataset(validation, network) if validation is not None else None)
     folder = RunFolder.create(Path(output_dir), "fit") if output_dir is not None else None
-    trainer = Trainer(network, splits, folder, Console(quiet))
+    learner = Learner(network, objective=objective, negatives=negatives, observers=observers)
+    trainer = Trainer(network, splits, folder, Console(quiet), learner)
     trainer.compile()
     with folder.lock() if folder is not None else contextlib.nullcontext():
         finished = trainer.fit()

@@ -55,6 +55,7 @@ def plot_curves(
     for axes in (errors, losses, badness):
         axes.set_xlabel("epoch")
         axes.legend(frameon=False, loc="upper right", ncols=2 if axes is badness else 1)
+        axes.set_xlim(0.5, len(history) + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

@@ -60,16 +60,24 @@ class Trainer:
         splits: the data sets. Without a validation set the last epoch is the best one.
         folder: the folder for metrics and checkpoints. By default nothing is written.
         console: the output for the user. The default prints to the terminal.
+        learner: trains the batches. By default it follows the network's settings.
     """
 
-    def __init__(self, network: Network, splits: Splits, folder: RunFolder | None = None, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        splits: Splits,
+        folder: RunFolder | None = None,
+        console: Console | None = None,
+        learner: Learner | None = None,
+    ) -> None:
         self.network = network
         device = network.settings.device.model_copy(update={"compile": compiling.resolve(network, len(splits.train))})
         self.settings = network.settings.model_copy(update={"device": device})  # "auto" is resolved for this data
         self.splits = splits
         self.folder = folder
         self.console = console or Console()
-        self.learner = Learner(network)
+        self.learner = Learner(network) if learner is None else learner
         self.tracker: Tracker | None = None
         self.progress = Progress()
         self.history: list[EpochMetrics] = []
