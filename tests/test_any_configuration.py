@@ -1,5 +1,6 @@
 """Every valid configuration trains, predicts, can be saved and loaded, and is reproducible."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,15 @@ CONFIGURATIONS = st.fixed_dictionaries(
         "hard_example_fraction": st.sampled_from([1.0, 0.4]),
         "adversarial_noise": st.sampled_from([0.0, 0.3]),
         "input_dropout": probability,
+        "convolution": st.fixed_dictionaries(
+            {
+                "channels": st.integers(1, 3),
+                "kernel_size": st.integers(1, 3),
+                "stride": st.integers(1, 2),
+                "padding": st.integers(0, 1),
+                "lateral_kernel_size": st.sampled_from([1, 3]),
+            }
+        ),
         "receptive_field": field,
         "lateral_field": field,
         "prediction_window": st.tuples(st.integers(0, 3), st.integers(0, 3)).map(list),
@@ -71,6 +81,11 @@ def trained(arguments: dict[str, Any]) -> rff.Network:
 @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(CONFIGURATIONS)
 def test_every_valid_configuration_trains_and_predicts(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    if "convolution" in arguments:  # give the first layer the size that the convolution has
+        chosen, side = arguments["convolution"], math.isqrt(arguments["data_size"])
+        out = (side + 2 * chosen["padding"] - chosen["kernel_size"]) // chosen["stride"] + 1
+        first = max(1, chosen["channels"] * out**2)
+        arguments = arguments | {"hidden_sizes": [first, *arguments["hidden_sizes"][1:]], "receptive_field": 0}
     try:
         rff.build(**arguments, device="cpu")
     except SettingsError as error:

@@ -102,6 +102,7 @@ def test_a_convolutional_layer_has_planes_of_units_and_a_bias_for_each_channel()
         ({"convolution": {"kernel_size": 9, "padding": 0}}, "a kernel of side 9 does not fit"),
         ({"convolution": {"lateral_kernel_size": 4}}, "expected an odd number"),
         ({"receptive_field": 3}, "receptive_field"),
+        ({"data_size": 64, "edge_directions": 4, "edge_places": 4}, "it needs pixels, but with data_config.edge_directions = 4"),
     ],
 )
 def test_a_convolution_that_does_not_fit_is_refused(options: dict[str, Any], message: str) -> None:

@@ -285,3 +285,21 @@ def test_help_does_not_import_torch() -> None:
         "argument_parser(MNIST).format_help()\nassert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_run_with_a_convolution_shows_its_planes_and_is_resumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = ["--set=model.hidden_sizes=[98, 12]", "--set=data_config.edge_directions=0", "--set=model.lr_schedule=step"]
+    shape = [*sizes, "--set=model.convolution.channels=2", "--set=model.convolution.stride=4"]
+    assert main(MNIST, [*TINY, *shape, "--epochs=1", f"--output-dir={tmp_path}"]) == 0
+    assert "network     784-98 (2×7×7)-12-10, " in capsys.readouterr().out
+    assert main(MNIST, [f"--resume={run_folder(tmp_path)}", "--epochs=2"]) == 0
+    assert "resumed     after 1 epochs and 0 batches" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("schedule", ["step", "cosine"])
+def test_a_finished_run_says_how_to_train_longer(schedule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(MNIST, [*TINY, "--epochs=1", f"--set=model.lr_schedule={schedule}", f"--output-dir={tmp_path}"]) == 0
+    folder = run_folder(tmp_path)
+    assert main(MNIST, [f"--resume={folder}"]) == 0
+    hint = ", --epochs N trains longer" if schedule == "step" else f"; --weights {folder / 'last.pt'} starts from it"
+    assert f"after 1 epochs and 0 batches; training is complete{hint}\n" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -226,3 +227,14 @@ def test_a_network_without_a_size_is_refused() -> None:
 
     with pytest.raises(SettingsError, match=r"data_config\.data_size"):
         Network(Settings())
+
+
+def test_gradients_pass_through_their_reduction_over_processes() -> None:
+    class WithoutGradients(Learner):
+        def reduce(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+            return {name: 0 * gradient for name, gradient in gradients.items()}
+
+    network = Network(small_settings(ff_optimizer="adam"))
+    before = weights(network)
+    WithoutGradients(network).train_batch(torch.ones(6, DATA_SIZE), class_numbers(6))
+    assert torch.equal(weights(network), before)

@@ -1,7 +1,7 @@
 """Connections: the maps through which a layer is driven by the blocks that it reads.
 
-A layer's drive is the sum of its connections' drives and its bias. A connection knows two things: the drive that its
-sources give (`forward`), and the gradients of its own parameters (`gradients`). Nothing else in the package depends on
+A layer's pre-activation z is the sum of its connections' drives and its bias. A connection knows two things: the drive that
+its sources give (`forward`), and the gradients of its own parameters (`gradients`). Nothing else in the package depends on
 the kind of a connection, so a new kind is one class:
 
     class Gain(Connection):

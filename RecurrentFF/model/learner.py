@@ -78,6 +78,9 @@ class Learner:
         objective: the loss as a function of badness; the one that the settings name if left out.
         negatives: the source of negative candidates; the one that the settings name if left out.
         observers: called as training proceeds.
+
+    Raises:
+        InputError: the objective does not give one loss for each sample and negative.
     """
 
     def __init__(

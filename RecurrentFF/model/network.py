@@ -311,4 +311,4 @@ def _check_blocks(modules: Sequence[LocalModule], sizes: dict[str, int], dtype: 
                     raise ValueError(f"{module.name} reads {size} features of {source}, which has {sizes[source]}")
         for name, parameter in module.named_parameters():
             if parameter.dtype != dtype:
-                raise ValueError(f"{module.name}.{name} is of type {parameter.dtype}, but the network of {dtype}; make it so")
+                raise ValueError(f"{module.name}.{name} is of type {parameter.dtype}, but the network's dtype is {dtype}")
