@@ -425,6 +425,8 @@ def test_connections_without_a_weight_start_with_one_that_can_learn() -> None:
     inputs, labels = clusters(400)
     rff.fit(network, (inputs, labels), quiet=True)
     assert (network.predict(inputs) == labels).float().mean() > 0.8
+    blocks = Dense({"h1": 200, "h2": 200, "y": 5}, 100, top_down=["h2", "y"]).weights()
+    assert 0.049 < blocks["h2"].abs().max() <= 0.05 < blocks["h1"].abs().max() < 1 < blocks["y"].std()
     convolutions = Conv2d("x", (1, 6, 6), 2, 3), ConvTranspose2d("h2", (3, 2, 2), (2, 3, 3), 2, stride=2, padding=1)
     assert all(connection.weight.abs().sum() > 0 for connection in convolutions)
 
@@ -486,6 +488,17 @@ class Hinge(Objective):
         return loss.mean() if self.mean else loss
 
 
+class CountedNextClass(NextClass):
+    """The next class as the wrong label, and the number of batches that it was asked for."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def sample(self, context: SamplingContext) -> Negatives:
+        self.calls += 1
+        return super().sample(context)
+
+
 class Activities(Observer):
     """An observer that keeps the activity of a layer."""
 
@@ -497,9 +510,10 @@ class Activities(Observer):
 
 
 def test_fit_takes_an_objective_a_source_of_negatives_and_observers() -> None:
-    observer, (inputs, labels) = Activities(), clusters(400)
+    observer, source, (inputs, labels) = Activities(), CountedNextClass(), clusters(400)
     network = Network(small_settings(hidden_sizes=[30, 30], ff_optimizer="adam", epochs=20, train_batch_size=50))
-    rff.fit(network, (inputs, labels), quiet=True, objective=Hinge(), negatives=NextClass(), observers=[observer])
+    rff.fit(network, (inputs, labels), quiet=True, objective=Hinge(), negatives=source, observers=[observer])
+    assert source.calls == 20 * 8  # epochs and batches
     assert (network.predict(inputs) == labels).float().mean() > 0.5  # five classes
     assert len(observer.h1) == 20 * 8 * 3
     assert [h.shape[1] for h in observer.h1[:3]] == [1, 2, 2]  # the label reaches the lower layer at the second timestep
