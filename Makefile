@@ -30,8 +30,8 @@ lint: $(VENV)/installed-dev ## check style, types, words and docstrings
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell RecurrentFF tests tools configs README.md CONTRIBUTING.md
-	$(BIN)/python tools/check_docstrings.py RecurrentFF tools
+	$(BIN)/codespell RecurrentFF tests tools examples README.md CONTRIBUTING.md CHANGELOG.md docs/guide_components.md docs/former_configurations.md
+	$(BIN)/python tools/check_docstrings.py RecurrentFF tools examples
 
 smoke: $(VENV)/installed ## a few batches of each benchmark, to check that it runs
 	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist --config-file configs/smoke.toml $(ARGS)

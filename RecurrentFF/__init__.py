@@ -2,8 +2,9 @@
 
     import RecurrentFF as rff
 
-    network = rff.build(data_size=784, num_classes=10, hidden_sizes=[200, 200], epochs=3)
-    rff.fit(network, (images, labels))
+    task = rff.TensorTask(images, labels)  # (samples, height, width) uint8, and numbers or texts
+    network = rff.build(task=task, hidden_sizes=[200, 200], objective="pairwise", optimizer="adam", epochs=3)
+    rff.fit(network, task)
     network.predict(images), network.badness(images)
     rff.save(network, "network.pt"); network = rff.load("network.pt")
 
@@ -17,14 +18,28 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from RecurrentFF.errors import RecurrentFFError
+from RecurrentFF.registry import register
 from RecurrentFF.settings import Settings
 
 if TYPE_CHECKING:
-    from RecurrentFF.model.learner import Learner
+    from RecurrentFF.data.task import ImageFolderTask, LoaderTask, Task, TensorTask
+    from RecurrentFF.data.transforms import Transform
+    from RecurrentFF.estimator import RecurrentFFClassifier
+    from RecurrentFF.model.activations import Activation
+    from RecurrentFF.model.connection_kinds import ConnectionKind
+    from RecurrentFF.model.connections import Connection
+    from RecurrentFF.model.learner import Learner, Observer
+    from RecurrentFF.model.negatives import Negatives, NegativeSource
     from RecurrentFF.model.network import Network
+    from RecurrentFF.model.objectives import Objective
+    from RecurrentFF.model.optimizers import Optimizer
     from RecurrentFF.training.build import build
+    from RecurrentFF.training.callbacks import Callback
     from RecurrentFF.training.checkpoint import load, save
+    from RecurrentFF.training.evaluation import Evaluation, evaluate
     from RecurrentFF.training.fit import fit
+    from RecurrentFF.training.schedules import Schedule
+    from RecurrentFF.training.trainer import Trainer
 
 try:
     __version__ = version("RecurrentFF")
@@ -32,15 +47,63 @@ except PackageNotFoundError:  # used from a source folder, not installed
     __version__ = "0.0.0"
 
 _HOMES = {
+    "Activation": "RecurrentFF.model.activations",
+    "Callback": "RecurrentFF.training.callbacks",
+    "Connection": "RecurrentFF.model.connections",
+    "ConnectionKind": "RecurrentFF.model.connection_kinds",
+    "Evaluation": "RecurrentFF.training.evaluation",
+    "ImageFolderTask": "RecurrentFF.data.task",
     "Learner": "RecurrentFF.model.learner",
+    "LoaderTask": "RecurrentFF.data.task",
+    "NegativeSource": "RecurrentFF.model.negatives",
+    "Negatives": "RecurrentFF.model.negatives",
     "Network": "RecurrentFF.model.network",
+    "Objective": "RecurrentFF.model.objectives",
+    "Observer": "RecurrentFF.model.learner",
+    "Optimizer": "RecurrentFF.model.optimizers",
+    "RecurrentFFClassifier": "RecurrentFF.estimator",
+    "Schedule": "RecurrentFF.training.schedules",
+    "Task": "RecurrentFF.data.task",
+    "TensorTask": "RecurrentFF.data.task",
+    "Trainer": "RecurrentFF.training.trainer",
+    "Transform": "RecurrentFF.data.transforms",
     "build": "RecurrentFF.training.build",
+    "evaluate": "RecurrentFF.training.evaluation",
     "fit": "RecurrentFF.training.fit",
     "load": "RecurrentFF.training.checkpoint",
     "save": "RecurrentFF.training.checkpoint",
 }
 
-__all__ = ["Learner", "Network", "RecurrentFFError", "Settings", "build", "fit", "load", "save"]
+__all__ = [
+    "Activation",
+    "Callback",
+    "Connection",
+    "ConnectionKind",
+    "Evaluation",
+    "ImageFolderTask",
+    "Learner",
+    "LoaderTask",
+    "NegativeSource",
+    "Negatives",
+    "Network",
+    "Objective",
+    "Observer",
+    "Optimizer",
+    "RecurrentFFClassifier",
+    "RecurrentFFError",
+    "Schedule",
+    "Settings",
+    "Task",
+    "TensorTask",
+    "Trainer",
+    "Transform",
+    "build",
+    "evaluate",
+    "fit",
+    "load",
+    "register",
+    "save",
+]
 
 
 def __getattr__(name: str) -> Any:

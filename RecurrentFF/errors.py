@@ -40,3 +40,7 @@ class OutputError(RecurrentFFError):
 
 class CheckpointError(RecurrentFFError):
     """A checkpoint or run folder that can't be read, or that doesn't fit the network."""
+
+
+class CallbackError(RecurrentFFError):
+    """A callback of the user that has failed. The original error is its cause."""

@@ -32,20 +32,22 @@ _MESSAGES = {
 """Messages by pydantic's type of error, in place of pydantic's own messages, which name Python types instead of TOML's."""
 
 
-def in_words(error: ValidationError, root: type[BaseModel]) -> str:
+def in_words(error: ValidationError, root: type[BaseModel], place: str = "") -> str:
     """Describe the first mistake that pydantic found, in one line that names the key, the value and what is allowed.
 
     Args:
         error: pydantic's error.
         root: the class of the section that was validated, from which the keys in `error` lead down.
+        place: the path of that section in the configuration, empty for the whole configuration.
 
     Returns:
         The message, with the number of further mistakes, if there are any.
     """
     first, *others = error.errors()
-    path = [str(step) for step in first["loc"]]
+    inner = [str(step) for step in first["loc"]]
+    path = [*([place] if place else []), *inner]
     if first["type"] == "extra_forbidden":
-        section = _section_at(path[:-1], root)
+        section = _section_at(inner[:-1], root)
         text = f"unknown key '{'.'.join(path)}'{nearest(path[-1], section.model_fields)}"
     elif first["type"] == "value_error" and len(path) < 2:
         text = str(first["ctx"]["error"])  # a check across keys, whose message names them

@@ -1,21 +1,68 @@
 """The reference with every option: dropout, perturbed inputs, hard examples, peer normalization, masks and the readout.
 
 `RecurrentFF.model.reference` has the algorithm; this adds what regularizes it, drawn in the order in which the package
-draws it, and a trace of all that happened. Of the package's arithmetic only the draw of wrong labels is used.
+draws it, and a trace of all that happened. Of the package's arithmetic only the draw of wrong labels is used; activation
+functions and optimizers are written out once more.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from RecurrentFF.model.negatives import sample_wrong_labels
+from RecurrentFF.model.activations import Activation
+from RecurrentFF.model.negatives import BadnessNegatives, ReadoutNegatives, sample_wrong_labels
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.objectives import Objective, Sum
+from RecurrentFF.model.optimizers import Optimizer
 from RecurrentFF.model.reference import Activity, Clamp, Reference
+from RecurrentFF.registry import tree_of
 from tests.helpers import dense, hidden_layers
+
+ACTIVATIONS: dict[str, Callable[[Tensor, dict[str, Any]], Tensor]] = {
+    "leaky_relu": lambda z, options: torch.where(z > 0, z, options["negative_slope"] * z),
+    "relu": lambda z, options: torch.where(z > 0, z, 0 * z),
+    "elu": lambda z, options: torch.where(z > 0, z, torch.expm1(z.clamp(max=0))),
+    "gelu": lambda z, options: z * (1 + torch.erf(z / math.sqrt(2))) / 2,
+    "silu": lambda z, options: z / (1 + torch.exp(-z)),
+    "tanh": lambda z, options: torch.tanh(z),
+}
+"""The activation functions by their names in a configuration."""
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "rmsprop": torch.optim.RMSprop,
+    "adam": torch.optim.AdamW,
+    "adadelta": torch.optim.Adadelta,
+}
+"""The optimizers by their names in a configuration. The other options have the names that torch gives them."""
+
+
+def activate(activation: Activation, z: Tensor) -> Tensor:
+    """An activation function, written out; that of the class itself if it is none of the package's."""
+    options = tree_of(activation)
+    function = ACTIVATIONS.get(options["name"])
+    return activation.apply(z) if function is None else function(z, options)
+
+
+def make_optimizer(optimizer: Optimizer, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+    """An optimizer of torch.optim, with the options of a configuration, or that of the class itself if it is of none of these."""
+    options = tree_of(optimizer)
+    cls = OPTIMIZERS.get(options.pop("name"))
+    if cls is None:
+        return optimizer.make(parameters)  # type: ignore[arg-type]
+    factory: Callable[..., torch.optim.Optimizer] = cls
+    options = {"lr": options.pop("learning_rate"), "weight_decay": 0.0} | options
+    return factory(list(parameters), **options)
+
+
+def only_ranks(objective: Objective) -> bool:
+    """True if the loss depends on the difference of badness alone."""
+    return all(map(only_ranks, objective.objectives)) if isinstance(objective, Sum) else objective.ranks_only
 
 
 @dataclass
@@ -37,7 +84,8 @@ class Oracle(Reference):
         super().__init__(network)
         self.generator = generator
         self.network = network
-        self.count = 1 + self.settings.model.negatives
+        self.negatives = self.settings.negatives
+        self.count = 1 + self.negatives.count
         self.field: dict[tuple[str, str], Tensor] = {}
         for layer in hidden_layers(network):
             mask = torch.ones_like(dense(layer).weight) if dense(layer).mask is None else dense(layer).mask
@@ -49,7 +97,8 @@ class Oracle(Reference):
         self.drive_masks: dict[tuple[str, str], Tensor] = {}
         self.training = False
         self.readout = [p.detach().clone().requires_grad_() for p in network.readout.parameters()]
-        self.readout_optimizer = self.make_optimizer("classifier", self.readout)
+        chosen = self.negatives.optimizer if isinstance(self.negatives, ReadoutNegatives) else None
+        self.readout_optimizer = None if chosen is None else make_optimizer(chosen, self.readout)
         self.trace = Trace()
         self.valid = torch.ones(0)
         self.inputs: list[Tensor] = []
@@ -64,8 +113,11 @@ class Oracle(Reference):
         return super().pattern(layer, h) * (self.activity_masks[layer] if self.activity_masks else 1)
 
     def activation(self, z: Tensor) -> Tensor:
-        a = super().activation(z)
-        return a.detach() + z - z.detach() if self.settings.model.straight_through else a
+        a = activate(self.settings.network.activation, z)
+        return a.detach() + z - z.detach() if self.settings.network.straight_through else a
+
+    def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        return make_optimizer(self.settings.optimizer, parameters)
 
     def advance(self, clamps: Sequence[Clamp], candidates: Sequence[Activity], damping: float) -> list[Activity]:
         masks = self.draw_drive_masks(len(candidates), len(clamps[0][0]))
@@ -82,7 +134,7 @@ class Oracle(Reference):
 
     def draw_drive_masks(self, candidates: int, batch: int) -> dict[tuple[str, str], Tensor]:
         """Drawn layer by layer, for each the drives from bottom to top: (units, candidates, batch)."""
-        keep = 1 - self.settings.model.dropout
+        keep = 1 - self.settings.network.dropout
         if keep == 1 or not self.training:
             return {}
         return {
@@ -95,22 +147,22 @@ class Oracle(Reference):
 
     def draw_sequence_masks(self, inputs: Tensor) -> Tensor:
         """Dropout of inputs and units for a whole sequence, drawn in float32, inputs first. Returns the mask of the inputs."""
-        model, batch = self.settings.model, inputs.shape[1]
+        network, batch = self.settings.network, inputs.shape[1]
         input_mask = torch.ones_like(inputs[0])
-        if model.input_dropout:
-            kept = torch.empty(input_mask.shape).bernoulli_(1 - model.input_dropout, generator=self.generator)
-            input_mask = (kept / (1 - model.input_dropout)).double()
+        if network.input_dropout:
+            kept = torch.empty(input_mask.shape).bernoulli_(1 - network.input_dropout, generator=self.generator)
+            input_mask = (kept / (1 - network.input_dropout)).double()
         self.activity_masks = {}
-        if model.activity_dropout:
+        if network.activity_dropout:
             units = [self.sizes[name] for name in self.layers]
-            kept = torch.empty(sum(units), batch).bernoulli_(1 - model.activity_dropout, generator=self.generator)
-            kept = (kept / (1 - model.activity_dropout)).double()
+            kept = torch.empty(sum(units), batch).bernoulli_(1 - network.activity_dropout, generator=self.generator)
+            kept = (kept / (1 - network.activity_dropout)).double()
             self.activity_masks = dict(zip(self.layers, (part.T for part in torch.split(kept, units)), strict=True))
         return input_mask
 
     def input_noise(self, gradient: Tensor) -> Tensor:
         """Noise along the gradient (inputs, batch, features), with a random sign for each input and sample."""
-        size = self.settings.model.adversarial_noise
+        size = self.settings.network.adversarial_noise
         if size == 0:
             return torch.zeros_like(gradient)
         signs = torch.empty(*gradient.shape[:2], 1).bernoulli_(0.5, generator=self.generator).double() * 2 - 1
@@ -118,13 +170,13 @@ class Oracle(Reference):
         return size * signs * torch.where(length > 0, gradient / length, 0 * gradient)
 
     def draw_negatives(self, h: Activity, inputs: Tensor, labels: Tensor, static: bool, mask: Tensor) -> list[Tensor]:
-        """Wrong labels, (iterations, batch) for each negative candidate."""
-        model, logits = self.settings.model, torch.zeros(self.sizes["y"])
-        if model.should_replace_neg_data and model.negatives_from == "badness":
+        """Wrong labels, (label timesteps, batch) for each negative candidate."""
+        source, logits = self.negatives, torch.zeros(self.sizes["y"])
+        if isinstance(source, BadnessNegatives):
             kept, self.activity_masks, self.training = self.activity_masks, {}, False
             logits = -self.average_badness(inputs, mask)
             self.activity_masks, self.training = kept, True
-        elif model.should_replace_neg_data:
+        elif self.readout_optimizer is not None:
             features = torch.cat([self.pattern(layer, h[layer]) for layer in self.layers], 1)
             live = features @ self.readout[0].T + self.readout[1]
             self.readout_optimizer.zero_grad()
@@ -132,7 +184,8 @@ class Oracle(Reference):
             self.readout_optimizer.step()
             logits = live.detach()
         drawn_for = labels[0] if static else labels
-        drawn = sample_wrong_labels(logits / model.negative_temperature, drawn_for, self.generator, count=self.count - 1)
+        temperature = source.temperature if isinstance(source, BadnessNegatives | ReadoutNegatives) else 1.0
+        drawn = sample_wrong_labels(logits / temperature, drawn_for, self.generator, count=self.count - 1)
         return [wrong.expand_as(labels) for wrong in drawn]
 
     # ---------------------------------------------------------------- training
@@ -150,12 +203,12 @@ class Oracle(Reference):
 
         Args:
             inputs: (timesteps, batch, features).
-            labels: (iterations, batch), all equal if `static`.
+            labels: (label timesteps, batch), all equal if `static`.
             mask: (timesteps, batch), true where a timestep is valid.
             wrong_inputs: for each negative candidate its inputs, of the shape of `inputs`, if they differ.
             keep_labels: negative candidates have the true label.
         """
-        model, self.trace, self.training = self.settings.model, Trace(), True
+        network, self.trace, self.training = self.settings.network, Trace(), True
         input_mask = self.draw_sequence_masks(inputs)
         inputs = inputs * input_mask
         candidates = self.settle([inputs])
@@ -168,8 +221,8 @@ class Oracle(Reference):
             self.trace.activity = kept
         candidates, by_candidate = [(items * self.count)[: self.count] for items in (candidates, by_candidate)]  # type: ignore[assignment]
         grads = [torch.zeros_like(x[0]) for x in by_candidate]
-        for t in range(self.settings.data_config.iterations):
-            now = model.prelabel_timesteps + t
+        for t in range(network.label_timesteps):
+            now = network.prelabel_timesteps + t
             noise = [torch.zeros_like(x[0]) for x in by_candidate]
             if t > 0:
                 gradient = torch.stack(grads) if wrong_inputs else torch.stack(grads).sum(0, keepdim=True)
@@ -193,7 +246,7 @@ class Oracle(Reference):
         loss = torch.stack([(weight * self.loss(positive, negative)).sum() for negative in negatives]).mean()
         self.trace.losses[-1].append(loss.detach())
         same = all(torch.equal(h, activities[0]) for h in activities)
-        if same and self.settings.model.learning_needs_label:
+        if same and only_ranks(self.settings.objective) and not self.settings.network.peer_normalization:
             return
         total = loss + self.peer_loss(layer, activities)
         for x, grad in zip(
@@ -217,16 +270,16 @@ class Oracle(Reference):
         """(batch,): 1 for the samples whose loss is steepest, 0 for the others."""
         gradients = torch.stack(torch.autograd.grad(loss, badness, retain_graph=True))
         steepness = gradients.abs().sum(0)
-        count = max(1, round(self.settings.model.hard_example_fraction * len(steepness)))
+        count = max(1, round(self.settings.network.hard_example_fraction * len(steepness)))
         return torch.zeros_like(steepness).index_fill(0, steepness.argsort(descending=True)[:count], 1)
 
     def peer_loss(self, layer: str, activities: Sequence[Tensor]) -> Tensor:
         per_sample = torch.stack(list(activities)).mean(0)
-        if not self.settings.model.peer_normalization or not self.valid.any():
+        if not self.settings.network.peer_normalization or not self.valid.any():
             return 0 * per_sample.sum()
         mean = 0.9 * self.running[layer] + 0.1 * per_sample[self.valid].mean(0)
         self.running[layer] = mean.detach()
-        return self.settings.model.peer_normalization * ((mean - mean.mean()) ** 2).mean()
+        return self.settings.network.peer_normalization * ((mean - mean.mean()) ** 2).mean()
 
     # ---------------------------------------------------------------- prediction and layout
 
@@ -236,10 +289,10 @@ class Oracle(Reference):
         return torch.stack([self.window_average(over_time[:, sample], mask[:, sample]) for sample in range(inputs.shape[1])])
 
     def window_average(self, over_time: Tensor, mask: Tensor) -> Tensor:
-        """Of one sample's values (iterations, …), over the timesteps of the window that are valid, or over all if none is."""
+        """Of one sample's values (timesteps, …), over the timesteps of the window that are valid, or over all if none is."""
         first, last = self.settings.prediction_window
         window = range(first, last + 1)
-        valid = [t for t in window if mask[self.settings.model.prelabel_timesteps + t]]
+        valid = [t for t in window if mask[self.settings.network.prelabel_timesteps + t]]
         return over_time[list(valid or window)].mean(0)
 
     def stacked(self, layer: str) -> Tensor:

@@ -16,7 +16,7 @@ from tests.helpers import dense, generator, small_settings
 
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_initial_weights(layer: int) -> None:
-    settings = small_settings(data_size=784, hidden_sizes=[300, 200, 250], num_classes=10)
+    settings = small_settings(input_size=784, hidden_sizes=[300, 200, 250], num_classes=10)
     own = make_layers(settings, torch.float64, generator())[layer]
     forward, lateral, backward = dense(own).weights().values()
     bound = math.sqrt(6 / forward.shape[1])
@@ -65,12 +65,29 @@ def test_two_modules_of_one_name_and_absent_blocks_are_refused() -> None:
 
 
 def test_every_weight_of_a_unit_outside_its_receptive_field_is_zero() -> None:
-    settings = small_settings(data_size=36, receptive_field=3, lateral_field=2)
+    settings = small_settings(input_size=36, connections=[{"name": "receptive_field", "side": 3, "lateral": 2}])
     first, second, _ = make_layers(settings, torch.float64, generator())
     mask = dense(first).mask
     assert mask is not None and dense(second).mask is None
     assert torch.equal(dense(first).weight != 0, mask.bool())
     assert mask[:, :36].sum(1).eq(9).all() and mask[:, 36 + 9 :].eq(1).all()
+    near = receptive_fields.lateral_field(9, 36, field=3, lateral=2)
+    assert torch.equal(mask[:, 36 : 36 + 9].bool(), near) and 9 < near.sum() < 81
+
+
+def test_a_kind_of_connection_serves_the_layers_and_sources_that_it_names_and_the_first_kind_wins() -> None:
+    def sources(*connections: dict[str, Any]) -> list[list[tuple[str, ...]]]:
+        layers = make_layers(small_settings(connections=list(connections)), torch.float32, generator())
+        return [[connection.sources for connection in layer.connections] for layer in layers]
+
+    whole = [[("x", "h1", "h2")], [("h1", "h2", "h3")], [("h2", "h3", "y")]]
+    assert sources() == sources({"name": "dense"}) == whole
+    lateral = {"name": "dense", "layers": [2], "sources": ["lateral"]}
+    assert sources(lateral) == [whole[0], [("h2",), ("h1", "h3")], whole[2]]
+    above = {"name": "dense", "sources": ["backward", "label"]}
+    assert sources(above) == [[("h2",), ("x", "h1")], [("h3",), ("h1", "h2")], [("y",), ("h2", "h3")]]
+    assert sources(lateral, {"name": "dense", "layers": [2, 3]}) == sources(lateral)
+    assert sources({"name": "dense", "layers": [2]}, lateral) == whole
 
 
 @pytest.mark.parametrize(("units", "field"), [(200, 5), (500, 7), (1000, 14), (17, 10), (1, 28), (2, 27)])
@@ -83,13 +100,12 @@ def test_receptive_fields_reach_the_whole_image(units: int, field: int) -> None:
         assert reads.any(0).all() and begins[0].tolist() == [0, 0] and begins[-1].tolist() == [28 - field] * 2
 
 
-CONVOLUTION: dict[str, Any] = {"channels": 2, "kernel_size": 3, "stride": 2, "padding": 1}
+CONVOLUTION: dict[str, Any] = {"name": "convolution", "channels": 2, "kernel_size": 3, "stride": 2, "padding": 1}
 
 
 def test_a_convolutional_layer_has_planes_of_units_and_a_bias_for_each_channel() -> None:
-    layer = make_layers(small_settings(data_size=36, hidden_sizes=[18, 5], convolution=CONVOLUTION), torch.float32, generator())[
-        0
-    ]
+    settings = small_settings(input_size=36, hidden_sizes=[18, 5], connections=[CONVOLUTION])
+    layer = make_layers(settings, torch.float32, generator())[0]
     assert [connection.sources for connection in layer.connections] == [("x",), ("h1",), ("h2",)]
     assert layer.units == 18 and layer.bias.shape == (2,) and layer.unit_bias.shape == (18,)
 
@@ -97,15 +113,25 @@ def test_a_convolutional_layer_has_planes_of_units_and_a_bias_for_each_channel()
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_sizes": [17, 5]}, "model.convolution gives 2 × 3 × 3 = 18; set it to that"),
-        ({"data_size": 35}, "needs square images, but an input has 35 values"),
-        ({"convolution": {"kernel_size": 9, "padding": 0}}, "a kernel of side 9 does not fit"),
-        ({"convolution": {"lateral_kernel_size": 4}}, "expected an odd number"),
-        ({"receptive_field": 3}, "receptive_field"),
-        ({"data_size": 64, "edge_directions": 4, "edge_places": 4}, "it needs pixels, but with data_config.edge_directions = 4"),
+        ({"hidden_sizes": [17, 5]}, "the first layer has 17 units, but the convolution gives 2 × 3 × 3 = 18; set it to that"),
+        ({"input_size": 35}, "needs square images, but an input has 35 values"),
+        ({"connections": [CONVOLUTION | {"kernel_size": 9, "padding": 0}]}, "a kernel of side 9 does not fit"),
+        (
+            {"connections": [CONVOLUTION | {"lateral_kernel_size": 4}]},
+            r"^arguments: network.connections\[0\].lateral_kernel_size = 4: expected an odd number",
+        ),
+        (
+            {"connections": [CONVOLUTION | {"layers": [2]}]},
+            r"network.connections\[0\]: a convolution is in the first hidden layer",
+        ),
+        ({"connections": [CONVOLUTION | {"sources": ["lateral"]}]}, "a convolution is in the first hidden layer"),
+        (
+            {"input_size": 64, "transform": {"name": "oriented_gradients", "directions": 4, "grid_size": 4}},
+            r"network.connections\[0\]: it needs pixels, but the transform gives features",
+        ),
     ],
 )
 def test_a_convolution_that_does_not_fit_is_refused(options: dict[str, Any], message: str) -> None:
-    given = {"data_size": 36, "hidden_sizes": [18, 5], "convolution": CONVOLUTION, **options}
+    given = {"input_size": 36, "hidden_sizes": [18, 5], "connections": [CONVOLUTION], **options}
     with pytest.raises(SettingsError, match=message):
         Network(small_settings(**given))

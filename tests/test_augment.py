@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from RecurrentFF.data.augment import ELASTIC_KNOTS, PURPOSE, AugmentationConfig, AugmentedImages, augment
+from RecurrentFF.data.augment import ELASTIC_KNOTS, PURPOSE, Augmentation, AugmentedImages, augment
 from RecurrentFF.data.dataset import TensorDataset
 from RecurrentFF.data.random_bits import random_numbers
 
@@ -21,7 +21,7 @@ def dots(side: int = 12, samples: int = 200) -> Tensor:
     return images
 
 
-def augmented(images: Tensor, config: AugmentationConfig, seed: int = 1, epoch: int = 0, samples: Tensor = SAMPLES) -> Tensor:
+def augmented(images: Tensor, config: Augmentation, seed: int = 1, epoch: int = 0, samples: Tensor = SAMPLES) -> Tensor:
     return augment(images, config, samples[: len(images)], seed=seed, epoch=epoch, background=-1.0)
 
 
@@ -41,7 +41,7 @@ def test_random_numbers_are_uniform_independent_and_a_function_of_the_arguments(
 
 
 def test_translations_are_whole_pixels_and_equally_likely() -> None:
-    translated = augmented(dots(samples=200), AugmentationConfig(translate=2))
+    translated = augmented(dots(samples=200), Augmentation(translate=2))
     assert torch.allclose(translated.sum((1, 2)), dots()[0].sum(), atol=1e-3)
     offsets = torch.stack([(image > 2.9).nonzero()[0] for image in translated]) - torch.tensor([5, 7])
     assert set(offsets.flatten().tolist()) == {-2, -1, 0, 1, 2}
@@ -51,14 +51,14 @@ def test_translations_are_whole_pixels_and_equally_likely() -> None:
 
 def test_translation_fills_with_background() -> None:
     images = torch.full((50, 6, 6), 2.0)
-    translated = augmented(images, AugmentationConfig(translate=3))
+    translated = augmented(images, Augmentation(translate=3))
     assert set(translated.round(decimals=3).flatten().tolist()) == {2.0, -1.0}
 
 
 def test_rotation_is_about_the_center() -> None:
     image = torch.full((200, 21, 21), -1.0)
     image[:, 10, 16:19] = 1.0  # a bar to the right of the center
-    rotated = augmented(image, AugmentationConfig(rotation=90))
+    rotated = augmented(image, Augmentation(rotation=90))
     ink = rotated + 1
     rows, columns = (torch.arange(21.0) - 10).view(1, 21, 1), (torch.arange(21.0) - 10).view(1, 1, 21)
     y, x = ((ink * position).sum((1, 2)) / ink.sum((1, 2)) for position in (rows, columns))
@@ -70,9 +70,9 @@ def test_rotation_is_about_the_center() -> None:
 def test_scaling_stays_in_its_limits_and_elastic_distortion_is_small() -> None:
     square = torch.full((200, 21, 21), -1.0)
     square[:, 6:15, 6:15] = 1.0
-    areas = (augmented(square, AugmentationConfig(scale=0.3)) + 1).sum((1, 2)) / 2
+    areas = (augmented(square, Augmentation(scale=0.3)) + 1).sum((1, 2)) / 2
     assert 81 * 0.7**2 * 0.97 < areas.min() < 81 * 0.75**2 and 81 * 1.25**2 < areas.max() < 81 * 1.3**2 * 1.03
-    elastic = augmented(square, AugmentationConfig(elastic=1))
+    elastic = augmented(square, Augmentation(elastic=1))
     assert not torch.allclose(elastic, square) and (elastic[:, 8:13, 8:13] > 0.99).all() and (elastic[:, :4] < -0.99).all()
 
 
@@ -82,30 +82,30 @@ def test_elastic_distortion_interpolates_a_random_field_cubically() -> None:
     field = F.interpolate(knots * 1.5 * 2 / 12, (12, 12), mode="bicubic", align_corners=True)  # 1.5 pixels; an image is 2 wide
     grid = F.affine_grid(torch.eye(2, 3).expand(20, 2, 3), [20, 1, 12, 12], align_corners=False) + field.permute(0, 2, 3, 1)
     expected = F.grid_sample(images.unsqueeze(1) + 1, grid, align_corners=False).squeeze(1) - 1
-    assert torch.allclose(augmented(images, AugmentationConfig(elastic=1.5)), expected, atol=1e-4)
+    assert torch.allclose(augmented(images, Augmentation(elastic=1.5)), expected, atol=1e-4)
 
 
 def test_cutout_covers_a_square_inside_the_image() -> None:
-    covered = (augmented(torch.ones(200, 10, 10), AugmentationConfig(cutout=4)) == -1).long()
+    covered = (augmented(torch.ones(200, 10, 10), Augmentation(cutout=4)) == -1).long()
     assert covered.sum((1, 2)).tolist() == [16] * 200
     assert all(c.amax(1).sum() == 4 and c.amax(0).sum() == 4 for c in covered)
     assert (covered.sum(0) > 0).all()
 
 
 def test_augmentation_depends_on_sample_epoch_and_seed_and_is_reproducible() -> None:
-    config = AugmentationConfig(translate=2, rotation=10, scale=0.1, elastic=1, cutout=2)
+    config = Augmentation(translate=2, rotation=10, scale=0.1, elastic=1, cutout=2)
     first = augmented(dots(), config)
     assert torch.equal(first, augmented(dots(), config)) and len({tuple(image) for image in first.flatten(1).tolist()}) > 190
     assert torch.equal(first[30:40], augmented(dots(samples=10), config, samples=SAMPLES[30:40]))
     assert not torch.allclose(first, augmented(dots(), config, epoch=1)) and not torch.allclose(
         first, augmented(dots(), config, seed=2)
     )
-    assert torch.equal(augmented(dots(), AugmentationConfig()), dots())
+    assert torch.equal(augmented(dots(), Augmentation()), dots())
 
 
 def test_batches_augment_each_image_by_its_sample_number() -> None:
     data = TensorDataset(dots(samples=20).flatten(1), torch.arange(20))
-    images = AugmentedImages(data, AugmentationConfig(translate=2), seed=1, background=-1.0)
+    images = AugmentedImages(data, Augmentation(translate=2), seed=1, background=-1.0)
     all_samples = next(images.batches(20, epoch=3))
     order = torch.tensor([7, 3, 11, 0, 19])
     batches = list(images.batches(3, order, epoch=3))
@@ -117,13 +117,13 @@ def test_batches_augment_each_image_by_its_sample_number() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        AugmentationConfig(translate=1),
-        AugmentationConfig(rotation=20),
-        AugmentationConfig(elastic=1.5),
-        AugmentationConfig(scale=0.2),
+        Augmentation(translate=1),
+        Augmentation(rotation=20),
+        Augmentation(elastic=1.5),
+        Augmentation(scale=0.2),
     ],
 )
-def test_augmentation_has_no_mean_displacement(config: AugmentationConfig) -> None:
+def test_augmentation_has_no_mean_displacement(config: Augmentation) -> None:
     images = torch.full((2000, 15, 15), -1.0)
     images[:, 5:10, 5:10] = 1.0
     ink = augmented(images, config, samples=torch.arange(2000)).mean(0) + 1

@@ -70,6 +70,6 @@ def test_auto_compiles_long_trainings_only_and_where_it_pays(monkeypatch: pytest
 
 
 def test_operations_are_counted() -> None:
-    settings = small_settings(hidden_sizes=[9], prelabel_timesteps=2, iterations=3, epochs=5)
+    settings = small_settings(hidden_sizes=[9], prelabel_timesteps=2, label_timesteps=3, epochs=5)
     weights = 9 * (DATA_SIZE + 9 + CLASSES)
     assert compiling.operations(rff.build(settings), 100) == 2 * weights * (2 + 3 * 2 * 2) * 100 * 5

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from RecurrentFF.model.learner import Learner, Observer
 from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import Objective
+from RecurrentFF.model.optimizers import Adam
 from RecurrentFF.model.paths import PlainPath
 from RecurrentFF.model.reference import Reference
 from RecurrentFF.model.state import State
@@ -139,7 +141,7 @@ def network_of(kind: str, **options: object) -> tuple[Network, GeneralReference]
     layers, functions = NETWORKS[kind]()
     for layer in layers:
         layer.bias.normal_(std=0.1, generator=generator(3))
-    sizes = {"data_size": 36, "hidden_sizes": [layer.units for layer in layers], "ff_optimizer": "adam"}
+    sizes = {"input_size": 36, "hidden_sizes": [layer.units for layer in layers], "optimizer": "adam"}
     network = Network(small_settings(**sizes, **options), dtype=torch.float64, modules=layers)
     assert isinstance(network.path, PlainPath)
     return network, GeneralReference(network, functions)
@@ -151,7 +153,7 @@ def test_training_and_prediction_agree_with_autograd(kind: str, objective: str) 
     network, reference = network_of(kind, objective=objective, num_classes=CLASSES)
     learner = Learner(network, negatives=NextClass())
     for batch in range(3):
-        inputs, labels = video(network.settings.timesteps, seed=batch, data_size=36), class_numbers(6, seed=batch)
+        inputs, labels = video(network.settings.timesteps, seed=batch, input_size=36), class_numbers(6, seed=batch)
         learner.train_batch(inputs, labels)
         reference.train_batch([inputs] * 2, [y.expand(3, -1) for y in (labels, (labels + 1) % CLASSES)])
     for layer in hidden_layers(network):
@@ -162,7 +164,7 @@ def test_training_and_prediction_agree_with_autograd(kind: str, objective: str) 
             )
             for source, own in found.items():
                 torch.testing.assert_close(own.data, reference.weight[layer.name, source].data, rtol=1e-10, atol=1e-10)
-    inputs = video(network.settings.timesteps, seed=9, data_size=36)
+    inputs = video(network.settings.timesteps, seed=9, input_size=36)
     first, last = network.settings.prediction_window
     expected = reference.badness_over_time(inputs)[first : last + 1].mean(0)
     torch.testing.assert_close(network.badness(inputs), expected, rtol=1e-10, atol=1e-10)
@@ -213,9 +215,14 @@ def test_a_transposed_convolution_of_another_shape_is_refused() -> None:
 
 def test_a_convolutional_network_learns_from_low_precision_patterns() -> None:
     """One cluster for each class, one fixed seed."""
-    convolution = {"channels": 4, "kernel_size": 3, "stride": 1, "padding": 1}
+    convolution = {"name": "convolution", "channels": 4, "kernel_size": 3, "stride": 1, "padding": 1}
     settings = small_settings(
-        data_size=9, hidden_sizes=[36, 20], convolution=convolution, ff_optimizer="adam", objective="pairwise", iterations=5
+        input_size=9,
+        hidden_sizes=[36, 20],
+        connections=[convolution],
+        optimizer="adam",
+        objective="pairwise",
+        label_timesteps=5,
     )
     network = Network(settings, compute_dtype=torch.bfloat16)
     inputs, labels = clusters(400)
@@ -257,7 +264,7 @@ def test_a_random_black_box_learns_from_the_sample_that_it_drew_and_repeats_with
             "h1", 30, [Spikes("x", 7, 30), Dense({"y": CLASSES}, 30, top_down=["y"], weight=weight(30, CLASSES).float())]
         )
         settings = small_settings(
-            hidden_sizes=[30], objective="pairwise", ff_adam={"learning_rate": 1e-2}, ff_optimizer="adam", adversarial_noise=0.1
+            hidden_sizes=[30], objective="pairwise", optimizer=Adam(learning_rate=1e-2), adversarial_noise=0.1
         )
         network = Network(settings, compute_dtype=compute_dtype, modules=[layer])
         learner = Learner(network, generator(1))
@@ -344,7 +351,7 @@ class MeanWithBadness(Mean):
 
 @pytest.mark.parametrize("module", [Mean, MeanWithBadness])
 def test_a_module_beside_the_layers_learns_and_changes_nothing_in_them(module: type[Mean]) -> None:
-    settings = small_settings(hidden_sizes=[9, 5], ff_optimizer="adam", epochs=3, should_replace_neg_data=True)
+    settings = small_settings(hidden_sizes=[9, 5], optimizer="adam", epochs=3, negatives="readout")
     alone = Network(settings, fused=False)
     beside = Network(settings, modules=[*Network(settings).local_modules, module()])
     for network in (alone, beside):
@@ -421,7 +428,7 @@ def test_connections_without_a_weight_start_with_one_that_can_learn() -> None:
         Layer("h2", 15, [Dense({"h1": 20, "h2": 15, "y": CLASSES}, 15, top_down=["y"])]),
     ]
     torch.manual_seed(0)
-    network = Network(small_settings(objective="pairwise", ff_optimizer="adam", epochs=30, train_batch_size=50), modules=layers)
+    network = Network(small_settings(objective="pairwise", optimizer="adam", epochs=30, batch_size=50), modules=layers)
     inputs, labels = clusters(400)
     rff.fit(network, (inputs, labels), quiet=True)
     assert (network.predict(inputs) == labels).float().mean() > 0.8
@@ -459,10 +466,10 @@ def test_a_network_of_own_modules_is_not_loaded_as_another_one(tmp_path: Path) -
 
 
 def test_weights_of_another_convolution_are_refused_by_the_name_of_the_first_that_differs(tmp_path: Path) -> None:
-    shape = {"data_size": 36, "num_classes": 5, "hidden_sizes": [18], "device": "cpu"}
-    options = {"channels": 2, "kernel_size": 3, "stride": 2, "padding": 1}
-    rff.save(rff.build(**shape, convolution=options), tmp_path / "conv.pt")
-    other = rff.build(**shape, convolution=options | {"lateral_kernel_size": 5})
+    shape: dict[str, Any] = {"input_size": 36, "num_classes": 5, "hidden_sizes": [18], "device": "cpu"}
+    options = {"name": "convolution", "channels": 2, "kernel_size": 3, "stride": 2, "padding": 1}
+    rff.save(rff.build(**shape, connections=[options]), tmp_path / "conv.pt")
+    other = rff.build(**shape, connections=[options | {"lateral_kernel_size": 5}])
     with pytest.raises(CheckpointError, match=r"connections.1.weight: \(2, 2, 3, 3\) in the file, \(2, 2, 5, 5\) here"):
         rff.load(tmp_path / "conv.pt", network=other)
     assert rff.load(tmp_path / "conv.pt").sizes["h1"] == 18
@@ -470,7 +477,7 @@ def test_weights_of_another_convolution_are_refused_by_the_name_of_the_first_tha
 
 def test_the_reference_refuses_a_connection_that_it_does_not_know() -> None:
     layers, _ = gain_layers()
-    network = Network(small_settings(data_size=36, hidden_sizes=[6, 4]), dtype=torch.float64, modules=layers)
+    network = Network(small_settings(input_size=36, hidden_sizes=[6, 4]), dtype=torch.float64, modules=layers)
     with pytest.raises(TypeError, match="knows no Gain"):
         Reference(network)
 
@@ -511,7 +518,7 @@ class Activities(Observer):
 
 def test_fit_takes_an_objective_a_source_of_negatives_and_observers() -> None:
     observer, source, (inputs, labels) = Activities(), CountedNextClass(), clusters(400)
-    network = Network(small_settings(hidden_sizes=[30, 30], ff_optimizer="adam", epochs=20, train_batch_size=50))
+    network = Network(small_settings(hidden_sizes=[30, 30], optimizer="adam", epochs=20, batch_size=50))
     rff.fit(network, (inputs, labels), quiet=True, objective=Hinge(), negatives=source, observers=[observer])
     assert source.calls == 20 * 8  # epochs and batches
     assert (network.predict(inputs) == labels).float().mean() > 0.5  # five classes

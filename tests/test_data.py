@@ -13,15 +13,13 @@ from threading import Thread
 import pytest
 import torch
 
-from RecurrentFF.benchmarks.cli import main
-from RecurrentFF.benchmarks.mnist.mnist import MNIST
 from RecurrentFF.data import fashion_mnist, mnist
-from RecurrentFF.data.dataset import LoaderDataset, TensorDataset, split
+from RecurrentFF.data.augment import Augmentation
+from RecurrentFF.data.dataset import LoaderDataset, SequenceDataset, SplitOptions, Splits, TensorDataset, split
 from RecurrentFF.data.moments import NormalizationConfig, normalize
 from RecurrentFF.data.oriented_gradients import OrientedGradientConfig, oriented_gradients
+from RecurrentFF.data.transforms import OrientedGradients, Pixels
 from RecurrentFF.errors import DataError, InputError
-from RecurrentFF.settings import Settings
-from tests.test_cli import TINY, run_folder
 
 
 @pytest.fixture(scope="module")
@@ -80,22 +78,41 @@ def numbered(samples: int) -> TensorDataset:
     return TensorDataset(torch.arange(samples).unsqueeze(1).float(), torch.arange(samples) % 3)
 
 
+def options(**sizes: int) -> SplitOptions:
+    return SplitOptions(torch.device("cpu"), **sizes)
+
+
 def test_splits_take_training_samples_from_the_start_and_validation_samples_from_the_end() -> None:
-    splits = split(numbered(20), numbered(9), validation_samples=5, train_samples=12, test_samples=4, train_subset_samples=3)
+    sizes = options(validation_samples=5, train_samples=12, test_samples=4, train_subset_samples=3)
+    splits = Splits(*split(numbered(20), numbered(9), sizes))
     inputs = {name: next(dataset.batches(100))[0].flatten().tolist() for name, dataset in splits._asdict().items()}
     assert inputs["train"] == list(range(12)) and inputs["validation"] == list(range(15, 20))
     assert inputs["test"] == [0, 1, 2, 3] and inputs["train_subset"] == [0, 1, 2]
-    everything = split(numbered(20), numbered(9), validation_samples=5)
+    everything = Splits(*split(numbered(20), numbered(9), options(validation_samples=5)))
     assert (len(everything.train), len(everything.test or ())) == (15, 9) and everything.train_subset is None
-    unvalidated = split(numbered(20), numbered(9), validation_samples=0)
+    unvalidated = Splits(*split(numbered(20), numbered(9), options()))
     assert len(unvalidated.train) == 20 and unvalidated.validation is None
 
 
 @pytest.mark.parametrize("sizes", [(20, 0, 0), (5, 16, 0), (5, 0, 10)])
 def test_a_split_larger_than_the_data_is_an_error(sizes: tuple[int, int, int]) -> None:
     validation, train, test = sizes
-    with pytest.raises(DataError, match="samples"):
-        split(numbered(20), numbered(9), validation_samples=validation, train_samples=train, test_samples=test)
+    with pytest.raises(DataError, match=r"data\.\w+_samples"):
+        split(numbered(20), numbered(9), options(validation_samples=validation, train_samples=train, test_samples=test))
+
+
+def test_sequences_and_their_masks_follow_the_order_and_are_sliced_by_sample() -> None:
+    inputs, mask = torch.arange(2 * 5 * 3.0).view(2, 5, 3), torch.arange(10).view(2, 5) % 3 > 0
+    data = SequenceDataset(inputs, torch.arange(5), mask)
+    order = torch.tensor([4, 0, 2])
+    first, second = data.batches(2, order)
+    assert torch.equal(first.inputs, inputs[:, [4, 0]]) and first.labels.tolist() == [4, 0]
+    assert first.mask is not None and torch.equal(first.mask, mask[:, [4, 0]]) and second.labels.tolist() == [2]
+    (batch,) = data[1:3].batches(10)
+    assert torch.equal(batch.inputs, inputs[:, 1:3]) and batch.labels.tolist() == [1, 2]
+    assert batch.mask is not None and torch.equal(batch.mask, mask[:, 1:3])
+    assert (len(data), data.batch_count(2)) == (5, 3) and list(data.batches(2, order[:0])) == []
+    assert next(SequenceDataset(inputs, torch.arange(5)).batches(2)).mask is None
 
 
 def test_batches_follow_the_order_and_the_last_one_is_smaller() -> None:
@@ -205,24 +222,18 @@ def test_fashion_mnist_is_downloaded_completely_or_not_at_all(
 
 
 def test_fashion_mnist_is_normalized_with_its_own_background(clothes: Path) -> None:
-    some = {"dataset": "fashion_mnist", "data_dir": str(clothes), "train_samples": 50, "test_samples": 50}
-    plain, normalized = (
-        MNIST.load(MNIST.complete(Settings.from_arguments(**some, deskew=deskew)), torch.device("cpu")).test
-        for deskew in (False, True)
-    )
+    source = fashion_mnist.FashionMnist(data_dir=str(clothes), train_samples=50, test_samples=50)
+    plain, normalized = (source.task(Pixels(deskew=deskew)).splits().test for deskew in (False, True))
     assert plain is not None and normalized is not None
-    expected = normalize(
-        next(plain.batches(50)).inputs.view(50, 28, 28), NormalizationConfig(deskew=True), background=fashion_mnist.BACKGROUND
-    )
-    assert torch.allclose(next(normalized.batches(50)).inputs, expected.flatten(1), atol=1e-5)
+    images = next(iter(plain.batches(50))).inputs.view(50, 28, 28)
+    expected = normalize(images, NormalizationConfig(deskew=True), background=fashion_mnist.BACKGROUND)
+    assert torch.allclose(next(iter(normalized.batches(50))).inputs, expected.flatten(1), atol=1e-5)
 
 
 def test_features_of_fashion_mnist_use_its_own_background(clothes: Path) -> None:
-    some = {"dataset": "fashion_mnist", "data_dir": str(clothes), "train_samples": 50, "test_samples": 50, "rotation": 30.0}
-    plain, transformed = (
-        MNIST.load(MNIST.complete(Settings.from_arguments(**some, edge_directions=directions)), torch.device("cpu"))
-        for directions in (0, 8)
-    )
+    augmentation = Augmentation(rotation=30)
+    source = fashion_mnist.FashionMnist(data_dir=str(clothes), train_samples=50, test_samples=50, augmentation=augmentation)
+    plain, transformed = (source.task(transform).splits() for transform in (None, OrientedGradients(grid_size=7)))
     for pixels, features in ((plain.train, transformed.train), (plain.test, transformed.test)):
         assert pixels is not None and features is not None
         images = next(iter(pixels.batches(50))).inputs.view(50, 28, 28)
@@ -230,11 +241,10 @@ def test_features_of_fashion_mnist_use_its_own_background(clothes: Path) -> None
         assert torch.allclose(next(iter(features.batches(50))).inputs, expected, atol=1e-5)
 
 
-def test_the_run_folder_of_fashion_mnist_has_its_name(clothes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    runs = tmp_path / "runs"
-    assert main(MNIST, [*TINY, "--dataset=fashion_mnist", f"--data-dir={clothes}", f"--output-dir={runs}", "--epochs=1"]) == 0
-    assert run_folder(runs).name.startswith("fashion_mnist-")
-    assert "fashion_mnist: 1,000 train" in capsys.readouterr().out
+def test_fashion_mnist_predicts_names_and_accepts_names_and_class_numbers(clothes: Path) -> None:
+    task = fashion_mnist.FashionMnist(data_dir=str(clothes)).task()
+    assert task.name == "Fashion-MNIST" and task.names(torch.tensor([9, 0])) == ["Ankle boot", "T-shirt/top"]
+    assert task.class_numbers(["Bag", "Trouser"]).tolist() == task.class_numbers([8, 1]).tolist() == [8, 1]
 
 
 def test_missing_fashion_mnist_is_an_error_of_one_line_that_names_the_folder(

@@ -28,12 +28,12 @@ def clamped(network: Network, candidates: int = 2, clamp_candidates: int = 1) ->
     assert isinstance(network.path, FusedPath)
     state = network.path.new_state(candidates, 7)
     state.reset()
-    state.clamp(torch.zeros(network.data_size, 1, 7), torch.zeros(network.num_classes, clamp_candidates, 7))
+    state.clamp(torch.zeros(network.input_size, 1, 7), torch.zeros(network.num_classes, clamp_candidates, 7))
     return state
 
 
 def small(**arguments: Any) -> Network:
-    return float64_network(data_size=5, hidden_sizes=[2, 3, 4], num_classes=6, **arguments)
+    return float64_network(input_size=5, hidden_sizes=[2, 3, 4], num_classes=6, **arguments)
 
 
 def test_neighboring_blocks_are_one_product_and_the_input_is_one_of_its_own() -> None:
@@ -86,7 +86,7 @@ def test_the_label_reaches_one_more_layer_at_every_timestep(fused: bool) -> None
     state = network.path.new_state(2, 7)
     network.path.begin()
     state.reset()
-    x, y = torch.zeros(network.data_size, 1, 7), torch.zeros(network.num_classes, 2, 7)
+    x, y = torch.zeros(network.input_size, 1, 7), torch.zeros(network.num_classes, 2, 7)
     for reached in (["h3"], ["h2", "h3"], ["h1", "h2", "h3"], ["h1", "h2", "h3"]):
         state.clamp(x, y)
         for module in network.local_modules:
@@ -110,7 +110,7 @@ def test_the_fused_path_is_taken_for_layers_of_one_dense_connection_only() -> No
 def test_a_step_after_learning_uses_the_new_weights_for_a_static_input() -> None:
     badness = []
     for fused in (True, False):
-        network = float64_network(fused=fused, ff_optimizer="adam")
+        network = float64_network(fused=fused, optimizer="adam")
         learner, state = Learner(network), network.path.new_state(2, 6)
         x, y = network.input_sequence(video(1)[0]), torch.eye(5, dtype=torch.float64)[:, :2].unsqueeze(2)
         network.settle(state, x)

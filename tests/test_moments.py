@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.data import mnist
-from RecurrentFF.data.augment import AugmentationConfig, AugmentedImages, augment
+from RecurrentFF.data.augment import Augmentation, AugmentedImages, augment
 from RecurrentFF.data.dataset import TensorDataset
 from RecurrentFF.data.moments import REFERENCE_HEIGHT, REFERENCE_WIDTH, NormalizationConfig, moments, normalize
 
@@ -104,7 +104,11 @@ def test_an_empty_image_stays_empty_despite_rounding_of_the_background(dtype: to
         mnist.LabeledImages(torch.zeros(64, 28, 28, dtype=torch.uint8), torch.zeros(64).long()), 0.1307, 0.3081
     )
     images = blank.inputs.to(dtype).view(64, 28, 28)
-    for config in (AugmentationConfig(), AugmentationConfig(translate=2), AugmentationConfig(1, 10.0, 0.1, 1.0, 8)):
+    for config in (
+        Augmentation(),
+        Augmentation(translate=2),
+        Augmentation(translate=1, rotation=10, scale=0.1, elastic=1, cutout=8),
+    ):
         inputs = augment(images, config, torch.arange(64), seed=0, epoch=0, background=mnist.BACKGROUND, normalization=FULL)
         assert (inputs - mnist.BACKGROUND).abs().max() < 1e-5
 
@@ -119,13 +123,15 @@ def test_reference_sizes_are_the_means_of_the_training_digits() -> None:
 
 def test_a_data_set_is_normalized_after_augmentation_and_before_cutout() -> None:
     images = torch.cat([ellipse(0.05, 0.1, 0.1 * number) for number in range(8)])
-    data, config = TensorDataset(images.flatten(1), torch.arange(8)), AugmentationConfig(translate=3, rotation=20)
+    data, config = TensorDataset(images.flatten(1), torch.arange(8)), Augmentation(translate=3, rotation=20)
     augmented = AugmentedImages(data, config, seed=1, background=BACKGROUND, normalization=FULL)
     inputs = next(augmented.batches(8, epoch=2)).inputs.view(images.shape)
     transformed = augment(images, config, torch.arange(8), seed=1, epoch=2, background=BACKGROUND)
     assert torch.equal(inputs, normalize(transformed, FULL, background=BACKGROUND))
     assert measured(inputs[:1])[:2] == pytest.approx([0, 0], abs=5e-3)
-    with_cutout = AugmentedImages(data, config._replace(cutout=9), seed=1, background=BACKGROUND, normalization=FULL)
+    with_cutout = AugmentedImages(
+        data, config.model_copy(update={"cutout": 9}), seed=1, background=BACKGROUND, normalization=FULL
+    )
     covered = next(with_cutout.batches(8, epoch=2)).inputs.view(images.shape)
     assert ((covered == inputs) | (covered == BACKGROUND)).all()  # the other pixels are unchanged
     assert not torch.equal(covered, inputs)

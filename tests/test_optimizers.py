@@ -1,20 +1,24 @@
 """The optimizer of each layer against torch.optim, on both paths."""
 
 import copy
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
+from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.fused import FusedPath
-from RecurrentFF.model.optimizers import torch_optimizer
-from tests.helpers import dense, float64_network, hidden_layers
+from RecurrentFF.model.optimizers import Adam, Torch
+from tests.helpers import dense, float64_network, hidden_layers, small_settings
+from tests.oracle import make_optimizer
 
 CASES: dict[str, dict[str, Any]] = {
-    "rmsprop": {"ff_optimizer": "rmsprop"},
-    "rmsprop_with_momentum": {"ff_optimizer": "rmsprop", "ff_rmsprop": {"momentum": 0.6}},
-    "adam": {"ff_optimizer": "adam", "ff_adam": {"weight_decay": 0.3}},
-    "adadelta": {"ff_optimizer": "adadelta"},
+    "rmsprop": {"optimizer": "rmsprop"},
+    "rmsprop_with_momentum": {"optimizer": {"momentum": 0.6}},
+    "adam": {"optimizer": Adam(weight_decay=0.3)},
+    "adadelta": {"optimizer": "adadelta"},
+    "any_of_torch": {"optimizer": {"name": "torch", "optimizer": "Adamax"}},
 }
 
 
@@ -22,20 +26,20 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("compute_dtype", [torch.float64, torch.bfloat16, None], ids=["fused", "fused_bfloat16", "plain"])
 def test_updates_equal_those_of_torch_and_the_compute_weight_follows(case: str, compute_dtype: torch.dtype | None) -> None:
     network = float64_network(fused=compute_dtype is not None, **CASES[case])
-    settings, layer, path = network.settings.model, hidden_layers(network)[0], network.path
+    chosen, layer, path = network.settings.optimizer, hidden_layers(network)[0], network.path
     if isinstance(path, FusedPath):
         assert compute_dtype is not None
         path.compute_dtype = compute_dtype
     path.begin()
     twins = {name: torch.nn.Parameter(parameter.clone()) for name, parameter in layer.named_parameters()}
-    expected = torch_optimizer(settings, "ff", twins.values())
-    optimizer = path.optimizer(layer, settings)
+    expected = make_optimizer(chosen, list(twins.values()))
+    optimizer = path.optimizer(layer, chosen)
     optimizer.rate = expected.param_groups[0]["lr"] = 0.02
     for number in range(4):
         gradients = {name: torch.randn_like(parameter) for name, parameter in twins.items()}
         if number == 2:  # a new optimizer continues from the state of the first
             state = copy.deepcopy(optimizer.state_dict())
-            optimizer = path.optimizer(layer, settings)
+            optimizer = path.optimizer(layer, chosen)
             optimizer.load_state_dict(state)
         for name, twin in twins.items():
             twin.grad = gradients[name].clone()
@@ -53,5 +57,29 @@ def test_gradients_of_low_precision_are_accepted() -> None:
         layer = hidden_layers(network)[0]
         before = dense(layer).weight.clone()
         gradients = {name: torch.ones_like(parameter, dtype=torch.bfloat16) for name, parameter in layer.named_parameters()}
-        network.path.optimizer(layer, network.settings.model).step(gradients)
+        network.path.optimizer(layer, network.settings.optimizer).step(gradients)
         assert (dense(layer).weight < before).all() and dense(layer).weight.dtype == torch.float64
+
+
+def test_a_class_of_torch_and_a_partial_one_become_components() -> None:
+    for value, name, rate, options in (
+        (torch.optim.SGD, "SGD", 1e-3, ()),
+        (partial(torch.optim.SGD, lr=0.1, momentum=0.9), "SGD", 0.1, (("momentum", 0.9),)),
+    ):
+        chosen = small_settings(optimizer=value).optimizer
+        assert chosen == Torch(optimizer=name, learning_rate=rate, options=options)
+        made = chosen.make([torch.nn.Parameter(torch.ones(3))])
+        assert isinstance(made, torch.optim.SGD) and made.param_groups[0]["lr"] == rate
+        assert made.param_groups[0]["momentum"] == dict(options).get("momentum", 0)
+
+
+def test_an_optimizer_that_torch_does_not_have_or_that_refuses_its_options_is_named() -> None:
+    for options, message in (
+        ({"optimizer": "Sgd"}, "optimizer: torch.optim has no optimizer 'Sgd'"),
+        ({"optimizer": "Optimizer"}, "has no optimizer 'Optimizer'"),
+        ({"options": [["momentun", 0.9]]}, r"torch.optim.SGD refuses these options \(.*momentun"),
+        ({"options": [["momentum", -1]]}, r"refuses these options \(Invalid momentum value"),
+    ):
+        with pytest.raises(SettingsError, match=message) as caught:
+            small_settings(optimizer={"name": "torch"} | options)
+        assert "\n" not in str(caught.value)

@@ -1,24 +1,91 @@
 """Both paths of the network against the autograd reference, to 1e-10 in float64, for every option."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import pytest
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from RecurrentFF.model.activations import ACTIVATIONS
+from RecurrentFF.model.activations import Activation
+from RecurrentFF.model.connection_kinds import ConnectionKind, Place, signed_weights
+from RecurrentFF.model.connections import Connection, Dense
 from RecurrentFF.model.fused import FusedPath
 from RecurrentFF.model.layers import LocalModule, LocalResult
 from RecurrentFF.model.learner import BatchMetrics, Learner, Observer
 from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext, sample_wrong_labels
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.objectives import Objective
 from RecurrentFF.model.paths import PlainPath
+from RecurrentFF.model.reference import Activity
 from RecurrentFF.model.state import State
+from RecurrentFF.registry import register
 from tests.helpers import class_numbers, dense, float64_network, hidden_layers, video
-from tests.oracle import Oracle, Trace
+from tests.oracle import ACTIVATIONS, Oracle, Trace
 
 BATCHES = 2
+
+PAIRWISE = {"name": "pairwise"}
+ADAM = {"name": "adam", "learning_rate": 1e-2}
+READOUT = {"name": "readout"}
+FIELD = {"name": "receptive_field", "side": 2}
+
+
+@register("activation", "test_softsign")
+@dataclass(frozen=True)
+class Softsign(Activation):
+    """An activation of one's own, in one method."""
+
+    steepness: Annotated[float, Field(gt=0)] = 1.0
+    """The derivative at zero."""
+
+    def apply(self, z: Tensor) -> Tensor:
+        return self.steepness * z / (1 + self.steepness * z.abs())
+
+
+@register("objective", "test_squared")
+@dataclass(frozen=True)
+class Squared(Objective):
+    """An objective of one's own, in one method: a squared hinge."""
+
+    margin: float = 1.0
+    """The difference of badness from which on there is no loss."""
+    ranks_only = True
+
+    def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
+        return (self.margin + positive - negative).clamp(min=0).square()
+
+
+@register("negatives", "test_next_classes")
+@dataclass(frozen=True)
+class NextClasses(NegativeSource):
+    """Negatives of one's own: the classes that follow the true one."""
+
+    count: int = 1
+    """The number of classes."""
+    gives_labels = True
+
+    def sample(self, context: SamplingContext) -> Negatives:
+        offsets = torch.arange(1, self.count + 1).view(-1, 1, 1)
+        return Negatives((context.labels + offsets) % context.network.num_classes)
+
+
+@register("connection", "test_sparse")
+@dataclass(frozen=True)
+class Sparse(ConnectionKind):
+    """A kind of connection of one's own: every weight but each third one of a unit is zero."""
+
+    stride: int = 3
+    """The distance of weights that are not zero."""
+
+    def make(self, place: Place) -> list[Connection]:
+        weight = torch.cat(signed_weights(place), 1)
+        row, column = (torch.arange(length) for length in weight.shape)
+        mask = ((row.unsqueeze(1) + column) % self.stride == 0).to(weight)
+        return [Dense(place.sources, place.units, top_down=place.top_down, weight=weight, mask=mask)]
+
 
 CASES: dict[str, dict[str, Any]] = {
     "three_layers": {},
@@ -26,57 +93,82 @@ CASES: dict[str, dict[str, Any]] = {
     "four_classes": {"num_classes": 4},
     "one_layer": {"hidden_sizes": [6]},
     "four_layers": {"hidden_sizes": [3, 8, 4, 5]},
-    **{f"threshold_{name}": {"ff_activation": name} for name in ACTIVATIONS},
-    **{f"pairwise_{name}": {"ff_activation": name, "objective": "pairwise"} for name in ACTIVATIONS},
-    "pairwise_soft": {"objective": "pairwise", "pairwise_alpha": 0.5},
-    "sum": {"objective": "sum", "loss_threshold": 0.4},
+    **{f"threshold_{name}": {"activation": name} for name in ACTIVATIONS},
+    **{f"pairwise_{name}": {"activation": name, "objective": "pairwise"} for name in ACTIVATIONS},
+    "pairwise_soft": {"objective": PAIRWISE | {"alpha": 0.5}},
+    "sum": {"objective": {"name": "sum", "objectives": [{"name": "threshold", "theta": 0.4}, "pairwise"]}},
     "two_prediction_layers": {"prediction_layers": [3, 1]},
-    "threshold_low": {"loss_threshold": 0.2},
+    "threshold_low": {"objective": {"theta": 0.2}},
     "no_damping": {"damping_factor": 1.0},
     "strong_damping": {"damping_factor": 0.15},
     "large_epsilon": {"epsilon": 0.3},
     "no_prelabel": {"prelabel_timesteps": 0},
-    "one_iteration": {"iterations": 1},
-    "rmsprop_momentum": {"ff_optimizer": "rmsprop", "ff_rmsprop": {"learning_rate": 1e-2, "momentum": 0.5}},
-    "adam": {"ff_optimizer": "adam", "ff_adam": {"learning_rate": 1e-2}},
-    "adam_decay": {"ff_optimizer": "adam", "ff_adam": {"learning_rate": 1e-2, "weight_decay": 0.3}},
-    "adadelta": {"ff_optimizer": "adadelta"},
+    "one_iteration": {"label_timesteps": 1},
+    "rmsprop_momentum": {"optimizer": {"name": "rmsprop", "learning_rate": 1e-2, "momentum": 0.5}},
+    "adam": {"optimizer": ADAM},
+    "adam_decay": {"optimizer": ADAM | {"weight_decay": 0.3}},
+    "adadelta": {"optimizer": "adadelta"},
     "dropout": {"dropout": 0.3},
     "dropout_one_layer": {"dropout": 0.5, "hidden_sizes": [6]},
     "residual_merging": {"residual_connections": [[1, 3], [0, 2], [4, 1]]},
     "residual_apart": {"hidden_sizes": [5, 4, 6, 3], "residual_connections": [[0, 4], [5, 1], [4, 1], [1, 4]]},
     "residual_dropout": {"residual_connections": [[1, 3], [4, 1]], "dropout": 0.2, "objective": "pairwise"},
-    "dynamic_rmsprop": {"should_replace_neg_data": True},
-    "dynamic_adam": {"should_replace_neg_data": True, "classifier_optimizer": "adam", "dropout": 0.1},
-    "dynamic_hot": {"should_replace_neg_data": True, "negative_temperature": 0.2},
-    "activity_dropout": {"activity_dropout": 0.4, "should_replace_neg_data": True},
-    "activity_dropout_in_every_way": {"activity_dropout": 0.2, "dropout": 0.2, "input_dropout": 0.3, "negatives": 2},
+    "dynamic_rmsprop": {"negatives": "readout"},
+    "dynamic_adam": {"negatives": READOUT | {"optimizer": "adam"}, "dropout": 0.1},
+    "dynamic_hot": {"negatives": READOUT | {"temperature": 0.2}},
+    "activity_dropout": {"activity_dropout": 0.4, "negatives": "readout"},
+    "activity_dropout_in_every_way": {"activity_dropout": 0.2, "dropout": 0.2, "input_dropout": 0.3, "negatives": {"count": 2}},
     "input_dropout": {"input_dropout": 0.5, "residual_connections": [[0, 2]]},
     "adversarial_noise": {"adversarial_noise": 0.5, "objective": "pairwise", "residual_connections": [[4, 1]]},
-    "adversarial_noise_for_two": {"adversarial_noise": 2.0, "residual_connections": [[0, 3]], "dropout": 0.2, "negatives": 2},
+    "adversarial_noise_for_two": {
+        "adversarial_noise": 2.0,
+        "residual_connections": [[0, 3]],
+        "dropout": 0.2,
+        "negatives": {"count": 2},
+    },
     "adversarial_noise_with_dropout": {"adversarial_noise": 0.5, "input_dropout": 0.4, "activity_dropout": 0.2},
     "hard_example_fraction": {"hard_example_fraction": 0.5, "objective": "pairwise"},
-    "hard_share_of_one": {"hard_example_fraction": 0.01, "should_replace_neg_data": True},
+    "hard_share_of_one": {"hard_example_fraction": 0.01, "negatives": "readout"},
     "hard_share_in_every_way": {
         "hard_example_fraction": 0.7,
-        "negatives": 2,
+        "negatives": {"count": 2},
         "dropout": 0.2,
         "adversarial_noise": 0.3,
         "peer_normalization": 2.0,
     },
-    "summed_badness": {"badness": "sum", "objective": "pairwise", "pairwise_alpha": 0.7},
-    "summed_badness_threshold": {"badness": "sum", "loss_threshold": 4.0},
-    "straight_through": {"straight_through": True, "ff_activation": "tanh"},
+    "summed_badness": {"badness": "sum", "objective": PAIRWISE | {"alpha": 0.7}},
+    "summed_badness_threshold": {"badness": "sum", "objective": {"theta": 4.0}},
+    "straight_through": {"straight_through": True, "activation": "tanh"},
     "peer_normalization": {"peer_normalization": 3.0, "objective": "pairwise"},
-    "peer_normalization_several": {"peer_normalization": 0.7, "negatives": 3, "dropout": 0.1},
-    "several_negatives": {"negatives": 3, "objective": "pairwise", "should_replace_neg_data": True},
-    "several_negatives_threshold": {"negatives": 2},
-    "several_negatives_sum": {"negatives": 2, "objective": "sum"},
-    "all_negatives": {"negatives": 4, "objective": "pairwise"},
-    "receptive_field": {"data_size": 9, "receptive_field": 2, "ff_optimizer": "adam", "ff_adam": {"weight_decay": 0.1}},
-    "lateral_field": {"data_size": 9, "receptive_field": 2, "lateral_field": 1, "residual_connections": [[3, 1]]},
-    "dynamic_adadelta": {"should_replace_neg_data": True, "classifier_optimizer": "adadelta"},
+    "peer_normalization_several": {"peer_normalization": 0.7, "negatives": {"count": 3}, "dropout": 0.1},
+    "several_negatives": {"negatives": READOUT | {"count": 3}, "objective": "pairwise"},
+    "several_negatives_threshold": {"negatives": {"count": 2}},
+    "several_negatives_sum": {"negatives": {"count": 2}, "objective": "sum"},
+    "all_negatives": {"negatives": {"count": 4}, "objective": "pairwise"},
+    "receptive_field": {"input_size": 9, "connections": [FIELD], "optimizer": {"name": "adam", "weight_decay": 0.1}},
+    "lateral_field": {"input_size": 9, "connections": [FIELD | {"lateral": 1}], "residual_connections": [[3, 1]]},
+    "own_activation": {"activation": Softsign(steepness=2.0)},
+    "own_activation_by_name": {"activation": "test_softsign", "objective": "pairwise", "straight_through": True},
+    "own_objective": {"objective": Squared(margin=0.3), "negatives": {"count": 2}},
+    "own_objective_in_a_sum": {"objective": {"name": "sum", "objectives": ["test_squared", "threshold"]}, "dropout": 0.1},
+    "own_connection": {"connections": [{"name": "test_sparse", "stride": 2}], "optimizer": ADAM},
+    "own_connection_of_one_layer": {"connections": [Sparse(layers=(2,))], "hard_example_fraction": 0.5},
+    "own_negatives": {"negatives": {"name": "test_next_classes", "count": 2}, "objective": "pairwise"},
+    "leaky_relu_steep": {"activation": {"name": "leaky_relu", "negative_slope": 0.3}},
+    "torch_optimizer": {"optimizer": {"name": "torch", "optimizer": "NAdam", "options": [["momentum_decay", 0.01]]}},
+    "optimizer_class": {"optimizer": torch.optim.Rprop},
+    "dynamic_adadelta": {"negatives": READOUT | {"optimizer": "adadelta"}},
 }
+
+
+class NextClassesOracle(Oracle):
+    """The oracle with the negatives of `NextClasses`."""
+
+    def draw_negatives(self, h: Activity, inputs: Tensor, labels: Tensor, static: bool, mask: Tensor) -> list[Tensor]:
+        return [(labels + offset) % self.sizes["y"] for offset in range(1, self.count)]
+
+
+ORACLES = {"own_negatives": NextClassesOracle}
 
 
 class Recorder(Observer):
@@ -118,9 +210,9 @@ def assert_same(found: list[list[Tensor]], expected: list[list[Tensor]]) -> None
 
 def assert_metrics(found: BatchMetrics, expected: Trace, oracle: Oracle, mask: Tensor) -> None:
     badness = torch.stack([torch.stack(row) for row in expected.badness])  # (iterations, layers, rows)
-    pos, *negatives = badness.chunk(1 + oracle.settings.model.negatives, dim=2)
+    pos, *negatives = badness.chunk(1 + oracle.settings.negatives.count, dim=2)
     neg = torch.stack(negatives).mean(0)
-    for t, real in enumerate(mask[oracle.settings.model.prelabel_timesteps :]):
+    for t, real in enumerate(mask[oracle.settings.network.prelabel_timesteps :]):
         for metric, values in ((found.badness_pos, pos), (found.badness_neg, neg)):
             torch.testing.assert_close(metric[t], values[t][:, real].sum(1) / max(1, int(real.sum())))
     torch.testing.assert_close(found.loss, torch.stack([torch.stack(row) for row in expected.losses]))
@@ -146,19 +238,19 @@ def test_training_agrees_with_autograd(case: str, kind: str, path: str) -> None:
     labels_change, masked = "changing" in kind, "masked" in kind
     network = float64_network(fused=path == "fused", **CASES[case])
     assert isinstance(network.path, PATHS[path])
-    oracle = Oracle(network, torch.Generator().manual_seed(7))
-    recorder = Recorder(network, 1 + network.settings.model.negatives)
+    oracle = ORACLES.get(case, Oracle)(network, torch.Generator().manual_seed(7))
+    recorder = Recorder(network, 1 + network.settings.negatives.count)
     learner = Learner(network, torch.Generator().manual_seed(7), observers=[recorder])
-    iterations = network.settings.data_config.iterations
+    label_timesteps = network.settings.network.label_timesteps
     for batch in range(BATCHES):
         found = recorder.trace = Trace()
-        inputs = given = video(network.settings.timesteps, seed=batch, data_size=network.data_size)
+        inputs = given = video(network.settings.timesteps, seed=batch, input_size=network.input_size)
         if kind == "static":
             given, inputs = inputs[0], inputs[:1].repeat(len(inputs), 1, 1)
-        labels = class_numbers(iterations if labels_change else 1, inputs.shape[1], seed=batch, classes=network.num_classes)
+        labels = class_numbers(label_timesteps if labels_change else 1, inputs.shape[1], seed=batch, classes=network.num_classes)
         mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)
         metrics = learner.train_batch(given, labels if labels_change else labels[0], mask if masked else None)
-        expected = oracle.train_traced(inputs, labels.expand(iterations, -1), not labels_change, mask)
+        expected = oracle.train_traced(inputs, labels.expand(label_timesteps, -1), not labels_change, mask)
         assert_same_traces(found, expected)
         assert_metrics(metrics, expected, oracle, mask)
     assert_same_parameters(network, oracle)
@@ -199,9 +291,9 @@ class WrongInputs(NegativeSource):
     "options",
     [
         {},
-        {"objective": "pairwise", "negatives": 2, "prelabel_timesteps": 0},
+        {"objective": "pairwise", "negatives": {"count": 2}, "prelabel_timesteps": 0},
         {"objective": "pairwise", "dropout": 0.2, "input_dropout": 0.3, "activity_dropout": 0.2},
-        {"adversarial_noise": 0.5, "negatives": 2, "hard_example_fraction": 0.5},
+        {"adversarial_noise": 0.5, "negatives": {"count": 2}, "hard_example_fraction": 0.5},
         {"peer_normalization": 0.5, "residual_connections": [[0, 3]], "objective": "sum"},
     ],
     ids=str,
@@ -209,7 +301,7 @@ class WrongInputs(NegativeSource):
 def test_negative_inputs_agree_with_autograd(options: dict[str, Any], wrong_labels: bool, path: str) -> None:
     network = float64_network(fused=path == "fused", **options)
     oracle = Oracle(network, torch.Generator().manual_seed(7))
-    count = network.settings.model.negatives
+    count = network.settings.negatives.count
     recorder = Recorder(network, 1 + count)
     timesteps, mask = network.settings.timesteps, ends(network.settings.timesteps, 6)
     for batch in range(BATCHES):
@@ -221,7 +313,7 @@ def test_negative_inputs_agree_with_autograd(options: dict[str, Any], wrong_labe
             learner = Learner(network, torch.Generator().manual_seed(7), negatives=source, observers=[recorder])
         learner.negatives = source
         learner.train_batch(inputs, labels, mask)
-        repeated = labels.expand(network.settings.data_config.iterations, -1)
+        repeated = labels.expand(network.settings.network.label_timesteps, -1)
         expected = oracle.train_traced(inputs, repeated, True, mask, wrong, keep_labels=not wrong_labels)
         assert_same_traces(found, expected)
     assert_same_parameters(network, oracle)
@@ -231,8 +323,8 @@ def test_negative_inputs_agree_with_autograd(options: dict[str, Any], wrong_labe
 @pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("temperature", [1e-6, 1.0])
 def test_negatives_from_the_networks_own_badness(temperature: float, masked: bool, input_dropout: float) -> None:
-    choice: dict[str, Any] = {"should_replace_neg_data": True, "negatives_from": "badness", "prediction_window": [0, 2]}
-    network = float64_network(**choice, negative_temperature=temperature, input_dropout=input_dropout)
+    choice: dict[str, Any] = {"negatives": {"name": "badness", "temperature": temperature}, "prediction_window": [0, 2]}
+    network = float64_network(**choice, input_dropout=input_dropout)
     oracle = Oracle(network, torch.Generator().manual_seed(7))
     learner = Learner(network, torch.Generator().manual_seed(7))
     for batch in range(3):
@@ -260,13 +352,15 @@ def test_negatives_from_the_networks_own_badness(temperature: float, masked: boo
         "dropout",
         "summed_badness",
         "lateral_field",
+        "own_activation",
+        "own_connection",
     ],
 )
 def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int] | None, kind: str, path: str) -> None:
     masked = kind == "masked"
-    network = float64_network(fused=path == "fused", **CASES[case], prediction_window=window, test_batch_size=4)
+    network = float64_network(fused=path == "fused", **CASES[case], prediction_window=window, prediction_batch_size=4)
     oracle = Oracle(network, torch.Generator())
-    inputs = given = video(network.settings.timesteps, batch=10, data_size=network.data_size)
+    inputs = given = video(network.settings.timesteps, batch=10, input_size=network.input_size)
     if kind == "static":
         given, inputs = inputs[0], inputs[:1].repeat(len(inputs), 1, 1)
     mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)
@@ -278,7 +372,7 @@ def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int
 
 @pytest.mark.parametrize("static", [False, True], ids=["video", "static"])
 def test_badness_over_time_is_what_a_prediction_averages(static: bool) -> None:
-    network = float64_network(iterations=4, prediction_window=[0, 2])
+    network = float64_network(label_timesteps=4, prediction_window=[0, 2])
     inputs = video(6)[0] if static else video(6)
     over_time = network.badness_over_time(inputs)
     assert over_time.shape == (4, 3, 6, network.num_classes)

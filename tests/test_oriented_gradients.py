@@ -1,7 +1,7 @@
 """Tests of the oriented-gradient features, and of the preprocessing of MNIST that uses them."""
 
 import math
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,16 +12,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-import RecurrentFF as rff
-from RecurrentFF.benchmarks.mnist.mnist import MNIST, preprocess
 from RecurrentFF.data import mnist
-from RecurrentFF.data.augment import AugmentationConfig, AugmentedImages, augment
+from RecurrentFF.data.augment import Augmentation, AugmentedImages, augment
 from RecurrentFF.data.dataset import TensorDataset
 from RecurrentFF.data.moments import NormalizationConfig, normalize
 from RecurrentFF.data.oriented_gradients import OrientedGradientConfig, oriented_gradients, tile_maps
-from RecurrentFF.errors import CheckpointError, InputError, SettingsError
-from RecurrentFF.settings import Settings
-from RecurrentFF.training import checkpoint
+from RecurrentFF.data.transforms import OrientedGradients, Pixels, Transform
+from RecurrentFF.errors import InputError, SettingsError
 
 BACKGROUND = -0.5
 
@@ -106,7 +103,7 @@ class NoDenormals(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 @pytest.mark.parametrize("grid_size", [7, 10, 14, 28])
 def test_no_intermediate_result_is_denormal(grid_size: int) -> None:
-    digits, config = mnist.load()[0].inputs[:500].view(-1, 28, 28), AugmentationConfig(translate=1, rotation=10, scale=0.1)
+    digits, config = mnist.load()[0].inputs[:500].view(-1, 28, 28), Augmentation(translate=1, rotation=10, scale=0.1)
     images = torch.cat([digits, augment(digits, config, torch.arange(500), seed=0, epoch=0, background=mnist.BACKGROUND)])
     with NoDenormals():  # type: ignore[no-untyped-call]
         oriented_gradients(images, OrientedGradientConfig(8, grid_size), background=mnist.BACKGROUND)
@@ -115,8 +112,9 @@ def test_no_intermediate_result_is_denormal(grid_size: int) -> None:
 def test_augmented_images_are_converted_to_features() -> None:
     images, config = some_images(9, 14).float(), OrientedGradientConfig(8, 4)
     data = TensorDataset(images.flatten(1), torch.arange(9))
-    pixels = AugmentedImages(data, AugmentationConfig(rotation=30), seed=1, background=BACKGROUND)
-    features = AugmentedImages(data, AugmentationConfig(rotation=30), seed=1, background=BACKGROUND, features=config)
+    pixels = AugmentedImages(data, Augmentation(rotation=30), seed=1, background=BACKGROUND)
+    encode = OrientedGradients(mean=-BACKGROUND, std=1.0, directions=8, grid_size=4).encode
+    features = AugmentedImages(data, Augmentation(rotation=30), seed=1, background=BACKGROUND, encode=encode)
     order = torch.arange(8, -1, -1)
     assert len(features) == 9 and features.batch_count(4) == 3
     for batch, expected in zip(features.batches(4, order, epoch=3), pixels.batches(4, order, epoch=3), strict=True):
@@ -125,22 +123,23 @@ def test_augmented_images_are_converted_to_features() -> None:
 
 
 def test_features_of_mnist_are_computed_last_in_every_split() -> None:
-    few = {"train_samples": 60, "validation_samples": 50, "test_samples": 50, "train_accuracy_samples": 50}
-    options = {"deskew": True, "size_normalization": 0.5, "edge_directions": 6, "edge_places": 5, "seed": 3}
-    settings = MNIST.complete(Settings.from_arguments(**few, **options))
-    assert settings.data_config.data_size == 150
+    source = mnist.Mnist(train_samples=60, validation_samples=50, test_samples=50)
+    transform = OrientedGradients(deskew=True, size_normalization=0.5, directions=6, grid_size=5)
+    task = source.task(transform)
+    assert task.input_size == 150
     config, train, test = OrientedGradientConfig(6, 5), *mnist.load()
-    splits = MNIST.load(settings, torch.device("cpu"))
-    for split, digits in zip(splits, (train[:60], train[-5000:][-50:], test[:50], train[:50]), strict=True):
+    raw = mnist.read()[0].images
+    splits = task.splits(seed=3, train_subset_samples=50)
+    for split, digits in zip(splits, (train[:60], train[-50:], test[:50], train[:50]), strict=True):
         normalized = normalize(digits.inputs.view(-1, 28, 28), NormalizationConfig(True, 0.5), background=mnist.BACKGROUND)
         assert split is not None
         expected, batch = oriented_gradients(normalized, config, background=mnist.BACKGROUND), next(iter(split.batches(60)))
         assert torch.allclose(batch.inputs, expected, atol=1e-4) and torch.equal(batch.labels, digits.labels)
-        assert torch.equal(batch.inputs, preprocess(digits.inputs, settings, background=mnist.BACKGROUND))
-    augmented = MNIST.load(settings.with_arguments(cutout=9), torch.device("cpu")).train
+    assert torch.equal(next(iter(splits.train.batches(60))).inputs, task.inputs(raw[:60]))
+    augmented = replace(source, augmentation=Augmentation(cutout=9)).task(transform).splits(seed=3).train
     expected_images = AugmentedImages(
         train[:60],
-        AugmentationConfig(cutout=9),
+        Augmentation(cutout=9),
         seed=3,
         background=mnist.BACKGROUND,
         normalization=NormalizationConfig(True, 0.5),
@@ -158,56 +157,30 @@ def test_features_are_shown_as_tiled_maps() -> None:
     assert picture[1, 4:6, 1:3].flatten().tolist() == (maps[1, 12:16] + 7).tolist()  # the fourth, below it
     assert (picture[:, 0] == 0).all() and (picture[:, 4:6, 7:9] == 0).all()
     assert tile_maps(maps[:, :16], 4).shape == (2, 6, 6)  # four: two lines of two
-    few = {"train_samples": 10, "validation_samples": 10, "test_samples": 10}
-    for options, shape in (({"edge_directions": 4, "edge_places": 14}, (1, 3, 30, 30)), ({}, (1, 3, 28, 28))):
-        settings = MNIST.complete(Settings.from_arguments(**few, **options))  # 784 inputs in both cases
-        assert MNIST.show(settings, MNIST.load(settings, torch.device("cpu")).train, 3).shape == shape
+    source = mnist.Mnist(train_samples=10, validation_samples=10, test_samples=10)
+    transforms: list[tuple[Transform, tuple[int, ...]]] = [
+        (OrientedGradients(directions=4, grid_size=14), (1, 3, 30, 30)),
+        (Pixels(), (1, 3, 28, 28)),
+    ]
+    for transform, shape in transforms:
+        task = source.task(transform)  # 784 inputs in both cases
+        assert task.show(task.splits().train, 3).shape == shape
 
 
 @pytest.mark.parametrize(
-    ("override", "message"),
+    ("options", "message"),
     [
-        ("data_config.edge_directions=3", r"edge_directions = 3: expected 0 \(none\) or 4 to 64, for instance 8"),
-        ("data_config.edge_directions=65", r"edge_directions = 65: expected 0"),
-        ("data_config.edge_places=0", r"edge_places = 0"),
-        ("data_config.edge_places=29", r"edge_places = 29"),
-        ("model.receptive_field=7", r"receptive_field = 7: it needs pixels, .*edge_directions = 8.*set one of them to 0"),
+        ({"directions": 3}, r"directions = 3"),
+        ({"directions": 65}, r"directions = 65"),
+        ({"grid_size": 0}, r"grid_size = 0"),
+        ({"grid_size": 29}, r"grid_size = 29"),
     ],
 )
-def test_invalid_options_of_the_features_are_errors(override: str, message: str) -> None:
+def test_invalid_options_of_the_features_are_errors(options: dict[str, int], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        Settings.from_arguments(edge_directions=8).override([override])
-    for directions in (0, 4, 64):
-        assert Settings.from_arguments(edge_directions=directions).data_config.edge_directions == directions
-
-
-def test_preprocess_keeps_pixels_by_default_and_refuses_other_shapes_and_types() -> None:
-    images = some_images(3, 28)
-    settings = Settings.from_arguments()
-    assert torch.equal(preprocess(images, settings, background=BACKGROUND), images.flatten(1))
-    assert torch.equal(preprocess(images.flatten(1), settings, background=BACKGROUND), images.flatten(1))
-    for wrong in (images[0, 0], images.unsqueeze(1), images[:, 1:], images.flatten(1)[:, 1:], (images > 0).to(torch.uint8)):
-        with pytest.raises(InputError, match=r"^images of shape .* expected \(images, side, side\)"):
-            preprocess(wrong, settings, background=BACKGROUND)
-
-
-@pytest.mark.parametrize("arguments", [{"data_size": 784}, {"data_size": 4096}])
-def test_a_data_size_other_than_the_number_of_features_is_an_error(arguments: dict[str, int]) -> None:
-    with pytest.raises(SettingsError, match=r"data_size = \d+: .* 8 directions in 10 × 10 cells are 800 values; set"):
-        Settings.from_arguments(edge_directions=8, edge_places=10, **arguments)
-
-
-def test_weights_are_refused_for_other_preprocessing(tmp_path: Path) -> None:
-    small: dict[str, Any] = {"num_classes": 10, "hidden_sizes": [8], "device": "cpu"}
-    pixels = rff.build(data_size=784, **small)
-    features = rff.build(data_size=784, edge_directions=4, edge_places=14, **small)
-    rff.save(pixels, tmp_path / "pixels.pt")
-    content = checkpoint.read(tmp_path / "pixels.pt")
-    with pytest.raises(
-        CheckpointError, match=r"another architecture, 784-8-10; this .* 784-8-10 on .*4 directions .* 14 × 14 grid cells$"
-    ):
-        checkpoint.load_weights(features, content, tmp_path / "pixels.pt")
-    rff.save(features, tmp_path / "features.pt")
-    loaded = rff.load(tmp_path / "features.pt", device="cpu")
-    images = preprocess(mnist.load()[1].inputs[:5], loaded.settings, background=mnist.BACKGROUND)
-    assert torch.equal(loaded.predict(images), features.predict(images))
+        OrientedGradients(**options)  # type: ignore[arg-type]
+    for directions in (4, 64):
+        assert OrientedGradients(directions=directions).output_size((28, 28)) == 100 * directions
+    for shape in ((28, 27), (3, 28, 28), (784,)):
+        with pytest.raises(InputError, match="square"):
+            OrientedGradients().output_size(shape)

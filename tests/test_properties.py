@@ -36,7 +36,7 @@ class Disturbed(Objective):
 @pytest.mark.parametrize("layer", [0, 1, 2])
 @pytest.mark.parametrize("optimizer", ["rmsprop", "adam", "adadelta"])
 def test_a_layer_learns_nothing_from_another_layers_error(layer: int, optimizer: str) -> None:
-    networks = [float64_network(iterations=1, ff_optimizer=optimizer) for _ in range(2)]
+    networks = [float64_network(label_timesteps=1, optimizer=optimizer) for _ in range(2)]
     for network, disturb in zip(networks, [False, True], strict=True):
         learner = Learner(network, torch.Generator().manual_seed(3))
         if disturb:
@@ -48,14 +48,14 @@ def test_a_layer_learns_nothing_from_another_layers_error(layer: int, optimizer:
 
 
 def test_permuting_the_batch_permutes_the_answer() -> None:
-    network = float64_network(test_batch_size=5)
+    network = float64_network(prediction_batch_size=5)
     inputs, order = video(network.settings.timesteps, batch=12), torch.randperm(12)
     torch.testing.assert_close(network.badness(inputs[:, order]), network.badness(inputs)[order], rtol=1e-12, atol=1e-12)
     assert torch.equal(network.predict(inputs[:, order]), network.predict(inputs)[order])
 
 
 def test_predictions_are_made_in_pieces_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, inputs = float64_network(test_batch_size=100), video(5, batch=11)
+    network, inputs = float64_network(prediction_batch_size=100), video(5, batch=11)
     assert network.samples_at_once == 100
     whole = network.badness(inputs)
     sample = CLASSES * (9 + 5 + 8 + CLASSES) * 4 * 8  # two stacks and two more of activity, eight bytes each
@@ -66,15 +66,15 @@ def test_predictions_are_made_in_pieces_that_fit(monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_happens_after_the_window_does_not_matter() -> None:
-    network = float64_network(iterations=6, prediction_window=[1, 2])
+    network = float64_network(label_timesteps=6, prediction_window=[1, 2])
     inputs = video(network.settings.timesteps)
     changed = inputs.clone()
-    changed[network.settings.model.prelabel_timesteps + 3 :] = 1e3
+    changed[network.settings.network.prelabel_timesteps + 3 :] = 1e3
     assert torch.equal(network.badness(inputs), network.badness(changed))
 
 
 def test_residual_connections_carry_activity_and_are_off_by_default() -> None:
-    assert small_settings().model.residual_connections == ()
+    assert small_settings().network.residual_connections == ()
     plain, residual = float64_network(), float64_network(residual_connections=[[0, 3]])
     shapes = [[tuple(dense(layer).weight.shape) for layer in hidden_layers(n)] for n in (plain, residual)]
     assert shapes[0][:2] == shapes[1][:2]
@@ -103,7 +103,7 @@ def test_training_tells_true_labels_from_wrong_ones(objective: str) -> None:
     """One cluster for each class, one fixed seed: the gap widens; θ also makes one side fall and the other rise."""
     from tests.helpers import clusters
 
-    settings = small_settings(hidden_sizes=[30, 30], objective=objective, ff_optimizer="adam", iterations=5)
+    settings = small_settings(hidden_sizes=[30, 30], objective=objective, optimizer="adam", label_timesteps=5)
     network = Network(settings)
     learner = Learner(network, torch.Generator().manual_seed(0))
     inputs, labels = clusters(400)
@@ -127,7 +127,7 @@ def test_the_seed_decides_the_initial_weights() -> None:
     assert not torch.equal(weights(Network(small_settings(seed=1))), weights(Network(small_settings(seed=2))))
 
 
-@pytest.mark.parametrize("options", [{"dropout": 0.2}, {"should_replace_neg_data": True}, {}], ids=str)
+@pytest.mark.parametrize("options", [{"dropout": 0.2}, {"negatives": "readout"}, {}], ids=str)
 def test_the_generator_decides_negatives_and_dropout(options: dict[str, Any]) -> None:
     def trained(seed: int) -> Tensor:
         network = Network(small_settings(**options))
@@ -153,7 +153,7 @@ def test_a_batch_in_bfloat16_learns_nearly_what_float32_learns() -> None:
     """Gradients of the last timestep point the same way, within the rounding of bfloat16 (8 bits)."""
     gradients = []
     for dtype in (torch.float32, torch.bfloat16):
-        settings = small_settings(hidden_sizes=[40, 30], should_replace_neg_data=True, ff_optimizer="adam")  # which keeps .grad
+        settings = small_settings(hidden_sizes=[40, 30], negatives="readout", optimizer="adam")  # which keeps .grad
         network = Network(settings, compute_dtype=dtype)
         learner = Learner(network, torch.Generator().manual_seed(1))
         learner.train_batch(video(1, batch=200)[0], class_numbers(200))
@@ -191,7 +191,7 @@ def test_integer_labels_of_any_kind_and_arrays_will_do() -> None:
     learner = Learner(network, torch.Generator())
     for kind in (torch.uint8, torch.int32, torch.int64):
         learner.train_batch(torch.zeros(6, DATA_SIZE), class_numbers(6).to(kind))
-    assert network.predict(torch.zeros(3, DATA_SIZE, dtype=torch.float64).numpy()).shape == (3,)  # type: ignore[arg-type]
+    assert network.predict(torch.zeros(3, DATA_SIZE, dtype=torch.float64).numpy()).shape == (3,)
 
 
 def test_an_empty_batch_is_refused() -> None:
@@ -225,7 +225,7 @@ def test_a_batch_that_does_not_fit_is_refused(case: str) -> None:
 def test_a_network_without_a_size_is_refused() -> None:
     from RecurrentFF.settings import Settings
 
-    with pytest.raises(SettingsError, match=r"data_config\.data_size"):
+    with pytest.raises(SettingsError, match=r"network\.input_size and network\.num_classes"):
         Network(Settings())
 
 
@@ -234,7 +234,7 @@ def test_gradients_pass_through_their_reduction_over_processes() -> None:
         def reduce(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
             return {name: 0 * gradient for name, gradient in gradients.items()}
 
-    network = Network(small_settings(ff_optimizer="adam"))
+    network = Network(small_settings(optimizer="adam"))
     before = weights(network)
     WithoutGradients(network).train_batch(torch.ones(6, DATA_SIZE), class_numbers(6))
     assert torch.equal(weights(network), before)

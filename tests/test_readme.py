@@ -1,59 +1,153 @@
-"""The README is correct: its example runs, and its table of keys is complete."""
+"""The README and the pages in docs/ are correct: their examples run, their links exist, and their tables are complete."""
 
-import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 
+from RecurrentFF.registry import HOMES
 from RecurrentFF.settings import Settings
+from RecurrentFF.settings.legacy import translate
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDE = (ROOT / "docs" / "guide_components.md").read_text(encoding="utf-8")
+FORMER = (ROOT / "docs" / "former_configurations.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_the_notebook_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    first, second = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    module = ModuleType("readme")  # dataclasses look up the module that they are defined in
-    monkeypatch.setitem(sys.modules, "readme", module)
+def run_blocks(text: str, name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Run all blocks of Python code in a text, one after the other, as one module. Returns the module."""
+    module = ModuleType(name)  # dataclasses look up the module that they are defined in
+    monkeypatch.setitem(sys.modules, name, module)
     torch.manual_seed(0)
-    for example, least in ((first, 0.75), (second, 0.4)):
-        exec(compile(example, "README.md", "exec"), module.__dict__)
-        accuracy = (module.network.predict(module.test.inputs[:2000]) == module.test.labels[:2000]).float().mean().item()
-        assert accuracy > least
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(block, name, "exec"), module.__dict__)
+    return module
+
+
+def test_the_examples_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(tmp_path)
+    module = run_blocks(README, "readme", monkeypatch)
+    images, labels = module.test.images[:2000], module.test.labels[:2000]
+    for network, least in ((module.digits, 0.75), (module.network, 0.4)):
+        assert (network.predict(images) == labels).float().mean() > least
+    assert module.classifier.score(module.X_test, module.y_test) > 0.95
     assert (tmp_path / "digits.pt").exists()
 
 
-def table() -> dict[str, str]:
-    """Return the defaults in the table of keys, by key, both without backticks."""
-    rows = re.findall(r"^\| (.*?) \| (.*?) \|", README[README.index("## Configuration") :], flags=re.MULTILINE)
-    defaults: dict[str, str] = {}
-    for keys, values in rows[2:]:
-        names = re.findall(r"`(\w+)`", keys)
-        defaults |= dict(
-            zip(names, (values.replace("`", "").split(", ") if len(names) > 1 else [values.strip("`")]), strict=False)
-        )
-    return defaults
+def test_the_guide_has_every_kind_of_component_and_its_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in HOMES:
+        assert f"\n| {kind} | " in GUIDE
+        assert f'@rff.register("{kind}", ' in GUIDE
+    module = run_blocks(GUIDE, "guide", monkeypatch)
+    assert module.history[-1].validation_accuracy > 0.9
+    assert len(module.history) <= 5
 
 
-def test_every_key_is_in_the_table_with_its_default() -> None:
-    described = table()
-    for section in Settings().model_dump(mode="json").values():
-        for key, default in section.items():
-            if isinstance(default, dict):
-                assert f"[model.{key}]" in README or "and so on" in README, key
-            elif default is not None:
-                expected = json.dumps(default)
-                assert json.loads(described[key]) == json.loads(expected) if key in described else False, key
-            else:
-                assert f"`{key}`" in README, key
+def test_the_page_of_former_keys_is_what_the_tool_prints() -> None:
+    command = [sys.executable, str(ROOT / "tools" / "former_configurations.py")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == FORMER, "run: python tools/former_configurations.py > docs/former_configurations.md"
 
 
-def test_no_placeholder_is_left_and_linked_files_exist() -> None:
+def former_rows() -> list[tuple[str, list[str]]]:
+    """Return the former keys in the page, and the present keys that each row names."""
+    rows = re.findall(r"^\| `(.*?)` \| (.*?) \|$", FORMER, flags=re.MULTILINE)
+    return [(former, re.findall(r"`((?:\w+\.)+\w+)`", present)) for former, present in rows]
+
+
+VALUES: dict[str, Any] = {
+    "model.hidden_sizes": [3, 4],
+    "model.residual_connections": [[0, 2]],
+    "model.ff_activation": "gelu",
+    "model.badness": "sum",
+    "model.prediction_window": [1, 1],
+    "model.prediction_layers": [1],
+    "model.objective": "pairwise",
+    "model.ff_optimizer": "adam",
+    "model.ff_rmsprop": {},
+    "model.ff_adam": {},
+    "model.ff_adadelta": {},
+    "model.classifier_optimizer": "adam",
+    "model.classifier_rmsprop": {},
+    "model.classifier_adam": {},
+    "model.classifier_adadelta": {},
+    "model.negatives_from": "badness",
+    "model.lr_schedule": "cosine",
+    "model.convolution": {"channels": 4},
+    "data_config.data_dir": "folder",
+    "data_config.dataset": "MNIST",
+    "data_config.edge_directions": 8,
+}
+"""Values of the former keys for which 1 is none."""
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "model.ff_adam": {"ff_optimizer": "adam"},
+    "model.ff_adadelta": {"ff_optimizer": "adadelta"},
+    "model.pairwise_alpha": {"objective": "pairwise"},
+    "model.negatives_from": {"should_replace_neg_data": True},
+    "model.negative_temperature": {"should_replace_neg_data": True},
+    "model.classifier_optimizer": {"should_replace_neg_data": True},
+    "model.classifier_rmsprop": {"should_replace_neg_data": True},
+    "model.classifier_adam": {"should_replace_neg_data": True, "classifier_optimizer": "adam"},
+    "model.classifier_adadelta": {"should_replace_neg_data": True, "classifier_optimizer": "adadelta"},
+    "model.lateral_field": {"receptive_field": 5},
+    "data_config.edge_places": {"edge_directions": 8},
+    "data_config.fresh_velocities": {"dataset": "Moving MNIST"},
+    "data_config.moves_per_timestep": {"dataset": "Seq MNIST"},
+    "data_config.delay_line": {"dataset": "Seq MNIST"},
+    "data_config.repeat_strokes": {"dataset": "Seq MNIST"},
+}
+"""The keys of the same section without which a former key has no effect."""
+
+
+def paths(tree: dict[str, Any], above: str = "") -> list[str]:
+    """Return the paths of all values in nested dictionaries."""
+    found = []
+    for key, value in tree.items():
+        path = f"{above}{key}"
+        found += paths(value, f"{path}.") if isinstance(value, dict) else [path]
+    return found
+
+
+@pytest.mark.parametrize(("former", "present"), former_rows(), ids=lambda value: value if isinstance(value, str) else "")
+def test_a_row_of_former_keys_names_the_present_keys(former: str, present: list[str]) -> None:
+    section, _, key = former.partition(".")
+    tree = {section: OTHERS.get(former, {}) | {key: VALUES.get(former, 1)}}
+    found = paths(translate(tree, {"data": {"name": "mnist"}}, strict=False).tree)
+    for path in present:
+        if path not in ("training.weights", "objective.objectives"):  # a file to be named, and the form of another value
+            assert path in found
+
+
+def test_no_placeholder_is_left() -> None:
     assert not re.findall(r"@[A-Z]+@", README)
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
-        assert link.startswith("http") or (ROOT / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_linked_files_and_headings_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for link, heading in re.findall(r"\]\(([^)#]*)(#[^)]*)?\)", text):
+        if link.startswith("http"):
+            continue
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        if heading and target.suffix == ".md":
+            titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), flags=re.MULTILINE)
+            slugs = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+            assert heading[1:] in slugs, heading
+
+
+def test_the_configurations_in_the_text_are_valid() -> None:
+    for page in PAGES:
+        for block in re.findall(r"```toml\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL):
+            if "plugins" in block:
+                import examples.own_objective  # noqa: F401
+            Settings.from_toml(block)

@@ -44,8 +44,8 @@ def test_the_smallest_allowed_number_of_timesteps_perturbs_an_input_once(
 
     monkeypatch.setattr("RecurrentFF.model.functional.signed_gradient_noise", noise)
     shape = {"hidden_sizes": [4, 4, 4], "adversarial_noise": 0.1, **options}
-    network = float64_network(iterations=iterations, **shape)
+    network = float64_network(label_timesteps=iterations, **shape)
     Learner(network).train_batch(video(1)[0], class_numbers(6))
     assert len(perturbed) == 1
     with pytest.raises(SettingsError, match="adversarial_noise perturbs inputs only after"):
-        float64_network(iterations=iterations - 1, **shape)
+        float64_network(label_timesteps=iterations - 1, **shape)

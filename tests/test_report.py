@@ -5,13 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-import toml
 
 from RecurrentFF.benchmarks import report
 from RecurrentFF.benchmarks.cli import main
 from RecurrentFF.benchmarks.mnist.mnist import MNIST
 from RecurrentFF.settings import Settings
-from tests.test_cli import TINY, run_folder
+from tests.test_cli import TINY, config_of, run_folder
 
 
 def write_run(folder: Path, seed: int, test: float, validation: list[float], **arguments: int) -> None:
@@ -49,7 +48,7 @@ def test_runs_that_are_not_comparable_are_refused(tmp_path: Path, capsys: pytest
     write_run(tmp_path / "twice", 0, 0.9, [0.9])
     write_run(tmp_path / "twice", 0, 0.8, [0.9])
     write_run(tmp_path / "mixed", 0, 0.9, [0.9])
-    write_run(tmp_path / "mixed", 1, 0.9, [0.9], iterations=3)
+    write_run(tmp_path / "mixed", 1, 0.9, [0.9], label_timesteps=3)
     write_run(tmp_path / "cut", 0, 0.9, [0.9])
     next((tmp_path / "cut").glob("*/metrics.jsonl")).unlink()
     assert report.main([str(tmp_path / "cut")]) == 2 and "not a readable run of the network" in capsys.readouterr().err
@@ -71,5 +70,5 @@ def test_a_report_reads_the_files_of_real_runs(tmp_path: Path, capsys: pytest.Ca
     assert report.main([str(tmp_path / "tiny"), str(tmp_path / "other"), f"--csv={tmp_path / 'runs.csv'}"]) == 0
     summary = json.loads((run_folder(tmp_path / "other") / "summary.json").read_text())
     assert f"| other | 2 | {100 - 100 * summary['validation_accuracy']:.2f} % |" in capsys.readouterr().out
-    assert toml.load(run_folder(tmp_path / "other") / "config.toml")["training"]["seed"] == 0
+    assert config_of(run_folder(tmp_path / "other"))["training"]["seed"] == 0
     assert (tmp_path / "runs.csv").read_text().count("\n") == 7

@@ -1,31 +1,54 @@
 """The learning rate over a run, and the order of the samples."""
 
+from dataclasses import dataclass
+
 import pytest
 
+from RecurrentFF.errors import SettingsError
+from RecurrentFF.registry import tree_of
 from RecurrentFF.settings import Settings
-from RecurrentFF.training.schedule import learning_rate_factor
+from RecurrentFF.training.schedules import Cosine, Schedule, Step
 from RecurrentFF.training.trainer import epoch_order
 
 
-def test_warm_up_rises_to_the_schedule() -> None:
-    model = Settings.from_arguments(lr_warmup_epochs=1.5, lr_schedule="cosine", epochs=4).model
-    cold = Settings.from_arguments(lr_schedule="cosine", epochs=4).model
-    for epoch, batch, share in ((0, 0, 1 / 6), (0, 3, 4 / 6), (1, 0, 5 / 6), (1, 1, 1.0), (3, 3, 1.0)):
-        expected = share * learning_rate_factor(cold, epoch, batch, batches=4)
-        assert learning_rate_factor(model, epoch, batch, batches=4) == pytest.approx(expected)
+def test_warmup_rises_to_the_schedule() -> None:
+    warm, cold = Cosine(warmup_epochs=1.5), Cosine()
+    for epoch, batch, fraction in ((0, 0, 1 / 6), (0, 3, 4 / 6), (1, 0, 5 / 6), (1, 1, 1.0), (3, 3, 1.0)):
+        expected = fraction * cold.factor(epoch, batch, 4, 4)
+        assert warm.factor(epoch, batch, 4, 4) == pytest.approx(expected)
+    assert Step(warmup_epochs=1.5).factor(0, 0, 4, 4) == pytest.approx(1 / 6)
 
 
 def test_step_schedule() -> None:
-    model = Settings.from_arguments(lr_step_size=2, lr_gamma=0.1, epochs=5).model
-    factors = [learning_rate_factor(model, epoch, batch=3, batches=4) for epoch in range(5)]
+    schedule = Step(step_size=2, gamma=0.1)
+    factors = [schedule.factor(epoch, 3, 4, 5) for epoch in range(5)]
     assert factors == pytest.approx([1, 1, 0.1, 0.1, 0.01])
+    assert [Step().factor(epoch, 0, 4, 5) for epoch in range(5)] == [1.0] * 5
 
 
 def test_cosine_schedule_falls_from_one_towards_zero() -> None:
-    model = Settings.from_arguments(lr_schedule="cosine", epochs=4).model
-    factors = [learning_rate_factor(model, epoch, batch, batches=10) for epoch in range(4) for batch in range(10)]
+    factors = [Cosine().factor(epoch, batch, 10, 4) for epoch in range(4) for batch in range(10)]
     assert factors[0] == 1 and factors[20] == pytest.approx(0.5) and 0 < factors[-1] < 0.002
     assert factors == sorted(factors, reverse=True)
+
+
+def test_a_configuration_names_the_schedule() -> None:
+    settings = Settings.from_dict({"schedule": {"name": "step", "step_size": 3, "gamma": 0.5, "warmup_epochs": 1}})
+    assert settings.schedule == Step(warmup_epochs=1.0, step_size=3, gamma=0.5)
+    assert Settings.from_arguments(schedule="cosine").schedule == Cosine()
+    assert tree_of(Cosine(warmup_epochs=0.5)) == {"name": "cosine", "warmup_epochs": 0.5}
+    with pytest.raises(SettingsError, match="gamma"):
+        Step(gamma=2.0)
+
+
+def test_a_schedule_of_ones_own_defines_its_decay() -> None:
+    @dataclass(frozen=True)
+    class Linear(Schedule):
+        def decay(self, epoch: int, fraction: float, epochs: int) -> float:
+            return 1 - (epoch + fraction) / epochs
+
+    assert Linear(warmup_epochs=2.0).factor(1, 1, 2, 4) == pytest.approx((1 - 1.5 / 4) * 1.0)
+    assert Linear().depends_on_epochs and Cosine().depends_on_epochs and not Step().depends_on_epochs
 
 
 def test_every_epoch_has_an_order_of_its_own() -> None:

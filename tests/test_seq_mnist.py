@@ -10,7 +10,8 @@ from torch import Tensor
 
 from RecurrentFF.data import mnist, stroke_files
 from RecurrentFF.data.mnist import LabeledImages
-from RecurrentFF.data.seq_mnist import _RMS, INPUT_RMS, LARGEST_MOVE, PenStrokes, render_strokes
+from RecurrentFF.data.pen_strokes import _RMS, INPUT_RMS, LARGEST_MOVE, PenStrokes
+from RecurrentFF.data.seq_mnist import StrokeDataset, render_strokes
 from RecurrentFF.data.stroke_files import Sequences, read_file, read_folder, trace_cached
 from RecurrentFF.data.strokes import skeleton, strokes_to_moves, trace
 from RecurrentFF.errors import DataError
@@ -24,6 +25,10 @@ B = [[4, 4, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [-2, 7, 0, 0], [0, 1, 0, 0], [0,
 def sequences(*moves: list[list[int]]) -> Sequences:
     flat = torch.tensor([move for sequence in moves for move in sequence], dtype=torch.int8).view(-1, 4)
     return Sequences(flat, torch.tensor([len(sequence) for sequence in moves]), torch.arange(len(moves)))
+
+
+def strokes_of(moves: Sequences, timesteps: int, stride: int, window: int, repeat: bool) -> StrokeDataset:
+    return StrokeDataset(moves, timesteps, PenStrokes(moves_per_timestep=stride, delay_line=window, repeat=repeat))
 
 
 def reference_inputs(
@@ -47,7 +52,7 @@ def reference_inputs(
 @pytest.mark.parametrize("repeat", [False, True], ids=["ending", "repeated"])
 @pytest.mark.parametrize(("timesteps", "stride", "window"), [(4, 1, 1), (3, 2, 5), (5, 3, 3), (1, 4, 6), (9, 1, 4)])
 def test_inputs_and_mask_equal_the_reference(timesteps: int, stride: int, window: int, repeat: bool) -> None:
-    strokes = PenStrokes(sequences(A, B, [], A), timesteps, stride=stride, window=window, repeat=repeat)
+    strokes = strokes_of(sequences(A, B, [], A), timesteps, stride, window, repeat)
     (batch,) = strokes.batches(10)
     assert batch.inputs.shape == (timesteps, 4, 4 * window) and batch.labels.tolist() == [0, 1, 2, 3]
     for sample, sequence in enumerate((A, B, [], A)):
@@ -60,7 +65,7 @@ def test_inputs_and_mask_equal_the_reference(timesteps: int, stride: int, window
 
 
 def test_batches_follow_the_order_and_slices_equal_the_whole_data_set() -> None:
-    strokes = PenStrokes(sequences(A, [], B, A), 3, stride=2, window=4, repeat=False)
+    strokes = strokes_of(sequences(A, [], B, A), 3, 2, 4, False)
     (whole,) = strokes.batches(4)
     inputs, labels, mask = next(strokes.batches(2, torch.tensor([2, 0, 3])))
     assert torch.equal(inputs, whole.inputs[:, [2, 0]]) and labels.tolist() == [2, 0]
@@ -74,7 +79,7 @@ def test_batches_follow_the_order_and_slices_equal_the_whole_data_set() -> None:
 
 def test_drawings_show_each_sequence_once() -> None:
     for repeat in (False, True):
-        drawings = render_strokes(PenStrokes(sequences(B, []), 8, stride=1, window=2, repeat=repeat))
+        drawings = render_strokes(strokes_of(sequences(B, []), 8, 1, 2, repeat))
         assert drawings.shape == (8, 2, 28, 28)
         assert drawings[1, 0].nonzero().tolist() == [[3, 2], [3, 3]] and drawings[1, 0, 3, 2] == 2
         assert torch.equal(drawings[2], drawings[1])  # the pen is lifted
@@ -153,7 +158,7 @@ def test_strokes_of_an_empty_and_a_one_pixel_image(tmp_path: Path) -> None:
     strokes = trace_cached(LabeledImages(images, torch.tensor([0, 1])), tmp_path, workers=1)
     assert strokes.lengths.tolist() == [0, 2]
     assert strokes.moves.tolist() == [[8, 6, 0, 0], [0, 0, 1, 1]]
-    (batch,) = PenStrokes(strokes, 2, stride=1, window=1, repeat=False)[:1].batches(5)
+    (batch,) = strokes_of(strokes, 2, 1, 1, False)[:1].batches(5)
     assert batch.inputs.abs().sum() == 0 and batch.mask is not None and not batch.mask.any()
 
 

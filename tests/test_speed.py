@@ -16,7 +16,9 @@ from tests.helpers import dense, float64_network, hidden_layers
 
 @pytest.mark.parametrize("objective", ["threshold", "pairwise"])
 def test_the_reference_learns_and_predicts_the_same(objective: str) -> None:
-    network = float64_network(num_classes=2, objective=objective, iterations=4)  # of two classes, the wrong label is the other
+    network = float64_network(
+        num_classes=2, objective=objective, label_timesteps=4
+    )  # of two classes, the wrong label is the other
     plain, learner = Reference(network), Learner(network)
     inputs, labels = torch.randn(8, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 2
     sequence = inputs.expand(network.settings.timesteps, -1, -1)
@@ -27,11 +29,11 @@ def test_the_reference_learns_and_predicts_the_same(objective: str) -> None:
         for source, weight in dense(layer).weights().items():
             torch.testing.assert_close(weight, plain.weight[layer.name, source].data, rtol=1e-8, atol=1e-8, check_stride=False)
         torch.testing.assert_close(layer.bias.data, plain.bias[layer.name].data, rtol=1e-8, atol=1e-8)
-    assert network.predict(inputs).tolist() == plain.predict(sequence).tolist()
+    assert network.predict_inputs(inputs).tolist() == plain.predict(sequence).tolist()
 
 
 def test_operations_are_those_of_the_equations() -> None:
-    shape: dict[str, Any] = {"hidden_sizes": [9, 5], "prelabel_timesteps": 2, "iterations": 4, "prediction_window": [1, 1]}
+    shape: dict[str, Any] = {"hidden_sizes": [9, 5], "prelabel_timesteps": 2, "label_timesteps": 4, "prediction_window": [1, 1]}
     train, predict = speed.operations(float64_network(**shape), batch=6, predicted=3)
     first, second = 9 * (9 + 5), 5 * (9 + 5 + 5)  # weights that meet what changes: lateral and backward, and all of the second
     settling = 2 * (9 * 7 + 5 * 5 + first + second)  # at the first timestep, only input and label are active
@@ -70,7 +72,7 @@ def test_bfloat16_is_measured_where_it_is_fast(
 
 
 def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, value in (("BATCH", 20), ("DATA_SIZE", 30), ("PRELABEL", 1), ("ITERATIONS", 2)):
+    for name, value in (("BATCH", 20), ("INPUT_SIZE", 30), ("PRELABEL", 1), ("LABELED", 2)):
         monkeypatch.setattr(speed, name, value)
     monkeypatch.setattr(speed, "memory", lambda units, variant, device: 12.0)
     monkeypatch.setattr(speed, "peak_rate", lambda device, precision: 1e12)

@@ -16,18 +16,19 @@ import torch
 
 import RecurrentFF as rff
 from RecurrentFF import atomic_files
-from RecurrentFF.benchmarks.cli import main
-from RecurrentFF.benchmarks.mnist.mnist import MNIST
+from RecurrentFF.benchmarks import run
 from RecurrentFF.data.dataset import Splits, TensorDataset
-from RecurrentFF.errors import CheckpointError, DivergenceError
+from RecurrentFF.errors import CheckpointError, DivergenceError, OutputError
 from RecurrentFF.model.learner import BatchMetrics, Learner
+from RecurrentFF.model.optimizers import Adam
+from RecurrentFF.settings import Settings
 from RecurrentFF.training import checkpoint
+from RecurrentFF.training.callbacks import Callback, Checkpoints, default_callbacks
+from RecurrentFF.training.callbacks.divergence import NonFiniteLossCheck
 from RecurrentFF.training.console import Console
-from RecurrentFF.training.divergence import NonFiniteLossCheck
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.trainer import Trainer
 from tests.helpers import clusters, small_settings
-from tests.test_cli import TINY, run_folder, same_weights
 
 EPOCHS = 12
 KILLS = 20
@@ -35,12 +36,36 @@ KILLS = 20
 
 def make_trainer(path: Path, **arguments: Any) -> Trainer:
     """A trainer with all kinds of state: optimizer moments, dropout, the readout, averaged weights, and a schedule."""
-    options: dict[str, Any] = {"ff_optimizer": "adam", "lr_schedule": "cosine", "dropout": 0.1, "weight_averaging": 0.8}
-    options |= {"epochs": EPOCHS, "should_replace_neg_data": True, "train_batch_size": 20}
+    options: dict[str, Any] = {"optimizer": "adam", "schedule": "cosine", "dropout": 0.1, "weight_averaging": 0.8}
+    options |= {"epochs": EPOCHS, "negatives": "readout", "batch_size": 20, "test_every_epoch": True}
     settings = small_settings(**(options | arguments))
     splits = Splits(*(TensorDataset(*clusters(samples, seed=seed)) for samples, seed in ((200, 2), (60, 3), (60, 4), (60, 2))))
     path.mkdir(exist_ok=True)
-    return Trainer(rff.build(settings), splits, RunFolder(path), Console(quiet=True))
+    callbacks = default_callbacks(settings, RunFolder(path))
+    return Trainer(rff.build(settings), splits, callbacks, console=Console(quiet=True))
+
+
+def checkpoints(trainer: Trainer) -> Checkpoints:
+    found = trainer.find(Checkpoints)
+    assert found is not None
+    return found
+
+
+def tiny_mnist(**arguments: Any) -> Settings:
+    """A training of seconds on MNIST."""
+    mnist = {"name": "mnist", "train_samples": 1000, "validation_samples": 200, "test_samples": 200}
+    options: dict[str, Any] = {"data": mnist, "hidden_sizes": [16, 12], "batch_size": 100, "epochs": 2, "device": "cpu"}
+    return Settings.from_arguments(**(options | {"train_accuracy_samples": 100, "schedule": "cosine"} | arguments))
+
+
+def run_folder(parent: Path) -> Path:
+    (folder,) = parent.iterdir()
+    return folder
+
+
+def same_weights(folder: Path, other: Path) -> bool:
+    best = [checkpoint.checksum(checkpoint.read(path / "best.pt")["network"]) for path in (folder, other)]
+    return best[0] == best[1]
 
 
 def die(*_: object) -> None:
@@ -75,11 +100,10 @@ def train_until_killed(path: Path, moment: str, seconds: float) -> None:
         os.fsync = killing(os.fsync)
     elif moment == "between two files":
         atomic_files._copy = killing(atomic_files._copy)
-    trainer = make_trainer(path)
-    assert trainer.folder is not None
-    with trainer.folder.lock():
-        if trainer.folder.last.exists():
-            trainer.resume()
+    trainer, folder = make_trainer(path), RunFolder(path)
+    with folder.lock():
+        if folder.last.exists():
+            trainer.resume(folder.last)
         trainer.fit()
 
 
@@ -105,7 +129,7 @@ def test_a_run_killed_twenty_times_has_the_same_result_as_an_uninterrupted_run(t
             checkpoint.read(file)  # complete, whenever the process was killed
     assert killed > KILLS / 2  # the other processes finished the training before they were killed
     resumed = make_trainer(tmp_path / "killed")
-    resumed.resume()
+    resumed.resume(tmp_path / "killed/last.pt")
     assert resumed.fit()
     expected, last = (checkpoint.read(tmp_path / name / "last.pt") for name in ("uninterrupted", "killed"))
     for key in ("network", "learner", "average", "totals"):
@@ -125,7 +149,7 @@ def test_a_run_killed_in_its_first_batch_can_be_resumed(tmp_path: Path, monkeypa
             make_trainer(tmp_path / "killed", epochs=1).fit()
     resumed = make_trainer(tmp_path / "killed", epochs=1)
     uninterrupted = make_trainer(tmp_path / "uninterrupted", epochs=1)
-    resumed.resume()
+    resumed.resume(tmp_path / "killed/last.pt")
     for trainer in (resumed, uninterrupted):
         assert trainer.fit()
     assert checkpoint.checksum(resumed.learner.state_dict()) == checkpoint.checksum(uninterrupted.learner.state_dict())
@@ -188,23 +212,24 @@ def test_a_checkpoint_with_manually_changed_weights_is_refused(tmp_path: Path) -
 def test_the_error_about_a_damaged_checkpoint_names_the_previous_one_which_can_be_resumed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [*TINY, "--set=model.lr_schedule=step", "--epochs=3"]
-    assert main(MNIST, [*arguments, f"--output-dir={tmp_path / 'uninterrupted'}"]) == 0
+    settings = tiny_mnist(schedule="step", epochs=3)
+    assert run.start(settings, tmp_path / "uninterrupted")
 
     def keep_file(path: Path, *arguments: Any, **options: Any) -> None:
         pass
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "unlink", keep_file)  # the state of a run that is killed after its last epoch
-        assert main(MNIST, [*arguments, f"--output-dir={tmp_path / 'killed'}"]) == 0
+        assert run.start(settings, tmp_path / "killed")
     folder = run_folder(tmp_path / "killed")
     (folder / "last.pt").write_bytes((folder / "last.pt").read_bytes()[:5000])
+    with pytest.raises(CheckpointError) as caught:
+        run.resume(folder, lambda settings: settings)
+    error = str(caught.value)
+    assert error.startswith(f"{folder / 'last.pt'}: not a readable checkpoint") and "\n" not in error
+    assert error.endswith(f"; the previous checkpoint is complete: resume from it with --resume {folder / 'former.pt'}")
     capsys.readouterr()
-    assert main(MNIST, [f"--resume={folder}"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith(f"error: {folder / 'last.pt'}: not a readable checkpoint") and error.count("\n") == 1
-    assert error.endswith(f"; the previous checkpoint is complete: resume from it with --resume {folder / 'former.pt'}\n")
-    assert main(MNIST, [f"--resume={folder / 'former.pt'}"]) == 0
+    assert run.resume(folder / "former.pt", lambda settings: settings)
     assert "after 2 epochs" in capsys.readouterr().out
     assert same_weights(folder, run_folder(tmp_path / "uninterrupted"))
 
@@ -230,17 +255,13 @@ def test_a_disk_that_is_temporarily_full_does_not_change_the_result(
     trainer = make_trainer(tmp_path / "run", epochs=3)
     trainer.console = Console()
     disk |= {"last.pt", "best.pt", "metrics.jsonl"}
-    end_epoch = trainer._end_epoch
-    ends = 0
 
-    def free_disk_in_third_epoch() -> Any:
-        nonlocal ends
-        ends += 1
-        if ends == 3:
-            disk.clear()
-        return end_epoch()
+    class FreeDisk(Callback):
+        def on_epoch_start(self, trainer: Trainer) -> None:
+            if trainer.progress.epoch == 2:
+                disk.clear()
 
-    trainer._end_epoch = free_disk_in_third_epoch  # type: ignore[method-assign]
+    trainer.callbacks.append(FreeDisk())
     assert trainer.fit() and trainer.saved
     output = capsys.readouterr().out
     assert f"not saved   {tmp_path / 'run/last.pt'}: can't be written (No space left on device)" in output
@@ -258,13 +279,13 @@ def test_best_weights_that_could_not_be_written_are_restored_on_resume(tmp_path:
     assert full.fit() and not full.saved and not (tmp_path / "full/best.pt").exists()
     disk.clear()
     resumed = make_trainer(tmp_path / "full", epochs=4)
-    resumed.resume()
-    resumed.load_best()
+    resumed.resume(tmp_path / "full/last.pt")
+    checkpoints(resumed).load_best(resumed)
     best = checkpoint.read(tmp_path / "undisturbed/best.pt")
     assert best["epoch"] == resumed.progress.best_epoch
     weights = {name: tensor.cpu() for name, tensor in resumed.network.state_dict().items()}
     assert checkpoint.checksum(weights) == checkpoint.checksum(best["network"])
-    resumed.require_saved()
+    checkpoints(resumed).require_saved(resumed)
     assert checkpoint.checksum(checkpoint.read(tmp_path / "full/best.pt")["network"]) == checkpoint.checksum(best["network"])
 
 
@@ -277,17 +298,18 @@ def test_a_write_after_a_kill_between_two_files_leaves_no_extra_file(tmp_path: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["former.pt", "last.pt"]
 
 
-def test_on_a_disk_that_stays_full_the_result_is_printed_and_the_command_fails_with_one_error(
+def test_on_a_disk_that_stays_full_the_result_is_printed_and_the_run_ends_with_one_error(
     tmp_path: Path, disk: set[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     disk |= {"best.pt", "curves.png"}
-    assert main(MNIST, [*TINY, f"--output-dir={tmp_path}"]) == 2
+    with pytest.raises(OutputError) as caught:
+        run.start(tiny_mnist(), tmp_path)
     output = capsys.readouterr()
     assert "% right" in output.out and "not saved   " in output.out and "Traceback" not in output.err
-    assert output.err == f"error: {run_folder(tmp_path) / 'best.pt'}: can't be written (No space left on device)\n"
+    assert str(caught.value) == f"{run_folder(tmp_path) / 'best.pt'}: can't be written (No space left on device)"
     disk.add("config.toml")
-    assert main(MNIST, [*TINY, f"--output-dir={tmp_path / 'other'}"]) == 2
-    assert capsys.readouterr().err.endswith("config.toml: can't be written (No space left on device)\n")
+    with pytest.raises(OutputError, match=r"config\.toml: can't be written \(No space left on device\)"):
+        run.start(tiny_mnist(), tmp_path / "other")
 
 
 def losses(**changed: float) -> torch.Tensor:
@@ -332,7 +354,7 @@ def diverging(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_with_on_divergence_retry_training_resumes_from_the_last_checkpoint_with_half_the_learning_rate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options: dict[str, Any] = {"epochs": 3, "ff_adam": {"learning_rate": 1e-2}, "lr_schedule": "step"}
+    options: dict[str, Any] = {"epochs": 3, "optimizer": Adam(learning_rate=1e-2), "schedule": "step"}
     with pytest.raises(DivergenceError, match=r"epoch 2, batch 1: .* layer 1 at label timestep 1"):
         make_trainer(tmp_path / "stop", **options).fit()
     trainer = make_trainer(tmp_path / "retry", on_divergence="retry", **options)
@@ -343,16 +365,16 @@ def test_with_on_divergence_retry_training_resumes_from_the_last_checkpoint_with
     message = "diverged    in epoch 2, batch 1; back to the last checkpoint, with learning rates times"
     assert lines == [f"{message} 0.5", f"{message} 0.25"]
     resumed = make_trainer(tmp_path / "retry", on_divergence="retry", **(options | {"epochs": 4}))
-    resumed.resume()
+    resumed.resume(tmp_path / "retry/last.pt")
     assert resumed.fit() and resumed.history[-1].learning_rate == pytest.approx(0.0025)
-    hopeless = options | {"ff_adam": {"learning_rate": 1.0}}
+    hopeless = options | {"optimizer": Adam(learning_rate=1.0)}
     with pytest.raises(DivergenceError):
         make_trainer(tmp_path / "hopeless", on_divergence="retry", **hopeless).fit()
 
 
 def train_in(parent: Path, number: int) -> None:
     torch.set_num_threads(1)
-    assert main(MNIST, [*TINY, f"--output-dir={parent}", f"--seed={number}"]) == 0
+    assert run.start(tiny_mnist(seed=number), parent)
 
 
 def test_runs_that_start_at_the_same_time_have_separate_folders(tmp_path: Path) -> None:
@@ -378,7 +400,7 @@ def resident() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the system has no /proc/self/statm")
 def test_memory_does_not_grow_in_two_thousand_batches() -> None:
-    network = rff.build(small_settings(ff_optimizer="adam", should_replace_neg_data=True, dropout=0.1))
+    network = rff.build(small_settings(optimizer="adam", negatives="readout", dropout=0.1))
     learner = rff.Learner(network)
     inputs, labels = clusters(20)
 

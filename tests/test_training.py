@@ -4,9 +4,7 @@ import json
 import os
 import pickle
 import signal
-import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +22,16 @@ from RecurrentFF.atomic_files import write_atomically
 from RecurrentFF.data.dataset import Batch, Dataset, LoaderDataset, Splits, TensorDataset
 from RecurrentFF.errors import CheckpointError, DeviceError, DivergenceError, InputError, OutputError, SettingsError
 from RecurrentFF.model.learner import BatchMetrics
-from RecurrentFF.training import checkpoint, devices, tracker
+from RecurrentFF.model.optimizers import Adam
+from RecurrentFF.training import checkpoint, devices
+from RecurrentFF.training.callbacks import Callback, default_callbacks
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.metrics import Totals, epoch_metrics
 from RecurrentFF.training.plots import plot_timesteps
-from RecurrentFF.training.summary import finish_run
+from RecurrentFF.training.run import finish_run
+from RecurrentFF.training.schedules import Cosine, Step
 from RecurrentFF.training.trainer import Trainer
 from tests.helpers import DATA_SIZE, clusters, dense, hidden_layers, small_settings
 
@@ -52,16 +53,17 @@ class InterruptedDataset(TensorDataset):
             yield batch
 
 
-def make_trainer(folder: Path, interrupt_at: int = -1, **arguments: Any) -> Trainer:
+def make_trainer(folder: Path, interrupt_at: int = -1, callbacks: Sequence[Callback] = (), **arguments: Any) -> Trainer:
     settings = small_settings(
         **{
             "hidden_sizes": [12, 10],
             "epochs": 3,
-            "train_batch_size": 40,
+            "batch_size": 40,
             "dropout": 0.1,
-            "should_replace_neg_data": True,
-            "ff_optimizer": "adam",
-            "lr_schedule": "cosine",
+            "negatives": "readout",
+            "optimizer": "adam",
+            "schedule": "cosine",
+            "test_every_epoch": True,
             **arguments,
         }
     )
@@ -69,7 +71,9 @@ def make_trainer(folder: Path, interrupt_at: int = -1, **arguments: Any) -> Trai
     train.interrupt_at = interrupt_at
     train_subset, validation, test = (TensorDataset(*clusters(60, seed=seed)) for seed in (2, 3, 4))
     folder.mkdir(exist_ok=True)
-    return Trainer(rff.build(settings), Splits(train, validation, test, train_subset), RunFolder(folder), Console(quiet=True))
+    splits = Splits(train, validation, test, train_subset)
+    own = [*default_callbacks(settings, RunFolder(folder)), *callbacks]
+    return Trainer(rff.build(settings), splits, own, console=Console(quiet=True))
 
 
 def without_times(path: Path) -> list[dict[str, Any]]:
@@ -85,15 +89,15 @@ def assert_same_parameters(network: rff.Network, other: rff.Network) -> None:
 @pytest.mark.parametrize("batch", [0, 4, 7, 14], ids=lambda batch: f"batch_{batch}")
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "adadelta", "averaged"])
 def test_a_resumed_run_equals_an_uninterrupted_run_bit_for_bit(tmp_path: Path, batch: int, optimizer: str) -> None:
-    arguments: dict[str, Any] = {"ff_optimizer": optimizer}
+    arguments: dict[str, Any] = {"optimizer": optimizer}
     if optimizer == "averaged":
-        arguments = {"weight_averaging": 0.8, "lr_warmup_epochs": 0.5}
+        arguments = {"weight_averaging": 0.8, "schedule": Cosine(warmup_epochs=0.5)}
     uninterrupted = make_trainer(tmp_path / "uninterrupted", **arguments)
     assert uninterrupted.fit()
     interrupted = make_trainer(tmp_path / "interrupted", interrupt_at=batch, **arguments)
     assert not interrupted.fit()
     resumed = make_trainer(tmp_path / "interrupted", **arguments)
-    resumed.resume()
+    resumed.resume(tmp_path / "interrupted/last.pt")
     assert resumed.progress.epoch * 5 + resumed.progress.batch == batch + 1
     assert resumed.fit()
     assert_same_parameters(resumed.network, uninterrupted.network)
@@ -148,7 +152,7 @@ def test_the_weights_of_the_epoch_with_the_best_validation_accuracy_are_saved_an
     for network in (best, trainer.network):
         assert all(torch.equal(weight, saved) for weight, saved in zip(network.parameters(), snapshots[1], strict=True))
     inputs, labels = clusters(60, seed=4)
-    assert summary.test_accuracy == pytest.approx((best.predict(inputs) == labels).float().mean().item())
+    assert summary.test_accuracy == pytest.approx((best.predict_inputs(inputs) == labels).float().mean().item())
     files = {path.name for path in (tmp_path / "run").iterdir()}
     assert files == {"best.pt", "last.pt", "metrics.jsonl", "summary.json", "curves.png", "timesteps.png"}
     metrics = without_times(tmp_path / "run/metrics.jsonl")
@@ -168,9 +172,7 @@ def test_each_accuracy_is_measured_on_its_own_data(tmp_path: Path) -> None:
 
 
 def test_the_learning_rate_schedule_is_applied(tmp_path: Path) -> None:
-    trainer = make_trainer(
-        tmp_path / "run", epochs=3, lr_schedule="step", lr_step_size=1, lr_gamma=0.1, ff_adam={"learning_rate": 0.01}
-    )
+    trainer = make_trainer(tmp_path / "run", epochs=3, schedule=Step(step_size=1, gamma=0.1), optimizer=Adam(learning_rate=0.01))
     trainer.fit()
     assert [m.learning_rate for m in trainer.history] == pytest.approx([0.01, 0.001, 0.0001])
     norms = [sum(m.update_norm) for m in trainer.history]
@@ -217,7 +219,7 @@ def test_badness_is_a_mean_over_valid_samples() -> None:
 
 
 def test_a_divergence_ends_the_run_with_an_error_that_names_the_layer(tmp_path: Path) -> None:
-    trainer = make_trainer(tmp_path / "run", ff_adam={"learning_rate": 1e30})
+    trainer = make_trainer(tmp_path / "run", optimizer=Adam(learning_rate=1e30))
     with pytest.raises(DivergenceError, match=r"^epoch 1, batch 1: .* the loss of layer 1 at label timestep 1 is not finite"):
         trainer.fit()
 
@@ -235,7 +237,7 @@ def test_metrics_agree_with_their_definitions(tmp_path: Path) -> None:
     assert metrics.loss == pytest.approx(sum(metrics.layer_loss) / 2, rel=1e-6)
     assert metrics.activity_norm[0] ** 2 / 12 == pytest.approx((metrics.badness_pos[0] + metrics.badness_neg[0]) / 2)
     inputs, labels = clusters(60, seed=3)
-    assert metrics.validation_accuracy == pytest.approx((trainer.network.predict(inputs) == labels).float().mean().item())
+    assert metrics.validation_accuracy == pytest.approx((trainer.network.predict_inputs(inputs) == labels).float().mean().item())
 
 
 @pytest.fixture
@@ -273,15 +275,15 @@ def test_the_legend_entry_of_the_prediction_window_is_visible(tmp_path: Path, fi
 
 
 def test_the_profile_is_written_if_profiling_is_on(tmp_path: Path) -> None:
-    make_trainer(tmp_path / "run", epochs=1, skip_profiling=False).fit()
+    make_trainer(tmp_path / "run", epochs=1, profile=True).fit()
     assert json.loads((tmp_path / "run/profile.json").read_text())["traceEvents"]
 
 
 def test_fit_learns_from_tensors_and_from_a_loader() -> None:
     inputs, labels = clusters(300)
-    options: dict[str, Any] = {"hidden_sizes": [30], "epochs": 8, "train_batch_size": 50, "ff_optimizer": "adam"}
+    options: dict[str, Any] = {"hidden_sizes": [30], "epochs": 8, "batch_size": 50}
     for data in ((inputs, labels), DataLoader(TorchDataset(inputs, labels), batch_size=32, shuffle=True)):
-        network = rff.build(small_settings(**options, objective="pairwise", ff_adam={"learning_rate": 5e-3}))
+        network = rff.build(small_settings(**options, objective="pairwise", optimizer=Adam(learning_rate=5e-3)))
         history = rff.fit(network, data, validation=clusters(100, seed=5), quiet=True)
         assert len(history) == 8
         accuracy = history[-1].validation_accuracy
@@ -291,7 +293,7 @@ def test_fit_learns_from_tensors_and_from_a_loader() -> None:
 def data_predicted_without_errors(network: rff.Network) -> tuple[Tensor, Tensor]:
     """Inputs and the labels that the network predicts for them."""
     inputs, _ = clusters(64)
-    return inputs, network.predict(inputs)
+    return inputs, network.predict_inputs(inputs)
 
 
 @pytest.mark.parametrize("options", [{"sampler": SubsetRandomSampler(range(32))}, {"batch_size": 40, "drop_last": True}], ids=str)
@@ -351,18 +353,19 @@ def test_an_interrupted_fit_raises_keyboard_interrupt_and_keeps_the_weights() ->
 
 
 def test_fit_writes_a_run_folder_into_output_dir(tmp_path: Path) -> None:
-    network = rff.build(small_settings(epochs=2, skip_profiling=False))
+    network = rff.build(small_settings(epochs=2, profile=True))
     with pytest.raises(SettingsError, match="output_dir"):
         rff.fit(network, clusters(30), quiet=True)
     rff.fit(network, clusters(100), output_dir=tmp_path, quiet=True)
     (folder,) = tmp_path.iterdir()
-    assert {path.name for path in folder.iterdir()} == {"best.pt", "last.pt", "metrics.jsonl", "profile.json"}
+    files = {"best.pt", "config.toml", "curves.png", "last.pt", "metrics.jsonl", "profile.json", "summary.json"}
+    assert {path.name for path in folder.iterdir()} == files
 
 
 def test_build_accepts_settings_or_a_file_with_keys_that_override_them(tmp_path: Path) -> None:
-    (tmp_path / "custom.toml").write_text("[model]\nhidden_sizes = [3, 3]\n")
+    (tmp_path / "custom.toml").write_text("[network]\nhidden_sizes = [3, 3]\n")
     for settings in (rff.Settings.from_arguments(hidden_sizes=[3, 3]), tmp_path / "custom.toml", str(tmp_path / "custom.toml")):
-        sizes = rff.build(settings, data_size=7, num_classes=2, device="cpu").sizes
+        sizes = rff.build(settings, input_size=7, num_classes=2, device="cpu").sizes
         assert sizes == {"x": 7, "h1": 3, "h2": 3, "y": 2}
     with pytest.raises(SettingsError, match="not dict"):
         rff.build({"model": {}})  # type: ignore[arg-type]
@@ -393,7 +396,7 @@ def test_fit_prints_nothing_if_quiet_else_a_header_and_one_line_an_epoch(capsys:
 @pytest.mark.parametrize(
     ("inputs", "labels", "message"),
     [
-        (torch.zeros(5, DATA_SIZE + 1), torch.zeros(5, dtype=torch.long), "data_size"),
+        (torch.zeros(5, DATA_SIZE + 1), torch.zeros(5, dtype=torch.long), "input_size"),
         (torch.zeros(5, DATA_SIZE), torch.tensor([0, 1, 2, 3, 5]), "labels run from 0 to 5; expected 0 to 4"),
         (torch.zeros(5, DATA_SIZE), torch.tensor([0, 1, 2, -1, 3]), "labels run from -1"),
     ],
@@ -414,8 +417,8 @@ def test_save_and_load_give_the_same_network(tmp_path: Path) -> None:
 
 
 def test_weights_outside_receptive_fields_stay_zero_after_loading_dense_weights(tmp_path: Path) -> None:
-    rff.save(rff.build(small_settings(data_size=9)), tmp_path / "dense.pt")
-    local = rff.build(small_settings(data_size=9, receptive_field=2))
+    rff.save(rff.build(small_settings(input_size=9)), tmp_path / "dense.pt")
+    local = rff.build(small_settings(input_size=9, connections=[{"name": "receptive_field", "side": 2}]))
     checkpoint.load_weights(local, checkpoint.read(tmp_path / "dense.pt"), "dense.pt")
     first = dense(hidden_layers(local)[0])
     assert first.mask is not None and (first.weight[first.mask == 0] == 0).all() and (first.weight != 0).any()
@@ -486,96 +489,3 @@ def test_automatic_precision_is_bfloat16_where_the_device_computes_it_fast() -> 
     resolved = devices.resolve(small_settings(precision="auto").device)
     fast = devices.has_fast_bfloat16(torch.device("cpu"))
     assert resolved.precision == ("bfloat16" if fast else "float32")
-
-
-def test_a_failure_of_wandb_to_start_or_to_log_does_not_end_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import wandb
-
-    lines: list[str] = []
-
-    class Broken:
-        def log(self, *_: Any, **__: Any) -> None:
-            raise ConnectionError("down\nand out")
-
-    trainer = make_trainer(tmp_path / "run", epochs=2)
-    trainer.fit()
-
-    monkeypatch.setattr(wandb, "init", lambda **_: Broken())
-    broken = tracker.Tracker(trainer.settings, tmp_path, lines.append)
-    for metrics in trainer.history:
-        broken.log(metrics)
-    broken.finish({})
-    assert lines[-1] == "wandb       off, training continues without it (ConnectionError: down)"
-    assert len(lines) == 2
-
-    class Slow:
-        summary: dict[str, Any] = {}  # noqa: RUF012
-
-        def finish(self) -> None:
-            threading.Event().wait()
-
-    monkeypatch.setattr(wandb, "init", lambda **_: Slow())
-    monkeypatch.setattr(tracker.Tracker, "_SHUTDOWN_TIMEOUT", 0.1)
-    tracker.Tracker(trainer.settings, tmp_path, lines.append).finish({})
-    assert lines[-1].startswith("wandb       has not sent everything after 0.1 s")
-
-    def refuse(**_: Any) -> None:
-        raise SystemExit(1)
-
-    monkeypatch.setattr(wandb, "init", refuse)
-    tracker.Tracker(trainer.settings, tmp_path, lines.append).log(trainer.history[0])
-    assert "SystemExit" in lines[-1]
-
-
-def test_without_wandb_the_run_continues_and_prints_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", None)
-    lines: list[str] = []
-    trainer = make_trainer(tmp_path / "run", epochs=1)
-    without = tracker.Tracker(trainer.settings, tmp_path, lines.append)
-    trainer.fit()
-    without.log(trainer.history[0])
-    without.finish({})
-    assert lines == ["wandb       off, training continues without it: it is not installed (pip install wandb)"]
-
-
-def test_wandb_receives_one_curve_for_each_layer_and_is_offline_if_not_logged_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import wandb
-
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(wandb, "login", lambda **_: False)
-    started: dict[str, Any] = {}
-    logged: list[dict[str, Any]] = []
-
-    class Fake:
-        summary: dict[str, Any] = {}  # noqa: RUF012
-
-        def log(self, record: dict[str, Any], step: int) -> None:
-            logged.append(record | {"step": step})
-
-        def finish(self) -> None:
-            logged.append({"finished": True})
-
-    monkeypatch.setattr(wandb, "init", lambda **options: started.update(options) or Fake())
-    trainer = make_trainer(tmp_path / "run", epochs=2, should_log_metrics=True)
-    trainer.fit()
-    assert started["mode"] == "offline" and started["config"]["model"]["hidden_sizes"] == [12, 10]
-    finish_run(trainer, RunFolder(tmp_path / "run"))
-    assert [record.get("step") for record in logged] == [1, 2, None]
-    assert Fake.summary["test_accuracy"] == json.loads((tmp_path / "run/summary.json").read_text())["test_accuracy"]
-    for name in ("badness_pos", "badness_neg", "layer_loss", "weight_norm", "activity_norm", "update_norm"):
-        assert {f"{name}/layer_1", f"{name}/layer_2"} <= logged[0].keys()
-    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
-    tracker.Tracker(trainer.settings, tmp_path, lambda _: None)
-    assert started["mode"] == "online" and started["resume"] is None
-    monkeypatch.delenv("WANDB_API_KEY")
-    monkeypatch.setenv("WANDB_MODE", "online")  # without a key, wandb would prompt for one
-    trainer = make_trainer(tmp_path / "run", epochs=3, should_log_metrics=True, lr_schedule="step")
-    trainer.resume()
-    trainer.fit()
-    assert started["mode"] == "offline" and started["resume"] == "allow"
-    monkeypatch.setattr(wandb, "login", lambda **_: True)
-    tracker.Tracker(trainer.settings, tmp_path, lambda _: None)
-    assert started["mode"] == "online"

@@ -1,1 +1,1 @@
-"""The benchmarks: each has a loader and a default configuration, and all share one command line."""
+"""The benchmarks: runs from the command line, their recipes, reports on them, and measurements of speed."""

@@ -1,64 +1,139 @@
 """Baselines: logistic regression and a GRU, trained by backpropagation on the same samples in the same order.
 
 The optimizer is Adam with a learning rate of 1e-3 and cosine decay. Epochs, batch size, timesteps and seed are those of the
-configuration. As for the network, the validation samples, if there are any, select the best epoch, and the test set is read once,
-at the end.
+configuration. The training loop and its callbacks are those of the network: the validation samples, if there are any, select the
+best epoch, the test set is read once, at the end, and an interrupted run can be resumed.
 """
 
 from __future__ import annotations
 
-import copy
-import json
 import math
-from pathlib import Path
+from abc import abstractmethod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from RecurrentFF.atomic_files import write_text
-from RecurrentFF.benchmarks.benchmark import Benchmark
-from RecurrentFF.data.dataset import Batch, Dataset, Splits
+from RecurrentFF.data.dataset import Splits
+from RecurrentFF.errors import SettingsError
+from RecurrentFF.model.layers import LocalModule
+from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.model.network import Network
-from RecurrentFF.settings import Settings
-from RecurrentFF.training.build import build
-from RecurrentFF.training.console import Console
-from RecurrentFF.training.files import RunFolder
-from RecurrentFF.training.stopwatch import Stopwatch
-from RecurrentFF.training.summary import weights_of
-from RecurrentFF.training.trainer import epoch_order
+from RecurrentFF.training.schedules import Cosine
 
 LEARNING_RATE = 1e-3
 """The learning rate of Adam at the first batch."""
 
 
-class LogisticRegression(nn.Module):
-    """Logistic regression: one linear layer on the flattened sequence."""
+class Baseline(nn.Module):
+    """The base class of baselines. They have what the training loop needs of a network, and no layer that learns locally.
 
-    def __init__(self, timesteps: int, data_size: int, classes: int) -> None:
+    Args:
+        network: the network to compare with, which determines the configuration, the task and the device.
+    """
+
+    baseline: str
+    """The name of the baseline."""
+    has_own_modules = True
+
+    def __init__(self, network: Network) -> None:
         super().__init__()
-        self.output = nn.Linear(timesteps * data_size, classes)
+        options = {"schedule": Cosine(), "weight_averaging": 0.0}
+        self.settings = network.settings.with_arguments(**options)
+        self.task = network.task
+        self.input_size, self.num_classes = network.input_size, network.num_classes
+        self.local_modules: list[LocalModule] = []
+
+    @property
+    @abstractmethod
+    def description(self) -> str:
+        """The line about the model for the user."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the weights."""
+        return next(self.parameters()).device
+
+    def hidden_layers(self) -> list[LocalModule]:
+        """The empty list: there are no layers with badness."""
+        return []
+
+    def logits(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Compute logits, (batch, classes).
+
+        Args:
+            inputs: network inputs, (batch, features) or (timesteps, batch, features).
+            mask: (timesteps, batch), true at valid timesteps, which come first; None if all are valid.
+        """
+        sequence = inputs.to(self.device, torch.float32)
+        if sequence.dim() == 2:
+            sequence = sequence.expand(self.settings.timesteps, -1, -1)
+        logits: Tensor = self(sequence, None if mask is None else mask.to(self.device))
+        return logits
+
+    @torch.no_grad()
+    def predict_inputs(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The class number of the highest logit, (batch,)."""
+        return self.logits(inputs, mask).argmax(1)
+
+
+class LogisticRegression(Baseline):
+    """Logistic regression: one linear layer on the flattened sequence.
+
+    Args:
+        network: the network to compare with.
+        timesteps: the number of timesteps that are read; 1 for a static input.
+    """
+
+    baseline = "logistic"
+
+    def __init__(self, network: Network, timesteps: int) -> None:
+        super().__init__(network)
+        self.output = nn.Linear(timesteps * network.input_size, network.num_classes)
+
+    @property
+    def description(self) -> str:
+        """The line about the model for the user."""
+        return "logistic, by backpropagation: one linear layer on the flattened sequence"
 
     def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
-        """Compute logits (batch, classes) of inputs (timesteps, batch, data_size). The mask is not used."""
+        """Compute logits (batch, classes) of inputs (timesteps, batch, features). The mask is not used."""
         timesteps = self.output.in_features // inputs.shape[2]
         logits: Tensor = self.output(inputs[:timesteps].transpose(0, 1).flatten(1))
         return logits
 
 
-class GRU(nn.Module):
-    """A gated recurrent unit, and a linear layer on its activity at the last valid timestep of each sequence."""
+class GRU(Baseline):
+    """A gated recurrent unit, and a linear layer on its activity at the last valid timestep of each sequence.
 
-    def __init__(self, data_size: int, units: int, classes: int) -> None:
-        super().__init__()
-        self.recurrent = nn.GRU(data_size, units)
+    Args:
+        network: the network to compare with. There are as many units as fit into its number of weights.
+    """
+
+    baseline = "gru"
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        features, classes = network.input_size, network.num_classes
+        weights = sum(parameter.numel() for parameter in network.parameters())
+        # 3·u·(features + u + 2) + classes·(u + 1) weights, solved for u
+        linear = 3 * (features + 2) + classes
+        units = max(1, int((math.sqrt(linear**2 + 12 * (weights - classes)) - linear) / 6))
+        self.recurrent = nn.GRU(features, units)
         self.output = nn.Linear(units, classes)
+        self._network_weights = weights
+
+    @property
+    def description(self) -> str:
+        """The line about the model for the user."""
+        return f"gru, by backpropagation: {self.recurrent.hidden_size} units, for a network of {self._network_weights:,} weights"
 
     def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         """Compute logits (batch, classes).
 
         Args:
-            inputs: (timesteps, batch, data_size).
+            inputs: (timesteps, batch, features).
             mask: (timesteps, batch), true at valid timesteps, which come first; None if all are valid.
         """
         activity, _ = self.recurrent(inputs)
@@ -69,106 +144,63 @@ class GRU(nn.Module):
         return logits
 
 
-def make_baseline(name: str, network: Network, timesteps: int) -> nn.Module:
+def make_baseline(name: str, network: Network, splits: Splits) -> Baseline:
     """Create a baseline for the data of a network.
 
     Args:
         name: "logistic" or "gru".
-        network: the network to compare with. The GRU has as many units as fit into its number of weights.
-        timesteps: the number of timesteps that logistic regression reads; 1 for a static input.
+        network: the network to compare with.
+        splits: the data sets, by which the baseline sees whether inputs are static.
+
+    Raises:
+        SettingsError: there is no such baseline.
     """
-    data_size, classes = network.data_size, network.num_classes
     torch.manual_seed(network.settings.training.seed)
     if name == "logistic":
-        return LogisticRegression(timesteps, data_size, classes).to(network.device)
-    weights = sum(parameter.numel() for parameter in network.parameters())
-    # 3·u·(data_size + u + 2) + classes·(u + 1) weights, solved for u
-    linear = 3 * (data_size + 2) + classes
-    units = int((math.sqrt(linear**2 + 12 * (weights - classes)) - linear) / 6)
-    return GRU(data_size, max(1, units), classes).to(network.device)
+        static = next(iter(splits.train.batches(1))).inputs.dim() == 2
+        return LogisticRegression(network, 1 if static else network.settings.timesteps).to(network.device)
+    if name == "gru":
+        return GRU(network).to(network.device)
+    raise SettingsError(f"baseline '{name}': there is no such baseline; known: gru, logistic")
 
 
-def run(benchmark: Benchmark, settings: Settings, name: str, parent: Path) -> None:
-    """Train a baseline on a benchmark's data and test it once.
+class BackpropagationLearner:
+    """The training of a baseline, batch by batch, as `Learner` is that of a network.
 
     Args:
-        benchmark: the source of the data.
-        settings: the configuration of the network to compare with.
-        name: "logistic" or "gru".
-        parent: the folder in which the run's folder is created, which receives configuration and summary.
+        model: changed in place.
     """
-    network, console = build(settings), Console()
-    settings = network.settings
-    splits = benchmark.load(settings, network.device)
-    folder = RunFolder.create(parent, f"{benchmark.folder_name(settings)}-{name}")
-    write_text(folder.config, settings.to_toml())
-    static = next(iter(splits.train.batches(1))).inputs.dim() == 2
-    model = make_baseline(name, network, 1 if static else settings.timesteps)
-    weights = sum(parameter.numel() for parameter in model.parameters())
-    network_weights = sum(parameter.numel() for parameter in network.parameters())
-    console.log(
-        f"baseline    {name}, by backpropagation: {_describe(model)}, {weights:,} weights (the network has {network_weights:,})"
-    )
-    console.log(f"data        {settings.data_config.dataset}: {len(splits.train):,} training samples; run folder {folder.path}")
-    clock = Stopwatch()
-    best_epoch, validation = _train(model, network, splits, console)
-    assert splits.test is not None
-    test = _accuracy(model, network, splits.test)
-    seconds = round(clock.seconds, 1)
-    summary = {"baseline": name, "weights": weights, "test_accuracy": test, "validation_accuracy": validation,
-               "best_epoch": best_epoch, "epochs": settings.model.epochs, "seconds": seconds,
-               "seed": settings.training.seed, "torch": torch.__version__}  # fmt: skip
-    write_text(folder.summary, json.dumps(summary, indent=2) + "\n")
-    console.log(f"test        {100 * test:.2f} % right, {100 - 100 * test:.2f} % wrong of {len(splits.test):,}")
-    console.log(weights_of(best_epoch, validation))
-    console.log(f"time        {int(seconds) // 60} min {int(seconds) % 60} s")
 
+    def __init__(self, model: Baseline) -> None:
+        self.model = model
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+        self.generator = torch.Generator()  # nothing is drawn from it
 
-def _describe(model: nn.Module) -> str:
-    return f"{model.recurrent.hidden_size} units" if isinstance(model, GRU) else "one linear layer on the flattened sequence"
+    def train_batch(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> BatchMetrics:
+        """Train on one batch. The arguments are those of `Learner.train_batch`, with one label for each sample."""
+        loss = F.cross_entropy(self.model.logits(inputs, mask), labels.to(self.model.device))
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        none = torch.zeros(1, 0, device=loss.device)
+        zero, one = torch.zeros((), device=loss.device), torch.ones(1, 1, device=loss.device)
+        return BatchMetrics(loss.detach().view(1, 1), none, none, pairwise_accuracy=zero, valid_fraction=one, readout_loss=zero)
 
+    def scale_learning_rates(self, factor: float) -> None:
+        """Set the learning rate to `factor` times LEARNING_RATE."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = factor * LEARNING_RATE
 
-def _train(model: nn.Module, network: Network, splits: Splits, console: Console) -> tuple[int, float | None]:
-    """Train a model, and load the weights of its best epoch (of the last one without validation samples).
+    @property
+    def learning_rate(self) -> float:
+        """The present learning rate."""
+        rate: float = self.optimizer.param_groups[0]["lr"]
+        return rate
 
-    Returns:
-        That epoch, numbered from 1, and its validation accuracy, None without validation samples.
-    """
-    settings, size = network.settings, network.settings.data_config.train_batch_size
-    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-    steps = settings.model.epochs * splits.train.batch_count(size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    best_epoch, best, best_weights = settings.model.epochs, None, None
-    for epoch in range(settings.model.epochs):
-        order, losses = epoch_order(settings.training.seed, epoch, len(splits.train)), []
-        for batch in splits.train.batches(size, order, epoch):
-            loss = F.cross_entropy(_logits(model, network, batch), batch.labels)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.detach())
-        accuracy = None if splits.validation is None else _accuracy(model, network, splits.validation)
-        if accuracy is not None and (best is None or accuracy > best):
-            best_epoch, best, best_weights = epoch + 1, accuracy, copy.deepcopy(model.state_dict())
-        mean = torch.stack(losses).mean().item()
-        shown = "" if accuracy is None else f"  validation {100 * accuracy:.2f} %"
-        console.log(f"epoch {epoch + 1:>3}/{settings.model.epochs}  loss {mean:.4f}{shown}")
-    if best_weights is not None:
-        model.load_state_dict(best_weights)
-    return best_epoch, best
+    def state_dict(self) -> dict[str, Any]:
+        """The name of the baseline, by which a resumed run makes it again, and the optimizer."""
+        return {"baseline": self.model.baseline, "optimizer": self.optimizer.state_dict()}
 
-
-def _logits(model: nn.Module, network: Network, batch: Batch) -> Tensor:
-    inputs = network.input_sequence(batch.inputs).squeeze(2).transpose(1, 2)  # (timesteps or 1, batch, data_size)
-    logits: Tensor = model(inputs.expand(network.settings.timesteps, -1, -1), batch.mask)
-    return logits
-
-
-@torch.no_grad()
-def _accuracy(model: nn.Module, network: Network, dataset: Dataset) -> float:
-    correct = [
-        (_logits(model, network, batch).argmax(1) == batch.labels).sum()
-        for batch in dataset.batches(network.settings.data_config.test_batch_size)
-    ]
-    return torch.stack(correct).sum().item() / len(dataset)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`."""
+        self.optimizer.load_state_dict(state["optimizer"])

@@ -1,20 +1,33 @@
-"""The command line of the benchmarks."""
+"""Start and resume runs: the implementation of `rff train`, `rff resume` and the benchmarks' own commands."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TypeVar
 
+from RecurrentFF.benchmarks import recipes
 from RecurrentFF.benchmarks.benchmark import Benchmark
-from RecurrentFF.errors import RecurrentFFError, SettingsError
+from RecurrentFF.benchmarks.flags import Parser, add_training_flags, exit_code
+from RecurrentFF.errors import CheckpointError, SettingsError
+from RecurrentFF.messages import nearest
+from RecurrentFF.registry import name_of, names, tree_of
 from RecurrentFF.settings import Settings
+from RecurrentFF.settings.legacy import DATASETS
+from RecurrentFF.settings.tree import import_modules
 
-INTERRUPTED = 130
-"""The exit code of a program that was ended by Ctrl-C."""
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Result = TypeVar("Result")
+
+DATA_NAMES = ("data.name", "data_config.dataset")
+"""The present and the former key of the data set's name."""
 
 
 def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
@@ -27,108 +40,229 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 after an error (which is printed in one line), or 130 after Ctrl-C.
     """
-    try:
-        arguments = argument_parser(benchmark).parse_args(argv)
-        finished = (_start if arguments.resume is None else _resume)(benchmark, arguments)
-    except RecurrentFFError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
-    return 0 if finished else INTERRUPTED
+    return exit_code(lambda: start_or_resume(benchmark, argument_parser(benchmark).parse_args(argv)))
 
 
-def _start(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
-    settings = Settings.from_file(arguments.config_file or benchmark.default_config)
-    settings = _with_flags(settings, arguments)
-    benchmark.check_keys(settings)
-    settings = benchmark.complete(settings)
-    if settings.model.should_load_weights and settings.training.weights is None:
-        raise SettingsError("model.should_load_weights is true: name the checkpoint to start from with --weights FILE")
-
-    parent = arguments.output_dir or Path("runs")
-    if arguments.baseline is not None and settings.model.should_load_weights:
-        raise SettingsError(f"--baseline {arguments.baseline}: a baseline has its own initial weights; leave out --weights")
-    if arguments.baseline is not None:
-        from RecurrentFF.benchmarks import baselines  # imported late, with torch
-
-        baselines.run(benchmark, settings, arguments.baseline, parent)
-        return True
-
-    from RecurrentFF.benchmarks import run
-
-    return run.start(benchmark, settings, parent)
+def argument_parser(benchmark: Benchmark) -> Parser:
+    """Create the parser of a benchmark's command line."""
+    module = f"RecurrentFF.benchmarks.{benchmark.name}.{benchmark.name}"
+    parser = Parser(prog=f"python -m {module}", description=benchmark.description)
+    add_training_flags(parser, benchmark.data if len(benchmark.data) > 1 else ())
+    return parser
 
 
-def _resume(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
+def start_or_resume(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
+    """Start a run, or resume the one that --resume names.
+
+    Args:
+        benchmark: the data sets among which the configuration may choose.
+        arguments: the values of the flags of `add_training_flags`.
+
+    Returns:
+        True if the run is complete, False if it was interrupted.
+
+    Raises:
+        RecurrentFFError: something is wrong; the message says what.
+    """
+    import_modules(arguments.plugins)
+    if arguments.resume is None:
+        return _start(benchmark, arguments)
     fixed = ("config_file", "overrides", "weights", "seed", "output_dir", "baseline", "dataset")
     if any(getattr(arguments, flag) for flag in fixed):
         raise SettingsError(
-            "--resume keeps the configuration of its run; it can be combined with --device, --epochs and --data-dir only"
+            "--resume keeps the configuration of its run; combine it with --device, --epochs, --data-dir and --plugin only"
         )
+    return resume(arguments.resume, arguments, benchmark)
 
+
+def _start(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
+    settings = _configured(benchmark, arguments)
+    weights, baseline = settings.training.weights, arguments.baseline
+    if weights == "":  # a former configuration with should_load_weights
+        raise SettingsError("model.should_load_weights is true: name the checkpoint to start from with --weights FILE")
+    if baseline is not None and weights is not None:
+        raise SettingsError(f"--baseline {baseline}: a baseline has its own initial weights; leave out --weights")
+
+    from RecurrentFF.benchmarks import run  # imported late, with torch
+
+    return run.start(settings, arguments.output_dir or Path("runs"), baseline=baseline)
+
+
+def resume(path: Path, arguments: argparse.Namespace, benchmark: Benchmark | None = None) -> bool:
+    """Resume an interrupted run. Plugins that its configuration names are not imported, since only --plugin is the user's word.
+
+    Args:
+        path: the run's folder, or a checkpoint in it.
+        arguments: the values of the flags of `add_continuation_flags`.
+        benchmark: the data sets that the run may have been trained on; None for all that can be named.
+
+    Returns:
+        True if the run is complete, False if it was interrupted.
+
+    Raises:
+        RecurrentFFError: something is wrong; the message says what.
+    """
     from RecurrentFF.benchmarks import run
 
-    return run.resume(benchmark, arguments.resume, lambda settings: _with_flags(settings, arguments))
+    def change(settings: Settings) -> Settings:
+        require_named_data(settings, path)
+        name = name_of(settings.data)
+        if benchmark is not None and name not in benchmark.data:
+            raise CheckpointError(f"{path}: a run on {name}, not on {_either(benchmark.data)}; resume it with: rff resume {path}")
+        return _with_absolute_paths(settings.override(*_assignments(arguments)))
+
+    return with_plugin_hint(lambda: run.resume(path, change), lambda: plugins_of_checkpoint(path))
 
 
-def _with_flags(settings: Settings, arguments: argparse.Namespace) -> Settings:
-    """Apply --set, then the flags that stand for a single key, so that these take precedence."""
-    overrides = list(arguments.overrides)
+def require_named_data(settings: Settings, path: Path) -> None:
+    """Refuse the run of a program that passed its own data.
+
+    Raises:
+        CheckpointError: the configuration names no data set.
+    """
+    if name_of(settings.data) != "own":
+        return
+
+    from RecurrentFF.training import checkpoint
+
+    file = path / "last.pt" if path.is_dir() else path
+    task = checkpoint.read(file).get("task") or {}
+    raise CheckpointError(
+        f"{path}: trained on data that a program passed ('{task.get('name', 'own data')}'), which a command can't read; "
+        "continue it in Python, with rff.fit"
+    )
+
+
+def with_plugin_hint(work: Callable[[], Result], plugins: Callable[[], object]) -> Result:
+    """Call a function that reads a saved configuration; if a component is unknown, say which flag imports it.
+
+    Args:
+        work: the function.
+        plugins: a function that returns the plugins that the saved configuration names. They are shown, and not imported.
+
+    Raises:
+        RecurrentFFError: the error of the function.
+    """
+    try:
+        return work()
+    except (CheckpointError, SettingsError) as error:
+        words = str(error)
+        if "must be imported first" not in words:
+            raise
+        modules = plugins()
+        named = [str(name) for name in modules] if isinstance(modules, list | tuple) else []
+        flags = " ".join(f"--plugin {name}" for name in named) or "--plugin MODULE"
+        raise type(error)(f"{words}; here, pass {flags}") from None
+
+
+def plugins_of_checkpoint(path: Path) -> object:
+    """The plugins in the configuration of a checkpoint.
+
+    Args:
+        path: the checkpoint, or the folder of its run.
+    """
+    from RecurrentFF.training import checkpoint
+
+    files = [path / name for name in ("best.pt", "last.pt")] if path.is_dir() else [path]
+    text = checkpoint.read(next(file for file in files if file.exists()))["settings"]
+    return tomllib.loads(text).get("plugins")
+
+
+def _configured(benchmark: Benchmark, arguments: argparse.Namespace) -> Settings:
+    """Read the configuration, and apply the flags.
+
+    Raises:
+        SettingsError: it is invalid, or names a data set that is not one of the benchmark.
+    """
+    data = benchmark.data[0] if arguments.dataset is None else DATASETS.get(arguments.dataset.lower(), arguments.dataset)
+    file = recipes.default_for(data) if arguments.config_file is None else recipes.find(arguments.config_file)
+    try:
+        settings = Settings.from_file(file, data=data if data in benchmark.data else benchmark.data[0])
+    except SettingsError as error:
+        if error.place != "data.name" or data in names("data"):
+            raise
+        known_names = [name for name in names("data") if name != "own"]
+        raise SettingsError(
+            f"there is no data set '{data}'{nearest(data, known_names)}; for one of your own, pass --plugin MODULE"
+        ) from None
+    overrides, written = _assignments(arguments)
+    if arguments.dataset is not None:
+        overrides.append(f"data.name={json.dumps(data)}")
+        written.append(f"--dataset {arguments.dataset}")
+    naming = [override.partition("=")[0].strip() in DATA_NAMES for override in overrides]
+    for override, words, names_data in zip(overrides, written, naming, strict=True):
+        if names_data:
+            settings = _with_data(settings, settings.override([override], [words]), benchmark)
+            _require_data_of(benchmark, settings, f"{words}: ")
+    _require_data_of(benchmark, settings)
+    others = [index for index, names_data in enumerate(naming) if not names_data]
+    settings = settings.override([overrides[index] for index in others], [written[index] for index in others])
+    plugins = [name for name in arguments.plugins if name not in settings.plugins]
+    return _with_absolute_paths(settings.with_arguments(plugins=(*settings.plugins, *plugins)))
+
+
+def _assignments(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """The values of --set, then those of the flags that stand for a single key, so that these take precedence.
+
+    Returns:
+        The assignments for `Settings.override`, and the user's own spelling of each.
+    """
+    overrides = list(getattr(arguments, "overrides", []))
     written = [f"--set {override}" for override in overrides]
-    flags = {
-        "--device": ("device.device", arguments.device),
-        "--epochs": ("model.epochs", arguments.epochs),
-        "--seed": ("training.seed", arguments.seed),
-        "--dataset": ("data_config.dataset", arguments.dataset),
-        "--data-dir": ("data_config.data_dir", arguments.data_dir),
-        "--weights": ("training.weights", arguments.weights),
-    }
-    for flag, (key, value) in flags.items():
+    keys = {"device": "device.device", "epochs": "training.epochs", "seed": "training.seed", "data_dir": "data.data_dir",
+            "weights": "training.weights"}  # fmt: skip
+    for flag, key in keys.items():
+        value = getattr(arguments, flag, None)
         if value is not None:
-            overrides.append(f"{key}={json.dumps(str(value.absolute())) if isinstance(value, Path) else value}")
-            written.append(f"{flag} {value}")
-    if arguments.weights is not None:
-        overrides.append("model.should_load_weights=true")
-        written.append(f"--weights {arguments.weights}")
-    return settings.override(overrides, written) if overrides else settings
+            overrides.append(f"{key}={json.dumps(str(value)) if isinstance(value, Path) else value}")
+            written.append(f"--{flag.replace('_', '-')} {value}")
+    return overrides, written
 
 
-class _Parser(argparse.ArgumentParser):
-    """An argument parser that reports a mistake as a SettingsError, in one line."""
+def _with_data(settings: Settings, named: Settings, benchmark: Benchmark) -> Settings:
+    """The settings with another data set of the benchmark, which keeps the options of the former one.
 
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message}; --help lists the flags")
+    Args:
+        settings: the settings, with the options of their data set.
+        named: the same with the new data set.
+        benchmark: the data sets that have the same options.
+    """
+    former, name = name_of(settings.data), name_of(named.data)
+    if former == name or not {former, name} <= set(benchmark.data):
+        return named
+    return settings.with_arguments(data=tree_of(settings.data) | {"name": name})
 
 
-def argument_parser(benchmark: Benchmark) -> argparse.ArgumentParser:
-    """Create the parser of a benchmark's command line."""
-    module = f"RecurrentFF.benchmarks.{benchmark.name}.{benchmark.name}"
-    parser = _Parser(prog=f"python -m {module}", description=benchmark.description)
-    add = parser.add_argument
-    add("--config-file", type=Path, metavar="FILE", help="TOML configuration (default: the benchmark's own)")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        dest="overrides",
-        help="override a key of the configuration, e.g. --set model.ff_adam.learning_rate=1e-3; repeatable",
-    )
-    add("--device", help='"auto", "cpu", "cuda", "cuda:N" or "mps"')
-    add("--epochs", metavar="N", help="number of epochs to train")
-    add("--seed", metavar="N", help="seed of all randomness: weights, sample order, negative labels, dropout, data")
-    add("--output-dir", type=Path, metavar="DIR", help="folder in which the run's folder is created (default: runs)")
-    parser.set_defaults(dataset=None)
-    if len(benchmark.datasets) > 1:
-        add("--dataset", metavar="NAME", help=f"one of {', '.join(benchmark.datasets)} (default: {benchmark.datasets[0]})")
-    add("--data-dir", type=Path, metavar="DIR", help="an existing data folder instead of the built-in data")
-    add(
-        "--baseline",
-        choices=["logistic", "gru"],
-        help="train a baseline on the same data, by backpropagation: logistic regression, or a GRU of equal size",
-    )
-    add("--weights", type=Path, metavar="FILE", help="start from the weights of this checkpoint")
-    add("--resume", type=Path, metavar="RUN_DIR", help="resume an interrupted run, in its folder and with its configuration")
-    return parser
+def _require_data_of(benchmark: Benchmark, settings: Settings, place: str = "") -> None:
+    name = name_of(settings.data)
+    if name not in benchmark.data:
+        raise SettingsError(
+            f"{place}data.name = '{name}', but this benchmark's is {_either(benchmark.data)}; leave it out or correct it, "
+            f"for instance by --set data.name={benchmark.data[0]}"
+        )
+
+
+def _either(data: tuple[str, ...]) -> str:
+    return " or ".join(repr(name) for name in data)
+
+
+def _with_absolute_paths(settings: Settings) -> Settings:
+    """The settings with absolute paths, ~ expanded, so that the run can be resumed from any folder.
+
+    Raises:
+        SettingsError: a path begins with the ~ of a user who has no home folder.
+    """
+    paths: dict[str, object] = {}
+    folder, weights = getattr(settings.data, "data_dir", None), settings.training.weights
+    if isinstance(folder, str):
+        paths["data"] = {"data_dir": _absolute(folder, "data.data_dir")}
+    if weights:
+        paths["weights"] = _absolute(weights, "training.weights")
+    return settings.with_arguments(**paths) if paths else settings
+
+
+def _absolute(path: str, key: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError:
+        raise SettingsError(f"{key} = '{path}': this user has no home folder; write the whole path") from None

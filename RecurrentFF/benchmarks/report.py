@@ -17,8 +17,18 @@ from pathlib import Path
 from typing import Any
 
 from RecurrentFF.atomic_files import write_atomically, write_text
-from RecurrentFF.errors import DataError, RecurrentFFError
+from RecurrentFF.benchmarks.cli import with_plugin_hint
+from RecurrentFF.benchmarks.flags import Parser, add_report_flags, exit_code
+from RecurrentFF.errors import DataError
 from RecurrentFF.settings import Settings
+from RecurrentFF.settings.tree import import_modules
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+DESCRIPTION = "Summarize the results of several runs, with one line for each folder."
 
 
 @dataclass(frozen=True)
@@ -33,15 +43,23 @@ class Run:
     """The metrics of each epoch, from the lines of metrics.jsonl."""
 
     @property
-    def test_error(self) -> float:
-        """The test error, in percent."""
-        return 100 * (1 - float(self.summary["test_accuracy"]))
+    def test_error(self) -> float | None:
+        """The test error, in percent; None without test samples."""
+        return _percent(self.summary["test_accuracy"])
 
     @property
     def validation_error(self) -> float | None:
         """The validation error of the epoch whose weights were tested, in percent; None without validation samples."""
-        accuracy = self.summary["validation_accuracy"]
-        return None if accuracy is None else 100 * (1 - float(accuracy))
+        return _percent(self.summary["validation_accuracy"])
+
+    @property
+    def identity(self) -> tuple[Settings, object]:
+        """All that two runs with the same name share: the settings apart from the seed, and the baseline, if it is one."""
+        return self.settings.with_arguments(seed=0), self.summary.get("baseline")
+
+
+def _percent(accuracy: float | None) -> float | None:
+    return None if accuracy is None else 100 * (1 - float(accuracy))
 
 
 def read(folder: Path) -> list[Run]:
@@ -54,9 +72,8 @@ def read(folder: Path) -> list[Run]:
     for file in sorted(folder.glob("*/summary.json")):
         try:
             epochs = [json.loads(line) for line in (file.parent / "metrics.jsonl").read_text().splitlines()]
-            summary = json.loads(file.read_text())
-            run = Run(folder.name, Settings.from_file(file.parent / "config.toml"), summary, epochs)
-            assert run.test_error >= 0 <= (run.validation_error or 0) and epochs[-1]["epoch"]
+            run = Run(folder.name, _settings(file.parent / "config.toml"), json.loads(file.read_text()), epochs)
+            assert (run.test_error or 0) >= 0 <= (run.validation_error or 0) and epochs[-1]["epoch"]
         except (OSError, ValueError, LookupError, TypeError, AssertionError) as error:
             raise DataError(f"{file.parent}: not a readable run of the network ({type(error).__name__}: {error})") from None
         runs.append(run)
@@ -65,11 +82,19 @@ def read(folder: Path) -> list[Run]:
     runs.sort(key=lambda run: run.settings.training.seed)
     if len({run.settings.training.seed for run in runs}) < len(runs):
         raise DataError(f"{folder}: contains two runs with the same seed; remove one")
-    if len({run.settings.with_arguments(seed=0) for run in runs}) > 1:
+    if any(run.identity != runs[0].identity for run in runs):
         raise DataError(
             f"{folder}: contains runs that differ in more than their seed; give each configuration its own --output-dir"
         )
     return runs
+
+
+def _settings(file: Path) -> Settings:
+    """Read the configuration of a run. The plugins that it names are not imported."""
+    return with_plugin_hint(
+        lambda: Settings.from_file(file, import_plugins=False),
+        lambda: tomllib.loads(file.read_text(encoding="utf-8")).get("plugins"),
+    )
 
 
 def table(groups: list[list[Run]]) -> str:
@@ -77,15 +102,17 @@ def table(groups: list[list[Run]]) -> str:
     lines = ["| runs | epochs | validation error | test error | time of a run |", "| --- | ---: | ---: | ---: | ---: |"]
     for runs in groups:
         minutes = statistics.mean(float(run.summary["seconds"]) for run in runs) / 60
-        cells = [runs[0].name, str(runs[0].settings.model.epochs)]
-        validated = [run.validation_error for run in runs if run.validation_error is not None]
-        cells += [spread(validated) if validated else "–", spread([run.test_error for run in runs]), f"{minutes:.1f} min"]
+        cells = [runs[0].name, str(runs[0].settings.training.epochs)]
+        cells += [spread([run.validation_error for run in runs]), spread([run.test_error for run in runs]), f"{minutes:.1f} min"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def spread(values: list[float]) -> str:
-    """Format percentages as "mean ± standard deviation % (each value)"; a single one has no deviation."""
+def spread(percentages: list[float | None]) -> str:
+    """Format percentages as "mean ± standard deviation % (each value)"; a single one without deviation, none as a dash."""
+    values = [value for value in percentages if value is not None]
+    if not values:
+        return "–"
     each = ", ".join(f"{value:.2f}" for value in values)
     deviation = f" ± {statistics.stdev(values):.2f} % ({each})" if len(values) > 1 else " %"
     return f"{statistics.mean(values):.2f}{deviation}"
@@ -102,7 +129,7 @@ def as_csv(groups: list[list[Run]]) -> str:
     for run in (run for runs in groups for run in runs):
         for epoch in run.epochs:
             errors = [_error(epoch["train_accuracy"]), _error(epoch["validation_accuracy"])]
-            tested = f"{run.test_error:.2f}" if epoch is run.epochs[-1] else ""
+            tested = f"{run.test_error:.2f}" if epoch is run.epochs[-1] and run.test_error is not None else ""
             identity = [run.name, run.settings.training.seed, epoch["epoch"], f"{epoch['loss']:.5f}"]
             writer.writerow([*identity, *errors, tested, f"{epoch['samples_per_second']:.0f}"])
     return file.getvalue()
@@ -145,24 +172,31 @@ def plot(groups: list[list[Run]], path: Path) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code: 0, or 2 after an error, which is printed in one line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m RecurrentFF.benchmarks.report", description="Summarize the results of several runs."
-    )
-    parser.add_argument("folders", type=Path, nargs="+", help="folders of runs that differ only in their seed")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the metrics of every epoch of every run to this file")
-    parser.add_argument("--plot", type=Path, metavar="PNG", help="plot the validation errors to this file")
-    arguments = parser.parse_args(argv)
-    try:
-        groups = [read(folder) for folder in arguments.folders]
-        print(table(groups))
-        if arguments.csv is not None:
-            write_text(arguments.csv, as_csv(groups))
-        if arguments.plot is not None:
-            plot(groups, arguments.plot)
-    except RecurrentFFError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    parser = Parser(prog="python -m RecurrentFF.benchmarks.report", description=DESCRIPTION)
+    add_report_flags(parser)
+    return exit_code(lambda: run(parser.parse_args(argv)))
+
+
+def run(arguments: argparse.Namespace) -> bool:
+    """Print the table, and write the files that the arguments ask for.
+
+    Args:
+        arguments: the values of the flags of `add_report_flags`.
+
+    Returns:
+        True.
+
+    Raises:
+        RecurrentFFError: a folder can't be read, or a file can't be written.
+    """
+    import_modules(arguments.plugins)
+    groups = [read(folder) for folder in arguments.folders]
+    print(table(groups))
+    if arguments.csv is not None:
+        write_text(arguments.csv, as_csv(groups))
+    if arguments.plot is not None:
+        plot(groups, arguments.plot)
+    return True
 
 
 if __name__ == "__main__":

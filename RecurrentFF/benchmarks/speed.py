@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.atomic_files import write_atomically, write_text
-from RecurrentFF.errors import RecurrentFFError, SettingsError
+from RecurrentFF.benchmarks.flags import VARIANTS, Parser, add_speed_flags, exit_code
+from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.reference import Reference
@@ -33,9 +34,10 @@ from RecurrentFF.training import compiling, devices
 from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build
 
-LAYERS, BATCH, DATA_SIZE, CLASSES = 3, 500, 784, 10
-PRELABEL, ITERATIONS = 10, 15
-VARIANTS = ("plain float32", "float32", "bfloat16", "float32 compiled", "bfloat16 compiled")
+DESCRIPTION = "Measure the speed of the network against plain autograd code."
+
+LAYERS, BATCH, INPUT_SIZE, CLASSES = 3, 500, 784, 10
+PRELABEL, LABELED = 10, 15
 
 
 @dataclass
@@ -58,9 +60,13 @@ class Row:
 
 def new_network(units: int, variant: str, device: str, **arguments: Any) -> Network:
     """Build a network of this width for the benchmark's inputs, in the precision of the variant."""
-    shape = {"hidden_sizes": [units] * LAYERS, "prelabel_timesteps": PRELABEL, "iterations": ITERATIONS} | arguments
+    shape: dict[str, Any] = {
+        "hidden_sizes": [units] * LAYERS,
+        "prelabel_timesteps": PRELABEL,
+        "label_timesteps": LABELED,
+    } | arguments
     precision = "bfloat16" if "bfloat16" in variant else "float32"
-    return build(data_size=DATA_SIZE, num_classes=CLASSES, precision=precision, device=device, objective="pairwise",
+    return build(input_size=INPUT_SIZE, num_classes=CLASSES, precision=precision, device=device, objective="pairwise",
                  compile="compiled" in variant, **shape)  # fmt: skip
 
 
@@ -72,9 +78,9 @@ def predicted_samples(units: int) -> int:
 def runners(network: Network, variant: str, batch: int = BATCH) -> tuple[Callable[[], object], Callable[[], object]]:
     """One function that trains on a batch and one that predicts; both synchronize with the device."""
     device = network.device
-    inputs = torch.randn(batch, DATA_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
+    inputs = torch.randn(batch, INPUT_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
     labels = torch.arange(batch, device=device) % CLASSES
-    few = inputs[: predicted_samples(network.settings.model.hidden_sizes[0])]
+    few = inputs[: predicted_samples(network.settings.network.hidden_sizes[0])]
     if variant.startswith("plain"):
         plain, timesteps = Reference(network), network.settings.timesteps
         sequence, few_sequence = (x.expand(timesteps, -1, -1) for x in (inputs, few))
@@ -194,13 +200,13 @@ def operations(network: Network, batch: int, predicted: int) -> tuple[float, flo
         changing = drives(layer, set(), 1, static_input=True)
         static = drives(layer, set(), 1) - changing  # a static input drives but once
         label = 2 * sizes[layer] * sizes["y"] if "y" in sources else 0
-        later = max(0, settings.model.prelabel_timesteps - 1)  # at the first timestep, only input and label are active
-        settling += static + label * min(1, settings.model.prelabel_timesteps) + later * changing
+        later = max(0, settings.network.prelabel_timesteps - 1)  # at the first timestep, only input and label are active
+        settling += static + label * min(1, settings.network.prelabel_timesteps) + later * changing
     train, predict, reached = batch * settling, predicted * settling, {"y"}
-    for t in range(settings.data_config.iterations):
+    for t in range(settings.network.label_timesteps):
         reached_next = {layer for layer, sources in reads.items() if reached & set(sources)}
         for layer in reads:
-            learns = layer in reached_next or not settings.model.ranks_only
+            learns = layer in reached_next or not settings.learning_needs_label
             train += batch * (1 + learns) * drives(layer, reached, 2)
             if t <= settings.prediction_window[1]:
                 predict += predicted * drives(layer, reached, sizes["y"], static_input=True)
@@ -270,7 +276,7 @@ def plot_scaling(rates: dict[str, list[float]], precision: str, path: Path) -> N
     from matplotlib.ticker import LogLocator
 
     figure = Figure(figsize=(13, 3.4), layout="constrained")
-    changed = f"3×500 units, batch {BATCH}, {PRELABEL} + {ITERATIONS} timesteps, {precision}, and one of them changed"
+    changed = f"3×500 units, batch {BATCH}, {PRELABEL} + {LABELED} timesteps, {precision}, and one of them changed"
     figure.suptitle(f"Training samples per second: {changed}")
     for axes, (name, values) in zip(figure.subplots(1, len(SCALES), sharey=True), SCALES.items(), strict=True):
         axes.loglog(values, rates[name], marker=".")
@@ -288,8 +294,8 @@ def plot_scaling(rates: dict[str, list[float]], precision: str, path: Path) -> N
 def _rate(name: str, value: int, device: str, precision: str) -> float:
     batch = value if name == "batch" else BATCH
     sizes = [value] * LAYERS if name == "width" else [500] * (value if name == "depth" else LAYERS)
-    iterations = value if name == "label timesteps" else ITERATIONS
-    train, _ = runners(new_network(500, precision, device, hidden_sizes=sizes, iterations=iterations), precision, batch)
+    timesteps = value if name == "label timesteps" else LABELED
+    train, _ = runners(new_network(500, precision, device, hidden_sizes=sizes, label_timesteps=timesteps), precision, batch)
     train()
     return batch / statistics.median(seconds(train) for _ in range(3))
 
@@ -304,34 +310,40 @@ def machine(device: str) -> str:
     return f"{names[0] if names else platform.processor()}, {torch.get_num_threads()} threads"
 
 
-def main() -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run the command line. Returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m RecurrentFF.benchmarks.speed", description="Measure against plain autograd.")
-    parser.add_argument("--units", type=int, nargs="+", default=[200, 500, 2000], help="of each layer (default: 200 500 2000)")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements of each; their medians are shown (default: 5)")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS[1:], help="beside the plain one (default: those fast here)")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured there")
-    parser.add_argument("--scaling", type=Path, metavar="PNG", help="measure and draw how cost grows, too")
-    arguments = parser.parse_args()
-    try:
-        if min(arguments.rounds, *arguments.units) < 1:
-            raise SettingsError("--rounds and --units take whole numbers above 0")
-        run(arguments, str(devices.resolve_device(arguments.device)))
-    except RecurrentFFError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    parser = Parser(prog="python -m RecurrentFF.benchmarks.speed", description=DESCRIPTION)
+    add_speed_flags(parser)
+    return exit_code(lambda: run(parser.parse_args(argv)))
 
 
-def run(arguments: argparse.Namespace, device: str) -> None:
-    """Measure what the arguments ask for, print the table, and write the files. Raises OutputError."""
+def run(arguments: argparse.Namespace) -> bool:
+    """Measure what the arguments ask for, print the table, and write the files.
+
+    Args:
+        arguments: the values of the flags of `add_speed_flags`.
+
+    Returns:
+        True.
+
+    Raises:
+        SettingsError: a number is not positive.
+        DeviceError: this machine does not have the device.
+        OutputError: a file can't be written.
+    """
+    if min(arguments.rounds, *arguments.units) < 1:
+        raise SettingsError("--rounds and --units take whole numbers above 0")
+    _measure_all(arguments, str(devices.resolve_device(arguments.device)))
+    return True
+
+
+def _measure_all(arguments: argparse.Namespace, device: str) -> None:
     keep_freed_memory()
     precision = "bfloat16" if devices.has_fast_bfloat16(torch.device(device)) else "float32"
     variants = arguments.variants or [name for name in VARIANTS[1:] if precision == "bfloat16" or "bfloat16" not in name]
     used = {name.removesuffix(" compiled").removeprefix("plain ") for name in (VARIANTS[0], *variants)}
     peaks = {name: peak_rate(device, name) for name in sorted(used, reverse=True)}
-    print(f"{machine(device)}; torch {torch.__version__}; batch {BATCH}, {PRELABEL} + {ITERATIONS} timesteps")
+    print(f"{machine(device)}; torch {torch.__version__}; batch {BATCH}, {PRELABEL} + {LABELED} timesteps")
     print("matrix products: " + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in peaks.items()), flush=True)
     if arguments.variants is None and precision == "float32":
         print("bfloat16 is left out: this device has no fast products of it (--variants bfloat16 measures it all the same)")

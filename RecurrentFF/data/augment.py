@@ -9,19 +9,22 @@ device of the images.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
-from typing import NamedTuple
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from RecurrentFF.data.dataset import Batch, TensorDataset
+from RecurrentFF.data.dataset import Batch, Dataset, LabeledSamples, TensorDataset
 from RecurrentFF.data.moments import NO_NORMALIZATION, NormalizationConfig, normalize
-from RecurrentFF.data.oriented_gradients import OrientedGradientConfig, oriented_gradients
 from RecurrentFF.data.random_bits import random_numbers
+from RecurrentFF.data.transforms import ImageTransform, Transform, scaled_pixels
 from RecurrentFF.data.warp import affine_grid, warp
+from RecurrentFF.errors import DataError
+from RecurrentFF.options import Section
 
 ELASTIC_KNOTS = 5
 """Number of knots of the elastic distortion's random field, in each direction."""
@@ -30,24 +33,46 @@ PURPOSE = "distortion"
 """Name under which the random numbers are drawn. Another name would change the images of every seed."""
 
 
-class AugmentationConfig(NamedTuple):
-    """Limits of the random transforms of an image; 0 turns a transform off."""
+class Augmentation(Section):
+    """Limits of the random transforms of a training image, drawn again in every epoch; 0 turns a transform off."""
 
-    translate: int = 0
-    """Largest translation in both directions, in pixels. Whole pixels if no other transform moves the pixels."""
-    rotation: float = 0.0
-    """Largest rotation either way, in degrees."""
-    scale: float = 0.0
-    """Largest relative change of both sides: 0.1 is 10 %."""
-    elastic: float = 0.0
-    """Largest displacement of a knot of the random field in both directions, in pixels."""
-    cutout: int = 0
-    """Side of the square that is covered with background, in pixels."""
+    translate: Annotated[int, Field(ge=0)] = 0
+    """The largest translation in both directions, in pixels. Whole pixels if no other transform moves the pixels."""
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    """The largest rotation either way, in degrees."""
+    scale: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The largest change of the image's size, larger or smaller, as a fraction of its side."""
+    elastic: Annotated[float, Field(ge=0)] = 0.0
+    """The largest displacement by the elastic distortion, a smooth random field, in both directions, in pixels."""
+    cutout: Annotated[int, Field(ge=0)] = 0
+    """The side of the square that is covered with background, in pixels."""
+
+    def __bool__(self) -> bool:
+        """Return whether any transform is on."""
+        return any((self.translate, self.rotation, self.scale, self.elastic, self.cutout))
+
+    def check_side(self, side: int) -> None:
+        """Check the limits against the side of the images, in pixels.
+
+        Raises:
+            ValueError: a limit is too large.
+        """
+        for name, value, limit in (
+            ("translate", self.translate, side - 1),
+            ("elastic", self.elastic, side - 1),
+            ("cutout", self.cutout, side),
+        ):
+            if value > limit:
+                raise ValueError(f"augmentation.{name} = {value}: images have a side of {side} pixels; expected at most {limit}")
+
+
+NO_AUGMENTATION = Augmentation()
+"""Limits that leave every image unchanged."""
 
 
 def augment(
     images: Tensor,
-    config: AugmentationConfig,
+    config: Augmentation,
     samples: Tensor,
     *,
     seed: int,
@@ -84,7 +109,7 @@ def augment(
     return images
 
 
-def _affine_grid(config: AugmentationConfig, uniform: Tensor, side: int) -> Tensor:
+def _affine_grid(config: Augmentation, uniform: Tensor, side: int) -> Tensor:
     """Compute the position in the old image of each pixel of the new one, (n, side, side, 2) in −1..1."""
     translation = uniform[:, :2] * config.translate
     if not (config.rotation or config.scale or config.elastic):
@@ -115,6 +140,11 @@ def _square_mask(width: int, center: Tensor, side: int) -> Tensor:
     return inside_y.unsqueeze(2) & inside_x.unsqueeze(1)
 
 
+def flattened(images: Tensor) -> Tensor:
+    """Return images (n, side, side) as pixels (n, side²), row by row."""
+    return images.flatten(1)
+
+
 class AugmentedImages:
     """A data set of square images with a new augmentation in every epoch.
 
@@ -124,23 +154,23 @@ class AugmentedImages:
         seed: seed of the transforms; the sample number and the epoch are combined with it.
         background: value of an empty pixel.
         normalization: normalization of the augmented images, as in `augment`.
-        features: options of the oriented-gradient features that are computed from the augmented images; None for pixels.
+        encode: function from augmented images (n, side, side) to network inputs (n, features).
     """
 
     def __init__(
         self,
         images: TensorDataset,
-        config: AugmentationConfig,
+        config: Augmentation,
         *,
         seed: int,
         background: float,
         normalization: NormalizationConfig = NO_NORMALIZATION,
-        features: OrientedGradientConfig | None = None,
+        encode: Callable[[Tensor], Tensor] = flattened,
     ) -> None:
         self.images = images
         self.config = config
         self.normalization = normalization
-        self.features = features
+        self.encode = encode
         self.seed = seed
         self.background = background
 
@@ -170,6 +200,37 @@ class AugmentedImages:
             background=self.background,
             normalization=self.normalization,
         )
-        if self.features is None:
-            return augmented.flatten(1)
-        return oriented_gradients(augmented, self.features, background=self.background)
+        return self.encode(augmented)
+
+
+def augmented_dataset(samples: LabeledSamples, transform: Transform, config: Augmentation, *, seed: int) -> Dataset:
+    """Make a data set of training images with a new augmentation in every epoch.
+
+    An image transform standardizes first, and normalizes and encodes the augmented images. Any other transform is given the
+    augmented pixels, in 0..1.
+
+    Args:
+        samples: images (n, side, side), of the range that `transforms.checked_pixels` accepts.
+        transform: the transform from images to network inputs.
+        config: limits of the augmentation.
+        seed: the seed of the run.
+
+    Raises:
+        DataError: the images are not square, have several channels, or are too small for the limits.
+        InputError: the pixels are out of range.
+    """
+    shape = samples.samples.shape[1:]
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise DataError(f"augmentation of images of shape {tuple(shape)}: expected square images of one channel, (side, side)")
+    try:
+        config.check_side(shape[0])
+    except ValueError as error:
+        raise DataError(str(error)) from None
+    if isinstance(transform, ImageTransform):
+        data = TensorDataset(transform.standardized(samples.samples).flatten(1), samples.labels)
+        background, normalization = transform.background, transform.normalization
+        return AugmentedImages(
+            data, config, seed=seed, background=background, normalization=normalization, encode=transform.encode
+        )
+    data = TensorDataset(scaled_pixels(samples.samples).flatten(1), samples.labels)
+    return AugmentedImages(data, config, seed=seed, background=0.0, encode=transform)

@@ -1,10 +1,10 @@
-"""The data set interface of the training loop, and data sets made of tensors or of a loader."""
+"""The data set interface of the training loop, data sets made of tensors or of a loader, and the split of samples."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -146,49 +146,133 @@ class Splits(NamedTuple):
     """Fixed subset of the training set, whose accuracy is reported beside the others; None for no report."""
 
 
-class Sliceable(Dataset, Protocol):
-    """A data set that supports slicing."""
+class LabeledImages(NamedTuple):
+    """Unprocessed images and their labels."""
 
-    def __getitem__(self, samples: slice) -> Sliceable:
-        """Return a slice of the data set."""
+    images: Tensor
+    """Pixels, (samples, height, width) uint8."""
+    labels: Tensor
+    """Class numbers, (samples,)."""
 
 
-def split(
-    train: Sliceable,
-    test: Sliceable,
-    *,
-    validation_samples: int,
-    train_samples: int = 0,
-    test_samples: int = 0,
-    train_subset_samples: int = 0,
-) -> Splits:
-    """Split the data: the validation samples are taken from the end of the training set.
+class LabeledSamples:
+    """Raw samples and their class numbers.
+
+    Args:
+        samples: (n, *shape).
+        labels: (n,) class numbers.
+    """
+
+    def __init__(self, samples: Tensor, labels: Tensor) -> None:
+        self.samples = samples
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: slice | Tensor) -> LabeledSamples:
+        """Return some of the samples: a slice, as views, or those of the given numbers."""
+        return LabeledSamples(self.samples[index], self.labels[index])
+
+    def to(self, device: torch.device) -> LabeledSamples:
+        """Return the samples on a device."""
+        return LabeledSamples(self.samples.to(device), self.labels.to(device))
+
+
+class SequenceDataset:
+    """A data set of sequences, their masks and labels, on any device.
+
+    Args:
+        inputs: (timesteps, samples, features).
+        labels: (samples,) class numbers.
+        mask: valid timesteps, (timesteps, samples); None if all are valid.
+    """
+
+    def __init__(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> None:
+        self.inputs = inputs
+        self.labels = labels
+        self.mask = mask
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch_count(self, size: int) -> int:
+        """Return the number of batches of `size` samples; the last one may be smaller."""
+        return math.ceil(len(self) / size)
+
+    def __getitem__(self, samples: slice) -> SequenceDataset:
+        """Return a slice of the data set, as views."""
+        mask = None if self.mask is None else self.mask[:, samples]
+        return SequenceDataset(self.inputs[:, samples], self.labels[samples], mask)
+
+    def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
+        """Yield batches of `size` samples in the given order of sample numbers, by default in stored order."""
+        order = torch.arange(len(self)) if order is None else order
+        if len(order):  # an empty tensor would split into one empty batch
+            for index in torch.split(order.to(self.labels.device), size):
+                yield Batch(self.inputs[:, index], self.labels[index], None if self.mask is None else self.mask[:, index])
+
+
+class SplitOptions(NamedTuple):
+    """Options of the data sets that a task makes."""
+
+    device: torch.device
+    """Device of the tensors."""
+    seed: int = 0
+    """Seed of random variation of the training data."""
+    timesteps: int | None = None
+    """Number of timesteps of generated sequences; None for as many as the samples need."""
+    train_samples: int = 0
+    """Number of training samples, from the beginning; 0 for all that remain."""
+    validation_samples: int = 0
+    """Number of validation samples, from the end of the training set; 0 for no validation set."""
+    test_samples: int = 0
+    """Number of test samples, from the beginning; 0 for all."""
+    train_subset_samples: int = 0
+    """Number of training samples whose accuracy is reported, from the beginning; 0 for none."""
+
+
+class Sliceable(Protocol):
+    """Samples that have a number and can be sliced."""
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+
+    def __getitem__(self: S, samples: slice) -> S:
+        """Return a slice of the samples."""
+
+
+S = TypeVar("S", bound=Sliceable)
+
+
+def split(train: S, test: S, options: SplitOptions) -> tuple[S, S | None, S, S | None]:
+    """Split samples: the validation samples are taken from the end of the training set.
 
     Args:
         train: the whole training set.
         test: the whole test set.
-        validation_samples: number of validation samples; 0 for no validation set.
-        train_samples: number of training samples, from the beginning; 0 for all that remain.
-        test_samples: number of test samples, from the beginning; 0 for all.
-        train_subset_samples: number of training samples whose accuracy is reported, from the beginning; 0 for none.
+        options: the number of samples of each split.
+
+    Returns:
+        The samples of training, validation (None without validation samples), test, and the training subset (None without).
 
     Raises:
         DataError: there are fewer samples than requested.
     """
-    remaining = len(train) - validation_samples
-    if remaining < max(1, train_samples):
+    remaining = len(train) - options.validation_samples
+    if remaining < max(1, options.train_samples):
         raise DataError(
-            f"{validation_samples} validation samples leave {max(remaining, 0)} of {len(train)} for training, "
-            f"fewer than {max(1, train_samples)}; lower "
-            + ("data_config.validation_samples or " if validation_samples else "")
-            + "data_config.train_samples"
+            f"{options.validation_samples} validation samples leave {max(remaining, 0)} of {len(train)} for training, "
+            f"fewer than {max(1, options.train_samples)}; lower "
+            + ("data.validation_samples or " if options.validation_samples else "")
+            + "data.train_samples"
         )
-    if test_samples > len(test):
-        raise DataError(f"data_config.test_samples = {test_samples}, but the test set has {len(test)}")
-    selected = train[: train_samples or remaining]
-    return Splits(
-        train=selected,
-        validation=train[remaining:] if validation_samples else None,
-        test=test[: test_samples or len(test)],
-        train_subset=selected[:train_subset_samples] if train_subset_samples else None,
+    if options.test_samples > len(test):
+        raise DataError(f"data.test_samples = {options.test_samples}, but the test set has {len(test)}; lower it")
+    selected = train[: options.train_samples or remaining]
+    return (
+        selected,
+        train[remaining:] if options.validation_samples else None,
+        test[: options.test_samples or len(test)],
+        selected[: options.train_subset_samples] if options.train_subset_samples else None,
     )

@@ -8,21 +8,39 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import ClassVar
 
 import platformdirs
 import torch
 
-from RecurrentFF.data.dataset import TensorDataset
-from RecurrentFF.data.mnist import LabeledImages, as_inputs, reason_of, require_images
+from RecurrentFF.data.dataset import LabeledImages, TensorDataset
+from RecurrentFF.data.mnist import Mnist, as_inputs, reason_of, require_images
+from RecurrentFF.data.source import SourceTask, fitted_transform
+from RecurrentFF.data.transforms import Transform
 from RecurrentFF.errors import DataError
+from RecurrentFF.registry import register
 
 _MEAN, _STD = 0.2860, 0.3530  # of all training pixels, scaled to 0..1
 
 BACKGROUND = -_MEAN / _STD
 """Value of an empty pixel in the network's inputs."""
 
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+"""The official names of the classes, in the order of their numbers."""
 
 _NAMES = [f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 
@@ -42,6 +60,22 @@ def load(data_dir: Path | None = None, device: torch.device | None = None) -> tu
     Raises:
         DataError: the files are missing, can't be read, or can't be downloaded.
     """
+    train, test = read(data_dir, device)
+    return as_inputs(train, _MEAN, _STD), as_inputs(test, _MEAN, _STD)
+
+
+def read(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[LabeledImages, LabeledImages]:
+    """Read the 60,000 training and 10,000 test images, in their original order.
+
+    Args:
+        data_dir, device: as for `load`.
+
+    Returns:
+        Training and test images.
+
+    Raises:
+        DataError: as for `load`.
+    """
     folder = data_dir or _downloaded(platformdirs.user_cache_path("RecurrentFF") / "fashion_mnist")
     raw = folder / "FashionMNIST" / "raw" if (folder / "FashionMNIST").exists() else folder
     try:
@@ -52,7 +86,26 @@ def load(data_dir: Path | None = None, device: torch.device | None = None) -> tu
     train, test = (LabeledImages(split.images.to(device), split.labels.to(device)) for split in splits)
     for split in (train, test):
         require_images(split, folder)
-    return as_inputs(train, _MEAN, _STD), as_inputs(test, _MEAN, _STD)
+    return train, test
+
+
+@register("data", "fashion_mnist")
+@dataclass(frozen=True)
+class FashionMnist(Mnist):
+    """Fashion-MNIST: 60,000 training and 10,000 test images of clothes of 28 × 28 pixels, downloaded at first use."""
+
+    title: ClassVar[str] = "Fashion-MNIST"
+
+    data_dir: str | None = None
+    """An existing torchvision data folder, or a folder of the four original files. If left out, the files are downloaded."""
+
+    def task(self, transform: Transform | None = None) -> SourceTask:
+        """Make the task, whose classes are named `CLASSES`. The arguments and errors are those of `DataSource.task`."""
+        fitted = fitted_transform(self, transform, lambda: self._read(None)[0], mean=_MEAN, std=_STD)
+        return SourceTask(self, (28, 28), CLASSES, fitted, self._splits)
+
+    def _read(self, device: torch.device | None) -> tuple[LabeledImages, LabeledImages]:
+        return read(Path(self.data_dir) if self.data_dir is not None else None, device)
 
 
 def _read_folder(folder: Path) -> tuple[LabeledImages, LabeledImages]:

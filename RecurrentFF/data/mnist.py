@@ -7,16 +7,21 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import ClassVar
 
 import torch
-from torch import Tensor
 
-from RecurrentFF.data.dataset import TensorDataset
+from RecurrentFF.data.augment import NO_AUGMENTATION, Augmentation
+from RecurrentFF.data.dataset import LabeledImages as LabeledImages
+from RecurrentFF.data.dataset import SplitOptions, Splits, TensorDataset
+from RecurrentFF.data.source import DataSource, SourceTask, fitted_transform, image_splits
+from RecurrentFF.data.transforms import Transform
 from RecurrentFF.errors import DataError
+from RecurrentFF.registry import register
 
 # Mean and standard deviation of all training pixels, scaled to 0..1. Standardization by them gives a mean square of about 1.
 _MEAN, _STD = 0.1307, 0.3081
@@ -30,15 +35,6 @@ _MD5 = {
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-
-
-class LabeledImages(NamedTuple):
-    """Unprocessed images, as stored in the files, and their labels."""
-
-    images: Tensor
-    """Pixels, (samples, 28, 28) uint8."""
-    labels: Tensor
-    """Class numbers, (samples,)."""
 
 
 def load(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[TensorDataset, TensorDataset]:
@@ -55,6 +51,34 @@ def load(data_dir: Path | None = None, device: torch.device | None = None) -> tu
     """
     train, test = read(data_dir, device)
     return as_inputs(train, _MEAN, _STD), as_inputs(test, _MEAN, _STD)
+
+
+@register("data", "mnist")
+@dataclass(frozen=True)
+class Mnist(DataSource):
+    """The MNIST digits of this package, or of a folder: 60,000 training and 10,000 test images of 28 × 28 pixels."""
+
+    title: ClassVar[str] = "MNIST"
+
+    data_dir: str | None = None
+    """An existing torchvision data folder to read instead of the digits of this package."""
+    augmentation: Augmentation = NO_AUGMENTATION
+    """The random variation of training images, drawn again in every epoch."""
+
+    def check(self) -> None:
+        """Check the augmentation against the side of a digit."""
+        self.augmentation.check_side(28)
+
+    def task(self, transform: Transform | None = None) -> SourceTask:
+        """Make the task, whose classes are the digits 0 to 9. The arguments and errors are those of `DataSource.task`."""
+        fitted = fitted_transform(self, transform, lambda: self._read(None)[0], mean=_MEAN, std=_STD)
+        return SourceTask(self, (28, 28), tuple(range(10)), fitted, self._splits)
+
+    def _read(self, device: torch.device | None) -> tuple[LabeledImages, LabeledImages]:
+        return read(Path(self.data_dir) if self.data_dir is not None else None, device)
+
+    def _splits(self, transform: Transform, options: SplitOptions) -> Splits:
+        return image_splits(*self._read(options.device), transform, self.augmentation, options)
 
 
 def as_inputs(data: LabeledImages, mean: float, std: float) -> TensorDataset:

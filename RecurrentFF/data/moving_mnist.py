@@ -10,14 +10,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from RecurrentFF.data.dataset import Batch
-from RecurrentFF.data.mnist import LabeledImages
+from RecurrentFF.data import mnist
+from RecurrentFF.data.dataset import Batch, LabeledImages, SplitOptions, Splits, split
 from RecurrentFF.data.random_bits import random_bits
+from RecurrentFF.data.source import DataSource, SourceTask, fitted_transform
+from RecurrentFF.data.transforms import Frames, Transform
+from RecurrentFF.errors import DataError
+from RecurrentFF.options import Flag
+from RecurrentFF.registry import register
 
 CANVAS_SIDE = 64
 """Height and width of a frame, in pixels."""
@@ -31,6 +39,11 @@ MAX_SPEED = 5
 # Root mean square of a digit's pixels, scaled to 0..1, averaged over the canvas. Divided by it, a feature has a mean square of
 # about 1, like the normalized activities of the network.
 _RMS = math.sqrt((0.1307**2 + 0.3081**2) * DIGIT_SIDE**2 / CANVAS_SIDE**2)
+_MEAN = 0.1307 * DIGIT_SIDE**2 / CANVAS_SIDE**2
+_STD = math.sqrt(_RMS**2 - _MEAN**2)
+
+MOVING_FRAMES = Frames(rms=_RMS)
+"""The transform of the videos: the division by the root mean square of their pixels."""
 
 
 def velocities(seed: int, split: str, samples: Tensor, epoch: int = 0) -> Tensor:
@@ -104,6 +117,7 @@ class MovingDigits:
         split: name of the split that the digits are from, "train" or "test".
         first_sample: number of the first sample within the split.
         fresh_velocities: whether every epoch has its own velocities.
+        transform: the transform of frames (n, CANVAS_SIDE, CANVAS_SIDE) uint8; by default, division by their root mean square.
     """
 
     def __init__(
@@ -115,6 +129,7 @@ class MovingDigits:
         split: str,
         first_sample: int = 0,
         fresh_velocities: bool = False,
+        transform: Transform = MOVING_FRAMES,
     ) -> None:
         self.digits = digits
         self.timesteps = timesteps
@@ -122,6 +137,7 @@ class MovingDigits:
         self.split = split
         self.first_sample = first_sample
         self.fresh_velocities = fresh_velocities
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.digits.labels)
@@ -137,6 +153,7 @@ class MovingDigits:
             split=self.split,
             first_sample=self.first_sample + start,
             fresh_velocities=self.fresh_velocities,
+            transform=self.transform,
         )
 
     def with_fresh_velocities(self, fresh_velocities: bool) -> MovingDigits:
@@ -148,6 +165,7 @@ class MovingDigits:
             split=self.split,
             first_sample=self.first_sample,
             fresh_velocities=fresh_velocities,
+            transform=self.transform,
         )
 
     def batch_count(self, size: int) -> int:
@@ -155,7 +173,7 @@ class MovingDigits:
         return math.ceil(len(self) / size)
 
     def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """Yield batches of `size` samples, inputs (timesteps, size, CANVAS_SIDE²) and labels (size,).
+        """Yield batches of `size` samples, inputs (timesteps, size, features) and labels (size,).
 
         Args:
             size: samples in a batch; the last batch may be smaller.
@@ -166,5 +184,55 @@ class MovingDigits:
         if len(order):  # an empty tensor would split into one empty batch
             for index in torch.split(order.to(self.digits.labels.device), size):
                 velocity = velocities(self.seed, self.split, index + self.first_sample, epoch if self.fresh_velocities else 0)
-                images = self.digits.images[index].float() / (255 * _RMS)
-                yield Batch(render(images, trajectories(velocity, self.timesteps)), self.digits.labels[index])
+                positions = trajectories(velocity, self.timesteps)
+                yield Batch(self._inputs(self.digits.images[index], positions), self.digits.labels[index])
+
+    def _inputs(self, digits: Tensor, positions: Tensor) -> Tensor:
+        """Render digits (n, DIGIT_SIDE, DIGIT_SIDE) uint8 at positions (timesteps, n, 2), and transform the frames."""
+        if isinstance(self.transform, Frames):
+            return render(self.transform.scaled(digits), positions)  # the same as below, with fewer pixels to scale
+        frames = render(digits, positions).view(-1, CANVAS_SIDE, CANVAS_SIDE)
+        return self.transform(frames).view(*positions.shape[:2], -1)
+
+
+@register("data", "moving_mnist")
+@dataclass(frozen=True)
+class MovingMnist(DataSource):
+    """Moving MNIST: videos of a digit that crosses a canvas of 64 × 64 pixels and bounces off its walls."""
+
+    title: ClassVar[str] = "Moving MNIST"
+    default_transform: ClassVar[Transform] = MOVING_FRAMES
+
+    data_dir: str | None = None
+    """An existing torchvision data folder of MNIST to read instead of the digits of this package."""
+    fresh_velocities: Flag = True
+    """Draw a new velocity for each training digit in every epoch, instead of the same one in all epochs."""
+
+    def task(self, transform: Transform | None = None) -> SourceTask:
+        """Make the task, whose classes are the digits 0 to 9. The arguments and errors are those of `DataSource.task`.
+
+        The mean and standard deviation of the canvas are those of the digits on an empty canvas.
+        """
+        fitted = fitted_transform(self, transform, self._first_frames, rms=_RMS, mean=_MEAN, std=_STD)
+        if fitted.gives_sequences:
+            raise DataError("Moving MNIST: its samples are sequences already; choose another transform, such as frames")
+        return SourceTask(self, (CANVAS_SIDE, CANVAS_SIDE), tuple(range(10)), fitted, self._splits)
+
+    def _read(self, device: torch.device | None) -> tuple[LabeledImages, LabeledImages]:
+        return mnist.read(Path(self.data_dir) if self.data_dir is not None else None, device)
+
+    def _first_frames(self) -> LabeledImages:
+        """Return the training digits in the middle of the canvas, where every video starts."""
+        images, labels = self._read(None)[0]
+        return LabeledImages(F.pad(images, [MAX_POSITION // 2] * 4), labels)
+
+    def _splits(self, transform: Transform, options: SplitOptions) -> Splits:
+        """Make training, validation and test videos. Only training videos get new velocities in every epoch."""
+        if options.timesteps is None:
+            raise DataError("Moving MNIST: the number of timesteps is unknown; pass timesteps=…")
+        train, test = (
+            MovingDigits(digits, options.timesteps, seed=options.seed, split=name, transform=transform)
+            for name, digits in zip(("train", "test"), self._read(options.device), strict=True)
+        )
+        selected, *others = split(train, test, options)
+        return Splits(selected.with_fresh_velocities(self.fresh_velocities), *others)

@@ -1,61 +1,49 @@
 """The stroke-sequence MNIST data set: a digit as the moves of a pen that draws it, a few moves at each timestep.
 
-A timestep has `stride` new moves. Together with earlier moves, its input has `window` moves, oldest first: a delay line. Moves
-before the first and after the last are zeros. A sequence longer than `timesteps · stride` moves is truncated. A shorter one
-either ends, and the mask marks the timesteps without any of its moves as invalid, or is repeated until the last timestep
-(`repeat`).
+Module `pen_strokes` has the code of the moves. They are traced from the digits, or read from the files of the original data set.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from RecurrentFF.data.dataset import Batch
+from RecurrentFF.data import mnist, stroke_files
+from RecurrentFF.data.dataset import Batch, LabeledImages, SplitOptions, Splits, split
+from RecurrentFF.data.pen_strokes import PenStrokes, padded_moves
+from RecurrentFF.data.source import DataSource, SourceTask, fitted_transform
 from RecurrentFF.data.stroke_files import Sequences
-
-LARGEST_MOVE = 5
-"""Largest displacement of a move in each direction, in pixels. Longer moves, those with the pen in the air, are clamped to it."""
-
-INPUT_RMS = 5.0
-"""Root mean square of each feature of a move in the network's input.
-
-The input has few numbers, most of them zero at first. If they were as small as a layer's activities, the lateral drive would
-dominate them. With the default configuration, the validation accuracy after one epoch is 73, 89, 90 and 90 % for values of 1,
-2.5, 5 and 10.
-"""
-
-# Root mean square of each feature over the training set's moves, clamped as above.
-_RMS = (1.2316, 1.2340, 0.2132, 0.1647)
+from RecurrentFF.data.transforms import Transform
+from RecurrentFF.errors import DataError
+from RecurrentFF.registry import register
 
 
-class PenStrokes:
+class StrokeDataset:
     """A data set of pen-stroke sequences, whose inputs are computed batch by batch on the device of the moves.
 
     Args:
         sequences: the moves and labels, as traced or read.
         timesteps: number of timesteps of a sequence.
-        stride: number of new moves at each timestep.
-        window: number of moves in the input of a timestep, at least `stride`.
-        repeat: whether a finished sequence starts again from its first move.
+        transform: the code of the moves at a timestep.
     """
 
-    def __init__(self, sequences: Sequences, timesteps: int, *, stride: int, window: int, repeat: bool) -> None:
+    def __init__(self, sequences: Sequences, timesteps: int, transform: PenStrokes) -> None:
         self.sequences = sequences
         self.timesteps = timesteps
-        self.stride = stride
-        self.window = window
-        self.repeat = repeat
+        self.transform = transform
+        self.stride = transform.moves_per_timestep
         self._starts = sequences.lengths.cumsum(0) - sequences.lengths
 
     def __len__(self) -> int:
         return len(self.sequences.labels)
 
-    def __getitem__(self, samples: slice) -> PenStrokes:
+    def __getitem__(self, samples: slice) -> StrokeDataset:
         """Return a slice of the data set."""
         start, stop, step = samples.indices(len(self))
         assert step == 1
@@ -63,14 +51,14 @@ class PenStrokes:
         first_move = int(lengths[:start].sum())
         moves = self.sequences.moves[first_move : first_move + int(lengths[start:stop].sum())]
         sliced = Sequences(moves, lengths[start:stop], labels[start:stop])
-        return PenStrokes(sliced, self.timesteps, stride=self.stride, window=self.window, repeat=self.repeat)
+        return StrokeDataset(sliced, self.timesteps, self.transform)
 
     def batch_count(self, size: int) -> int:
         """Return the number of batches of `size` samples; the last one may be smaller."""
         return math.ceil(len(self) / size)
 
     def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """Yield batches: inputs (timesteps, size, 4 · window), labels (size,), and the mask (timesteps, size) or None.
+        """Yield batches: inputs (timesteps, size, 4 · delay_line), labels (size,), and the mask (timesteps, size) or None.
 
         Args:
             size: samples in a batch; the last batch may be smaller.
@@ -80,9 +68,12 @@ class PenStrokes:
         order = torch.arange(len(self)) if order is None else order
         if len(order):  # an empty tensor would split into one empty batch
             for index in torch.split(order.to(self.sequences.labels.device), size):
-                moves = self.moves(index)
-                features = moves.clamp(-LARGEST_MOVE, LARGEST_MOVE) * (INPUT_RMS / torch.tensor(_RMS, device=moves.device))
-                yield Batch(self._delay_line(features), self.sequences.labels[index], self._mask(index))
+                prepared = self.transform.encode(self.moves(index), self.sequences.lengths[index])
+                yield Batch(prepared.inputs, self.sequences.labels[index], prepared.mask)
+
+    def show(self, samples: int) -> Tensor:
+        """Draw the pen's path up to each timestep for the first samples, as `render_strokes` does."""
+        return render_strokes(self[:samples])
 
     def moves(self, index: Tensor) -> Tensor:
         """Return the moves of samples, truncated, padded with zeros or repeated to the length of `timesteps` timesteps.
@@ -91,31 +82,13 @@ class PenStrokes:
             index: (n,) sample numbers.
 
         Returns:
-            (n, timesteps · stride, 4) int8: dx, dy, end of stroke, end of digit.
+            (n, timesteps · moves_per_timestep, 4) int8: dx, dy, end of stroke, end of digit.
         """
-        if not len(self.sequences.moves):  # empty images only
-            return self.sequences.moves.new_zeros(len(index), self.timesteps * self.stride, 4)
-        lengths, position = self.sequences.lengths[index, None], torch.arange(self.timesteps * self.stride, device=index.device)
-        valid = (position < lengths) | (self.repeat & (lengths > 0))
-        move_number = self._starts[index, None] + position % lengths.clamp(min=1)
-        moves: Tensor = self.sequences.moves[torch.where(valid, move_number, 0)] * valid.unsqueeze(2)
-        return moves
-
-    def _delay_line(self, features: Tensor) -> Tensor:
-        """Convert (samples, moves, 4) to the inputs of the timesteps, (timesteps, samples, 4 · window)."""
-        padded = F.pad(features, [0, 0, self.window - self.stride, 0])
-        return padded.unfold(1, self.window, self.stride).permute(1, 0, 3, 2).flatten(2)
-
-    def _mask(self, index: Tensor) -> Tensor | None:
-        """Compute the valid timesteps, those with at least one move: (timesteps, samples). None if all are valid."""
-        if self.repeat:
-            return None
-        ends = torch.arange(1, self.timesteps + 1, device=index.device).unsqueeze(1) * self.stride
-        oldest_move = (ends - self.window).clamp(min=0)
-        return oldest_move < self.sequences.lengths[index]
+        lengths, starts = self.sequences.lengths[index], self._starts[index]
+        return padded_moves(self.sequences.moves, starts, lengths, self.timesteps * self.stride, self.transform.repeat)
 
 
-def render_strokes(strokes: PenStrokes) -> Tensor:
+def render_strokes(strokes: StrokeDataset) -> Tensor:
     """Render the drawing at each timestep. A repeated sequence is drawn once.
 
     Args:
@@ -138,3 +111,56 @@ def render_strokes(strokes: PenStrokes) -> Tensor:
             if len(pixels):
                 drawings[t, sample, pixels[-1, 1], pixels[-1, 0]] = 2
     return drawings
+
+
+@register("data", "seq_mnist")
+@dataclass(frozen=True)
+class SeqMnist(DataSource):
+    """Seq MNIST: the strokes of a pen that draws MNIST's digits, a few moves at each timestep."""
+
+    title: ClassVar[str] = "Seq MNIST"
+    default_transform: ClassVar[Transform] = PenStrokes()
+
+    data_dir: str | None = None
+    """The folder of the original data set's files. If left out, the digits of this package are traced, once."""
+
+    def task(self, transform: Transform | None = None) -> SourceTask:
+        """Make the task, whose samples are images of the digits 0 to 9. Arguments and errors are those of `DataSource.task`.
+
+        Raises:
+            DataError: the transform is not of the class `PenStrokes`.
+        """
+        fitted = fitted_transform(self, transform, lambda: mnist.read()[0])
+        if not isinstance(fitted, PenStrokes):
+            raise DataError(f"Seq MNIST: its transform is pen_strokes, not {type(fitted).__name__}; leave out the transform")
+        return SourceTask(self, (28, 28), tuple(range(10)), fitted, self._splits)
+
+    def _splits(self, transform: Transform, options: SplitOptions) -> Splits:
+        """Make training, validation and test strokes."""
+        assert isinstance(transform, PenStrokes)
+        if options.timesteps is None:
+            raise DataError("Seq MNIST: the number of timesteps is unknown; pass timesteps=…")
+        train, test = (StrokeDataset(sequences, options.timesteps, transform) for sequences in self._read(options))
+        return Splits(*split(train, test, options))
+
+    def _read(self, options: SplitOptions) -> list[Sequences]:
+        digits = mnist.read(device=options.device)
+        if self.data_dir is not None:
+            folder, names = Path(self.data_dir), ("train", "test")
+            return [stroke_files.read_folder(folder, name, images.labels) for name, images in zip(names, digits, strict=True)]
+        train = _ends(digits[0], options.train_samples, options.validation_samples)
+        return [stroke_files.trace_cached(images) for images in (train, _ends(digits[1], options.test_samples, 0))]
+
+
+def _ends(digits: LabeledImages, first: int, last: int) -> LabeledImages:
+    """Select the digits that will be used, so that no others are traced.
+
+    Args:
+        digits: all digits of a split.
+        first: the number of digits to select from the start; 0 selects all digits.
+        last: the number of digits to select from the end.
+    """
+    samples = len(digits.labels)
+    if first == 0 or first + last >= samples:
+        return digits
+    return LabeledImages(*(torch.cat([field[:first], field[samples - last :]]) for field in digits))

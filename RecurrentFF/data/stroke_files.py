@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from RecurrentFF.atomic_files import write_atomically
-from RecurrentFF.data.mnist import LabeledImages
+from RecurrentFF.data.dataset import LabeledImages
 from RecurrentFF.data.strokes import skeleton, strokes_to_moves, trace
 from RecurrentFF.errors import DataError, OutputError
 

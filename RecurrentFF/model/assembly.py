@@ -1,22 +1,21 @@
 """The layers that a configuration describes: blocks, the connections between them, and their initial weights.
 
 Blocks have names: "x" is the input, "h1", "h2", … the hidden layers from bottom to top, "y" the label. A layer reads its
-two neighbors, itself, and the sources of its residual connections.
+two neighbors, itself, and the sources of its residual connections. It does so through one dense connection, except for what the
+configuration gives to other kinds of connections: see `connection_kinds`.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from RecurrentFF.errors import SettingsError
-from RecurrentFF.model import receptive_fields
-from RecurrentFF.model.activations import ACTIVATIONS, straight_through
-from RecurrentFF.model.connections import Connection, Dense
-from RecurrentFF.model.convolutions import Conv2d, conv_shape
-from RecurrentFF.model.initialization import Kind, initial_weight
+from RecurrentFF.model.activations import StraightThrough
+from RecurrentFF.model.connection_kinds import ConnectionKind, DenseKind, Place, Shape
+from RecurrentFF.model.connections import Connection
+from RecurrentFF.model.initialization import Kind
 from RecurrentFF.model.layers import Layer
 from RecurrentFF.settings import Settings
 
@@ -25,19 +24,21 @@ def block_sizes(settings: Settings) -> dict[str, int]:
     """The number of features or units of every block by name, from the input to the label.
 
     Raises:
-        SettingsError: data_config.data_size or data_config.num_classes is missing.
+        SettingsError: network.input_size or network.num_classes is missing.
     """
-    data_size, num_classes = settings.data_config.data_size, settings.data_config.num_classes
-    if data_size is None or num_classes is None:
-        raise SettingsError("a network needs data_config.data_size and data_config.num_classes; set both")
-    hidden = {f"h{number}": units for number, units in enumerate(settings.model.hidden_sizes, start=1)}
-    return {"x": data_size, **hidden, "y": num_classes}
+    input_size, num_classes = settings.network.input_size, settings.network.num_classes
+    if input_size is None or num_classes is None:
+        raise SettingsError(
+            "a network needs its network.input_size and network.num_classes; set both, name a data set, or pass task=…"
+        )
+    hidden = {f"h{number}": units for number, units in enumerate(settings.network.hidden_sizes, start=1)}
+    return {"x": input_size, **hidden, "y": num_classes}
 
 
 def sources_of_layers(settings: Settings) -> dict[str, tuple[str, ...]]:
     """For each hidden layer the blocks that it reads, from the input to the label."""
     names = list(block_sizes(settings))
-    residuals = settings.model.residual_connections
+    residuals = settings.network.residual_connections
     return {
         names[layer]: tuple(name for block, name in enumerate(names) if abs(block - layer) <= 1 or (block, layer) in residuals)
         for layer in range(1, len(names) - 1)
@@ -53,34 +54,49 @@ def make_layers(settings: Settings, dtype: torch.dtype, generator: torch.Generat
         generator: the source of the initial weights, on the CPU.
 
     Raises:
-        SettingsError: receptive fields or a convolution do not fit the input or the first layer.
+        SettingsError: a connection does not fit its layer or its sources.
     """
-    model = settings.model
-    activation = ACTIVATIONS[model.ff_activation]
-    if model.straight_through:
-        activation = activation._replace(backward=straight_through)
+    network = settings.network
+    activation = StraightThrough(network.activation) if network.straight_through else network.activation
     sizes, layers = block_sizes(settings), []
-    for name, sources in sources_of_layers(settings).items():
-        shape: int | tuple[int, int, int] = sizes[name]
-        connections: list[Connection]
-        if name == "h1" and model.convolution is not None:
-            shape, connections = _convolutional(settings, sources, sizes, dtype, generator)
-        else:
-            connections = [_dense(settings, name, sources, sizes, dtype, generator)]
+    for number, (name, sources) in enumerate(sources_of_layers(settings).items(), start=1):
+        kinds = {source: _kind(source, name, list(sizes)) for source in sources}
+        place = Place(name, sizes[name], {source: sizes[source] for source in sources}, kinds, sizes, dtype, generator)
+        shape, connections = _connections(network.connections, number, place)
         layer = Layer(
             name,
             shape,
             connections,
             activation=activation,
-            epsilon=model.epsilon,
-            badness=model.badness,
-            dropout=model.dropout,
-            peer_normalization=model.peer_normalization,
-            hard_example_fraction=model.hard_example_fraction,
+            epsilon=network.epsilon,
+            badness=network.badness,
+            dropout=network.dropout,
+            peer_normalization=network.peer_normalization,
+            hard_example_fraction=network.hard_example_fraction,
             dtype=dtype,
         )
         layers.append(layer)
     return layers
+
+
+def _connections(chosen: Sequence[ConnectionKind], number: int, place: Place) -> tuple[Shape, list[Connection]]:
+    """The shape and the connections of a layer: each source goes to the first kind that serves it, or to the dense one."""
+    groups: dict[int, list[str]] = {}
+    for source, kind in place.kinds.items():
+        index = next((index for index, option in enumerate(chosen) if option.serves(number, kind)), len(chosen))
+        groups.setdefault(index, []).append(source)
+    options = {index: chosen[index] if index < len(chosen) else DenseKind() for index in groups}
+    for index, option in sorted(options.items()):
+        place = place._replace(shape=option.shape(_part(place, groups[index])))
+    connections = [made for index, option in sorted(options.items()) for made in option.make(_part(place, groups[index]))]
+    return place.shape, connections
+
+
+def _part(place: Place, sources: Sequence[str]) -> Place:
+    """The same layer, with some of its sources."""
+    return place._replace(
+        sources={source: place.sources[source] for source in sources}, kinds={source: place.kinds[source] for source in sources}
+    )
 
 
 def _kind(source: str, layer: str, names: list[str]) -> Kind:
@@ -90,78 +106,3 @@ def _kind(source: str, layer: str, names: list[str]) -> Kind:
     if names.index(source) < names.index(layer):
         return "forward"
     return "label" if source == "y" else "backward"
-
-
-def _dense(
-    settings: Settings,
-    layer: str,
-    sources: tuple[str, ...],
-    sizes: dict[str, int],
-    dtype: torch.dtype,
-    generator: torch.Generator,
-) -> Dense:
-    """A full connection from all sources, [W_f | W_lat | −W_b], with receptive fields in the first layer."""
-    names, blocks = list(sizes), []
-    top_down = [source for source in sources if names.index(source) > names.index(layer)]
-    for source in sources:
-        block = initial_weight(_kind(source, layer, names), (sizes[layer], sizes[source]), dtype, generator)
-        blocks.append(block.neg_() if source in top_down else block)
-    mask = _receptive_fields(settings, layer, sources, sizes, dtype) if settings.model.receptive_field else None
-    if mask is not None:
-        for block, part in zip(blocks, torch.split(mask, [sizes[source] for source in sources], 1), strict=True):
-            block *= part / part.mean(1, keepdim=True).sqrt()  # a unit with a fraction of the inputs is driven as strongly
-    features = {source: sizes[source] for source in sources}
-    return Dense(features, sizes[layer], top_down=top_down, weight=torch.cat(blocks, 1), mask=mask)
-
-
-def _receptive_fields(
-    settings: Settings, layer: str, sources: tuple[str, ...], sizes: dict[str, int], dtype: torch.dtype
-) -> Tensor | None:
-    """The mask of the first layer's connections, (units, columns) of 0 and 1; None for the other layers."""
-    if layer != "h1":
-        return None
-    units, field, lateral = sizes[layer], settings.model.receptive_field, settings.model.lateral_field
-    blocks = []
-    for source in sources:
-        block = torch.ones(units, sizes[source], dtype=torch.bool)
-        if source == "x":
-            block = receptive_fields.forward_field(units, sizes["x"], field)
-        elif source == layer and lateral:
-            block = receptive_fields.lateral_field(units, sizes["x"], field, lateral)
-        blocks.append(block)
-    return torch.cat(blocks, 1).to(dtype)
-
-
-def _convolutional(
-    settings: Settings, sources: tuple[str, ...], sizes: dict[str, int], dtype: torch.dtype, generator: torch.Generator
-) -> tuple[tuple[int, int, int], list[Connection]]:
-    """Shape and connections of a convolutional first layer: convolutions of the input and of itself, the rest dense."""
-    convolution = settings.model.convolution
-    assert convolution is not None
-    plane = (1, math.isqrt(sizes["x"]), math.isqrt(sizes["x"]))
-    if math.prod(plane) != sizes["x"]:
-        raise SettingsError(f"model.convolution: needs square images, but an input has {sizes['x']} values")
-    channels, kernel, stride, padding = (
-        convolution.channels,
-        convolution.kernel_size,
-        convolution.stride,
-        convolution.padding,
-    )
-    try:
-        shape = conv_shape(plane, channels, kernel, stride=stride, padding=padding)
-    except ValueError as error:
-        raise SettingsError(f"model.convolution: {error}; make kernel_size smaller or padding larger") from None
-    if math.prod(shape) != sizes["h1"]:
-        raise SettingsError(
-            f"model.hidden_sizes: the first layer has {sizes['h1']} units, but model.convolution gives "
-            f"{' × '.join(map(str, shape))} = {math.prod(shape)}; set it to that"
-        )
-    forward = initial_weight("forward", (channels, 1, kernel, kernel), dtype, generator)
-    lateral_kernel = convolution.lateral_kernel_size
-    lateral = initial_weight("lateral", (channels, channels, lateral_kernel, lateral_kernel), dtype, generator)
-    others = tuple(source for source in sources if source not in ("x", "h1"))
-    return shape, [
-        Conv2d("x", plane, channels, kernel, stride=stride, padding=padding, weight=forward),
-        Conv2d("h1", shape, channels, lateral_kernel, padding=lateral_kernel // 2, weight=lateral),
-        _dense(settings, "h1", others, sizes, dtype, generator),
-    ]

@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 import torch.nn.grad
+from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from RecurrentFF.errors import SettingsError
 from RecurrentFF.model import functional
+from RecurrentFF.model.connection_kinds import ConnectionKind, Layers, Place, Sources
 from RecurrentFF.model.connections import Connection, Memory
 from RecurrentFF.model.initialization import initial_weight
+from RecurrentFF.options import as_odd
+from RecurrentFF.registry import register
 
 Shape = tuple[int, int, int]
 """Channels, height and width of a plane."""
@@ -197,3 +204,76 @@ def _planes(units: Tensor, shape: Shape) -> Tensor:
 def _units(planes: Tensor, candidates: int) -> Tensor:
     """(candidates·batch, channels, height, width) → (channels·height·width, candidates, batch)."""
     return planes.flatten(1).T.view(-1, candidates, len(planes) // candidates)
+
+
+@register("connection", "convolution")
+@dataclass(frozen=True)
+class ConvolutionKind(ConnectionKind):
+    """A convolutional first hidden layer, on square images.
+
+    Its units are channels × height × width, and the units of a channel share their weights. The input is convolved with
+    stride and padding, the layer's own activity with stride 1 and a padding that keeps height and width. Activity from
+    above comes through a full connection. The first of `hidden_sizes` must be the number of units.
+    """
+
+    layers: Layers = (1,)
+    """The first hidden layer, which reads the image."""
+    sources: Sources = ("forward", "lateral")
+    """The input and the layer's own activity."""
+    channels: Annotated[int, Field(ge=1)] = 16
+    """Output channels of the convolution."""
+    kernel_size: Annotated[int, Field(ge=1)] = 5
+    """Side of the square kernel on the input, in pixels."""
+    stride: Annotated[int, Field(ge=1)] = 2
+    """Distance of neighboring kernels, in pixels."""
+    padding: Annotated[int, Field(ge=0)] = 2
+    """Zeros added at each side of the image, in pixels."""
+    lateral_kernel_size: Annotated[int, Field(ge=1), AfterValidator(as_odd)] = 3
+    """Side of the square kernel on the layer's own activity, in units; an odd number."""
+    needs_images = True
+    shares_weights = True
+
+    def check(self) -> None:
+        """Check that only the first layer and the convolved sources are asked for."""
+        if self.layers != (1,) or set(self.sources) - {"forward", "lateral"} or "forward" not in self.sources:
+            raise ValueError(
+                "a convolution is in the first hidden layer, from the image and the layer itself; set layers = [1] and "
+                'sources = ["forward", "lateral"] (or only "forward")'
+            )
+
+    def shape(self, place: Place) -> Shape:
+        """The channels, height and width of the layer.
+
+        Raises:
+            SettingsError: the input is no square image, or the layer has another number of units.
+        """
+        try:
+            shape = conv_shape(_image_plane(place), self.channels, self.kernel_size, stride=self.stride, padding=self.padding)
+        except ValueError as error:
+            raise SettingsError(f"convolution: {error}; make kernel_size smaller or padding larger") from None
+        if math.prod(shape) != place.units:
+            raise SettingsError(
+                f"network.hidden_sizes: the first layer has {place.units} units, but the convolution gives "
+                f"{' × '.join(map(str, shape))} = {math.prod(shape)}; set it to that"
+            )
+        return shape
+
+    def make(self, place: Place) -> list[Connection]:
+        """Convolutions of the input and, if asked for, of the layer's own activity."""
+        shape, plane, kernel, lateral = self.shape(place), _image_plane(place), self.kernel_size, self.lateral_kernel_size
+        made: list[Connection] = []
+        if "x" in place.sources:
+            weight = initial_weight("forward", (self.channels, 1, kernel, kernel), place.dtype, place.generator)
+            made.append(Conv2d("x", plane, self.channels, kernel, stride=self.stride, padding=self.padding, weight=weight))
+        if place.layer in place.sources:
+            weight = initial_weight("lateral", (self.channels, self.channels, lateral, lateral), place.dtype, place.generator)
+            made.append(Conv2d(place.layer, shape, self.channels, lateral, padding=lateral // 2, weight=weight))
+        return made
+
+
+def _image_plane(place: Place) -> Shape:
+    """The input as one plane. Raises SettingsError if it is no square image."""
+    side = math.isqrt(place.sizes["x"])
+    if side * side != place.sizes["x"]:
+        raise SettingsError(f"convolution: needs square images, but an input has {place.sizes['x']} values")
+    return 1, side, side

@@ -18,10 +18,11 @@ import torch
 from torch import Tensor, nn
 
 from RecurrentFF.model import functional
-from RecurrentFF.model.activations import ACTIVATIONS, Activation
+from RecurrentFF.model.activations import Activation, LeakyReLU
 from RecurrentFF.model.connections import Connection, Masks, Memory
 from RecurrentFF.model.functional import Reduction
 from RecurrentFF.model.objectives import Objective
+from RecurrentFF.registry import make
 
 
 class BlockState(NamedTuple):
@@ -203,7 +204,7 @@ class Layer(LocalModule):
         name: the block's name. A connection that has it among its sources is lateral.
         shape: the number of units; or (channels, height, width), where the units of a channel share their bias.
         connections: the sum of their drives and the bias is z.
-        activation: a name of `activations.ACTIVATIONS`, or an `Activation`.
+        activation: an `Activation`, or the name of one; a leaky ReLU if left out.
         epsilon: ε of the normalized activity.
         badness: the "mean" or the "sum" of the squared activities.
         dropout: probability that a unit misses one of its drives at a training timestep.
@@ -227,7 +228,7 @@ class Layer(LocalModule):
         shape: int | tuple[int, int, int],
         connections: Iterable[Connection],
         *,
-        activation: str | Activation = "leaky_relu",
+        activation: str | Activation | None = None,
         epsilon: float = 1e-8,
         badness: Reduction = "mean",
         dropout: float = 0.0,
@@ -241,7 +242,7 @@ class Layer(LocalModule):
         channels, *plane = self.shape
         self.units_per_bias = 1 if not plane else plane[0] * plane[1]
         self.units = channels * self.units_per_bias
-        self.activation = ACTIVATIONS[activation] if isinstance(activation, str) else activation
+        self.activation: Activation = LeakyReLU() if activation is None else make("activation", activation, "activation")
         self.epsilon = epsilon
         self.reduction: Reduction = badness
         self.dropout = dropout

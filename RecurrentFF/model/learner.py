@@ -12,17 +12,9 @@ from torch.nn import functional as F
 from RecurrentFF.errors import InputError
 from RecurrentFF.model.functional import split_candidates, window_weights
 from RecurrentFF.model.layers import LearningContext, LocalModule, LocalResult, StepContext
-from RecurrentFF.model.negatives import (
-    BadnessNegatives,
-    Negatives,
-    NegativeSource,
-    ReadoutNegatives,
-    SamplingContext,
-    UniformNegatives,
-)
+from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext
 from RecurrentFF.model.network import Network, at_timestep
-from RecurrentFF.model.objectives import Objective, make_objective
-from RecurrentFF.model.optimizers import torch_optimizer
+from RecurrentFF.model.objectives import Objective
 from RecurrentFF.model.regularizers import Regularizers
 from RecurrentFF.model.state import State
 
@@ -31,16 +23,16 @@ class BatchMetrics(NamedTuple):
     """Measurements of one batch, as tensors on the network's device: only reading them synchronizes with it."""
 
     loss: Tensor
-    """The loss of each layer at each timestep with the label, (iterations, layers)."""
+    """The loss of each layer at each timestep with the label, (label_timesteps, layers)."""
     badness_pos: Tensor
-    """The mean badness of the positive candidates over valid samples, (iterations, layers)."""
+    """The mean badness of the positive candidates over valid samples, (label_timesteps, layers)."""
     badness_neg: Tensor
-    """The mean badness of the negative candidates over valid samples, (iterations, layers)."""
+    """The mean badness of the negative candidates over valid samples, (label_timesteps, layers)."""
     pairwise_accuracy: Tensor
     """The fraction of samples whose badness, averaged as in a prediction, was lower for the positive candidate than for the
     mean of the negative ones, ()."""
     valid_fraction: Tensor
-    """The fraction of the batch that was valid at each timestep with the label, (iterations, 1); 1 without a mask."""
+    """The fraction of the batch that was valid at each timestep with the label, (label_timesteps, 1); 1 without a mask."""
     readout_loss: Tensor
     """The cross-entropy of the readout that proposes negative labels, (); 0 without it."""
 
@@ -94,15 +86,15 @@ class Learner:
     ) -> None:
         self.network = network
         self.settings = network.settings
-        model, seed = self.settings.model, self.settings.training.seed
+        options, seed = self.settings.network, self.settings.training.seed
         self.generator = generator or torch.Generator(device=network.device).manual_seed(seed)
-        self.objective = make_objective(model) if objective is None else objective
+        self.objective = self.settings.objective if objective is None else objective
         _check_objective(self.objective)
-        self.negatives = make_negatives(network) if negatives is None else negatives
+        self.negatives = (self.settings.negatives if negatives is None else negatives).for_network(network)
         self.observers = observers
-        self.regularizers = Regularizers(model.input_dropout, model.activity_dropout, model.adversarial_noise)
+        self.regularizers = Regularizers(options.input_dropout, options.activity_dropout, options.adversarial_noise)
         self.optimizers = {
-            module.name: network.path.optimizer(module, model)
+            module.name: network.path.optimizer(module, self.settings.optimizer)
             for module in network.local_modules
             if any(True for _ in module.parameters())
         }
@@ -118,8 +110,8 @@ class Learner:
         travels one layer per timestep.
 
         Args:
-            inputs: (batch, data_size) or (timesteps, batch, data_size), see `Network.input_sequence`.
-            labels: class numbers, (batch,), or (iterations, batch) where they change over time.
+            inputs: (batch, input_size) or (timesteps, batch, input_size), see `Network.input_sequence`.
+            labels: class numbers, (batch,), or (label_timesteps, batch) where they change over time.
             mask: (timesteps, batch), true where a sequence has not ended. Where it has, layers compute on but learn nothing
                 from the sequence, and its loss and badness are left out. None if all timesteps are valid. (An optimizer makes
                 its update even where no sequence is valid: momentum and weight decay act.)
@@ -127,8 +119,8 @@ class Learner:
         Raises:
             InputError: shapes, types or class numbers don't fit each other or the network.
         """
-        network, iterations = self.network, self.settings.data_config.iterations
-        prelabel, damping = self.settings.model.prelabel_timesteps, self.settings.model.damping_factor
+        network, iterations = self.network, self.settings.network.label_timesteps
+        prelabel, damping = self.settings.network.prelabel_timesteps, self.settings.network.damping_factor
         inputs = network.input_sequence(inputs)
         labels = self._labels_over_time(labels, inputs.shape[3])
         valid = network.valid_timesteps(mask, inputs.shape[3])
@@ -225,7 +217,7 @@ class Learner:
         if negatives.labels is None and negatives.inputs is None:
             raise InputError(f"{source}.sample: gives neither labels nor inputs, so negatives would equal the positive")
         for name, found, time, rest in (
-            ("labels", negatives.labels, self.settings.data_config.iterations, (labels.shape[1],)),
+            ("labels", negatives.labels, self.settings.network.label_timesteps, (labels.shape[1],)),
             ("inputs", negatives.inputs, self.settings.timesteps, (inputs.shape[1], count, inputs.shape[3])),
         ):
             shapes = [(count, t, *rest) if name == "labels" else (t, *rest) for t in (time, 1)]
@@ -249,7 +241,7 @@ class Learner:
 
         Values on a GPU are not checked, because that would synchronize with it.
         """
-        iterations, classes = self.settings.data_config.iterations, self.network.num_classes
+        iterations, classes = self.settings.network.label_timesteps, self.network.num_classes
         labels = torch.as_tensor(labels)
         if labels.is_floating_point() or labels.is_complex():
             raise InputError(f"labels of type {labels.dtype}: expected integer class numbers")
@@ -270,7 +262,7 @@ class Learner:
         hidden = [index for index, module in enumerate(self.network.local_modules) if module.is_hidden_layer]
         by_layer = [[results_at[index] for index in hidden] for results_at in results]
         split = [[split_candidates(_badness(result)) for result in at] for at in by_layer]
-        pos = grid([[positive[0] for positive, _ in at] for at in split])  # (iterations, layers, batch)
+        pos = grid([[positive[0] for positive, _ in at] for at in split])  # (label_timesteps, layers, batch)
         neg = grid([[negative.mean(0) for _, negative in at] for at in split])
         first, last = window = self.settings.prediction_window
         names = [module.name for module in self.network.hidden_layers()]
@@ -298,17 +290,6 @@ class Learner:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.negatives.load_state_dict(state["negatives"])
-
-
-def make_negatives(network: Network) -> NegativeSource:
-    """The source of negative labels that a network's settings name."""
-    model = network.settings.model
-    if not model.should_replace_neg_data:
-        return UniformNegatives(model.negatives)
-    if model.negatives_from == "badness":
-        return BadnessNegatives(model.negatives, model.negative_temperature)
-    optimizer = torch_optimizer(model, "classifier", network.readout.parameters())
-    return ReadoutNegatives(network.readout, optimizer, model.negatives, model.negative_temperature)
 
 
 def _check_objective(objective: Objective) -> None:

@@ -1,24 +1,33 @@
 """Sources of negative data: wrong labels, wrong inputs, or both.
 
-A source of your own is one class with one method, `sample`; pass it as `rff.Learner(network, negatives=MySource())`. The
-sources of this module give wrong labels for the true input: uniform over the wrong classes, or drawn in proportion to how
-likely they seem to the readout or to the network itself.
+A source of your own is one class with one method, `sample`; pass it as `rff.fit(network, data, negatives=MySource())`, or
+register it, to name it in a configuration. The sources of this module give wrong labels for the true input: uniform over the
+wrong classes, or drawn in proportion to how likely they seem to the readout or to the network itself.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
-from torch.optim import Optimizer
 
+from RecurrentFF.model.optimizers import Optimizer, RMSprop
 from RecurrentFF.model.readout import Readout
 from RecurrentFF.model.state import State
+from RecurrentFF.registry import Component, ComponentOf, register
 
 if TYPE_CHECKING:  # the network imports nothing from here, but its type is needed
     from RecurrentFF.model.network import Network
+
+DEFAULT_READOUT_OPTIMIZER = RMSprop(learning_rate=1e-3)
+"""The optimizer of a readout, unless another one is chosen."""
+
+Count = Annotated[int, Field(ge=1)]
+Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class SamplingContext(NamedTuple):
@@ -51,7 +60,7 @@ class Negatives(NamedTuple):
     """The loss of the readout that chose them, (); None without."""
 
 
-class NegativeSource(ABC):
+class NegativeSource(Component, ABC, kind="negatives"):
     """A source of negative candidates for every training batch.
 
     A prediction compares labels. Wrong inputs with the true label (the default where `Negatives.labels` is left out) teach a
@@ -60,13 +69,21 @@ class NegativeSource(ABC):
 
     Attributes:
         count: the number of negative candidates for each sample.
+        gives_labels: true if the candidates are different wrong labels, of which there are as many as other classes.
+        reads_activity: true if the source reads the label-free activity, and so needs timesteps before the label.
     """
 
     count: int = 1
+    gives_labels: ClassVar[bool] = False
+    reads_activity: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, context: SamplingContext) -> Negatives:
         """The negative candidates of a batch; both labels and inputs, where given, have `count` of them."""
+
+    def for_network(self, network: Network) -> NegativeSource:
+        """The source that serves one training of a network: by default itself. One that learns returns an object with a state."""
+        return self
 
     def state_dict(self) -> dict[str, Any]:
         """All that the next samples depend on, except the network and the generator. Empty by default."""
@@ -77,15 +94,14 @@ class NegativeSource(ABC):
         return
 
 
+@register("negatives", "uniform")
+@dataclass(frozen=True)
 class UniformNegatives(NegativeSource):
-    """Wrong labels, all equally likely.
+    """Wrong labels, all equally likely."""
 
-    Args:
-        count: wrong labels for each sample, all different.
-    """
-
-    def __init__(self, count: int = 1) -> None:
-        self.count = count
+    count: Count = 1
+    """The number of wrong labels of each sample, all of them different; at most num_classes − 1."""
+    gives_labels = True
 
     def sample(self, context: SamplingContext) -> Negatives:
         """Draw uniformly from the wrong classes."""
@@ -93,21 +109,40 @@ class UniformNegatives(NegativeSource):
         return Negatives(sample_wrong_labels(logits, context.labels, context.generator, count=self.count))
 
 
+@register("negatives", "readout")
+@dataclass(frozen=True)
 class ReadoutNegatives(NegativeSource):
-    """Wrong labels that a readout finds likely. The readout learns from every batch, before it is asked about the next one.
+    """Wrong labels that a linear readout of the label-free activity finds likely.
 
-    Args:
-        readout: reads the normalized label-free activity of all hidden layers; learns here.
-        optimizer: of the readout's parameters.
-        count: wrong labels for each sample, all different.
-        temperature: below 1 likely wrong labels become likelier, above 1 all become more alike.
+    The readout learns from every batch, before it is asked about the next one.
     """
 
-    def __init__(self, readout: Readout, optimizer: Optimizer, count: int = 1, temperature: float = 1.0) -> None:
+    count: Count = 1
+    """The number of wrong labels of each sample, all of them different; at most num_classes − 1."""
+    temperature: Temperature = 1.0
+    """The temperature of the softmax: below 1 it favors the likely wrong labels, above 1 it gives more varied ones."""
+    optimizer: Annotated[Optimizer, ComponentOf("optimizer")] = DEFAULT_READOUT_OPTIMIZER
+    """The optimizer of the readout."""
+    gives_labels = True
+    reads_activity = True
+
+    def for_network(self, network: Network) -> NegativeSource:
+        """The source that trains and asks the readout of a network."""
+        return _TrainedReadoutNegatives(self, network.readout)
+
+    def sample(self, context: SamplingContext) -> Negatives:
+        """Refuse to draw: the source that `for_network` returns draws."""
+        raise TypeError("ReadoutNegatives.sample: call sample of what for_network(network) returns")
+
+
+class _TrainedReadoutNegatives(NegativeSource):
+    """The `ReadoutNegatives` of one network. It has the state of the readout's optimizer."""
+
+    def __init__(self, options: ReadoutNegatives, readout: Readout) -> None:
+        self.count = options.count
+        self.temperature = options.temperature
         self.readout = readout
-        self.optimizer = optimizer
-        self.count = count
-        self.temperature = temperature
+        self.optimizer = options.optimizer.make(readout.parameters())
 
     def sample(self, context: SamplingContext) -> Negatives:
         """Draw from softmax(logits / temperature) without the true class, and train the readout."""
@@ -128,16 +163,16 @@ class ReadoutNegatives(NegativeSource):
         self.optimizer.load_state_dict(state)
 
 
+@register("negatives", "badness")
+@dataclass(frozen=True)
 class BadnessNegatives(NegativeSource):
-    """Wrong labels that the network itself finds likely: those of low badness, at the price of a prediction for every batch.
+    """Wrong labels that the network itself finds likely: those of low badness, at the price of a prediction for every batch."""
 
-    Args:
-        count, temperature: as for `ReadoutNegatives`.
-    """
-
-    def __init__(self, count: int = 1, temperature: float = 1.0) -> None:
-        self.count = count
-        self.temperature = temperature
+    count: Count = 1
+    """The number of wrong labels of each sample, all of them different; at most num_classes − 1."""
+    temperature: Temperature = 1.0
+    """The temperature of the softmax: below 1 it favors the likely wrong labels, above 1 it gives more varied ones."""
+    gives_labels = True
 
     def sample(self, context: SamplingContext) -> Negatives:
         """Draw from softmax(−badness / temperature) without the true class."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,9 @@ from RecurrentFF.model.readout import Readout
 from RecurrentFF.model.state import State
 from RecurrentFF.settings import Settings
 
+if TYPE_CHECKING:  # the model imports no data
+    from RecurrentFF.data.task import Task
+
 PREDICTION_MEMORY = 2**30
 """The most bytes of activity that a prediction takes, unless a single sample with all labels needs more."""
 
@@ -25,7 +29,7 @@ class Network(nn.Module):
     """A Recurrent Forward-Forward network: the blocks "x", its local modules, and "y".
 
     Args:
-        settings: must name `data_config.data_size` and `data_config.num_classes`; initial weights follow `training.seed`.
+        settings: must name `network.input_size` and `network.num_classes`; initial weights follow `training.seed`.
         dtype: the type of weights, activity and gradients.
         compute_dtype: the type of the patterns and of the weights in matrix products; `dtype` if left out.
         modules: local modules to use instead of the layers that the settings describe, bottom to top. The settings of single
@@ -38,13 +42,15 @@ class Network(nn.Module):
         layers: the local modules by name. To exchange one, make a new network.
         readout: the linear classifier that proposes negative labels.
         path: the way in which timesteps are computed, see `paths`.
+        task: the samples that the network was made for, and their transform, which `predict` and `badness` apply; None if it
+            takes network inputs.
 
     Raises:
-        SettingsError: data_size or num_classes is missing, or prediction_layers names a layer that is not there.
+        SettingsError: input_size or num_classes is missing, or prediction_layers names a layer that is not there.
         ValueError: a module reads a block that is not there or of another size, has another dtype, or two have one name.
 
     Example:
-        >>> settings = Settings.from_arguments(data_size=784, num_classes=10, hidden_sizes=[200, 200])
+        >>> settings = Settings.from_arguments(input_size=784, num_classes=10, hidden_sizes=[200, 200])
         >>> Network(settings).predict(torch.rand(5, 784)).shape
         torch.Size([5])
     """
@@ -61,15 +67,16 @@ class Network(nn.Module):
         super().__init__()
         sizes = block_sizes(settings)
         self.settings = settings
+        self.task: Task | None = None
         self.dtype = dtype
         self.compute_dtype = compute_dtype or dtype
-        self.data_size, self.num_classes = sizes["x"], sizes["y"]
+        self.input_size, self.num_classes = sizes["x"], sizes["y"]
         self.has_own_modules = modules is not None
         if modules is None:
             modules = make_layers(settings, dtype, torch.Generator().manual_seed(settings.training.seed))
         self.layers = nn.ModuleDict({module.name: module for module in modules})
         _check_blocks(modules, self.sizes, dtype)
-        self.prediction_layers = self._named_layers(settings.model.prediction_layers)
+        self.prediction_layers = self._named_layers(settings.network.prediction_layers)
         self.readout = Readout(sum(module.units for module in self.hidden_layers()), self.num_classes, dtype)
         self.path: ComputePath
         if fused and FusedPath.supports(modules):
@@ -93,13 +100,13 @@ class Network(nn.Module):
         if numbers is None:
             return names
         if max(numbers) > len(names):
-            raise SettingsError(f"model.prediction_layers: {list(numbers)} must name layers from 1 to {len(names)}")
+            raise SettingsError(f"network.prediction_layers: {list(numbers)} must name layers from 1 to {len(names)}")
         return [names[number - 1] for number in numbers]
 
     @property
     def sizes(self) -> dict[str, int]:
         """The number of features, units or classes of every block by name, from "x" to "y"."""
-        return {"x": self.data_size, **{module.name: module.units for module in self.local_modules}, "y": self.num_classes}
+        return {"x": self.input_size, **{module.name: module.units for module in self.local_modules}, "y": self.num_classes}
 
     @property
     def device(self) -> torch.device:
@@ -109,27 +116,27 @@ class Network(nn.Module):
     # ---------------------------------------------------------------- inputs
 
     def input_sequence(self, inputs: Tensor) -> Tensor:
-        """Inputs as the network reads them, on its device: (timesteps or 1, data_size, 1, batch), a view where possible.
+        """Inputs as the network reads them, on its device: (timesteps or 1, input_size, 1, batch), a view where possible.
 
         Args:
-            inputs: (batch, data_size), the same at all timesteps, or (timesteps, batch, data_size) with `settings.timesteps`
+            inputs: (batch, input_size), the same at all timesteps, or (timesteps, batch, input_size) with `settings.timesteps`
                 timesteps, those before the label first.
 
         Raises:
             InputError: the shape is neither, the type is not floating point, the batch is empty, or, on a CPU, an input is
                 not finite. (On a GPU that check would synchronize with the device; there, the check of the losses finds it.)
         """
-        timesteps, data_size = self.settings.timesteps, self.data_size
+        timesteps, input_size = self.settings.timesteps, self.input_size
         inputs = torch.as_tensor(inputs)
         if not inputs.is_floating_point():
             raise InputError(f"inputs of type {inputs.dtype}: expected floating point, scaled to about unit mean square")
         given, inputs = tuple(inputs.shape), inputs.to(self.device, self.dtype)
         if inputs.dim() == 2:
             inputs, timesteps = inputs.unsqueeze(0), 1
-        if inputs.dim() != 3 or inputs.shape[0] != timesteps or inputs.shape[2] != data_size:
+        if inputs.dim() != 3 or inputs.shape[0] != timesteps or inputs.shape[2] != input_size:
             raise InputError(
-                f"inputs of shape {given}: expected (batch, {data_size}) or ({self.settings.timesteps}, batch, {data_size}), "
-                f"where {self.settings.timesteps} is prelabel_timesteps + iterations; images are flattened with inputs.flatten(1)"
+                f"inputs of shape {given}: expected (batch, {input_size}) or ({self.settings.timesteps}, batch, {input_size}), "
+                f"where {self.settings.timesteps} is prelabel_timesteps + label_timesteps; flatten images with inputs.flatten(1)"
             )
         if inputs.shape[1] == 0:
             raise InputError("inputs of an empty batch: give at least one sample")
@@ -138,7 +145,7 @@ class Network(nn.Module):
         return inputs.transpose(1, 2).unsqueeze(2)
 
     def valid_timesteps(self, mask: Tensor | None, batch: int) -> Tensor:
-        """The valid timesteps with the label, (iterations, batch): 1, or 0 where a sequence has ended.
+        """The valid timesteps with the label, (label_timesteps, batch): 1, or 0 where a sequence has ended.
 
         Args:
             mask: (timesteps, batch), true where an input is valid, the timesteps before the label first; None for all.
@@ -149,11 +156,11 @@ class Network(nn.Module):
         """
         like, timesteps = self.readout.bias, self.settings.timesteps
         if mask is None:
-            return torch.ones((), dtype=like.dtype, device=like.device).expand(self.settings.data_config.iterations, batch)
+            return torch.ones((), dtype=like.dtype, device=like.device).expand(self.settings.network.label_timesteps, batch)
         mask = torch.as_tensor(mask)
         if mask.shape != (timesteps, batch):
             raise InputError(f"mask of shape {tuple(mask.shape)}: expected ({timesteps}, {batch}), true where an input is valid")
-        return mask[self.settings.model.prelabel_timesteps :].bool().to(like)
+        return mask[self.settings.network.prelabel_timesteps :].bool().to(like)
 
     # ---------------------------------------------------------------- timesteps without learning
 
@@ -175,7 +182,7 @@ class Network(nn.Module):
         self.path.begin()
         state.reset(generator)
         y = torch.full((self.num_classes, 1, 1), 1 / self.num_classes, dtype=self.dtype, device=self.device)
-        for t in range(self.settings.model.prelabel_timesteps):
+        for t in range(self.settings.network.prelabel_timesteps):
             state.clamp(at_timestep(x, t), y, static=len(x) == 1)
             self.step(state, damping=1.0, generator=generator)
             if after_timestep is not None:
@@ -214,22 +221,40 @@ class Network(nn.Module):
 
     # ---------------------------------------------------------------- prediction
 
+    def prepare(self, samples: Any, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Samples as the network reads them, and the mask of their valid timesteps.
+
+        Args:
+            samples: raw samples, as the task takes them: for images (n, height, width), flattened or not, of uint8 or of floating
+                point from 0 to 1, as tensors or arrays. Without a task network inputs, see `input_sequence`.
+            mask: (timesteps, batch), true where a sequence has not ended; None if all timesteps are valid.
+
+        Returns:
+            (timesteps or 1, input_size, 1, batch), and the mask, which a transform of a task may give.
+
+        Raises:
+            InputError: shape, type or range are not those of the task or the network.
+        """
+        if self.task is not None:
+            prepared = self.task.prepare(samples, self.settings.timesteps)
+            samples, mask = prepared.inputs, prepared.mask if mask is None else mask
+        return self.input_sequence(samples), mask
+
     @torch.no_grad()
-    def badness(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Badness of every input with every label, averaged over layers and the valid timesteps of the prediction window.
+    def badness(self, samples: Any, mask: Tensor | None = None) -> Tensor:
+        """Badness of every sample with every label, averaged over layers and the valid timesteps of the prediction window.
 
         Badness is minus the goodness of the Forward-Forward literature: the lower it is, the better the label fits.
 
         Args:
-            inputs: (batch, data_size) or (timesteps, batch, data_size), see `input_sequence`. They are processed
-                `samples_at_once` at a time.
+            samples: see `prepare`. They are processed `samples_at_once` at a time.
             mask: (timesteps, batch), true where a sequence has not ended. Other timesteps are left out of the average, unless
                 the whole window lies after the sequence's end. None if all timesteps are valid.
 
         Returns:
             (batch, num_classes), on the network's device.
         """
-        return self.badness_of(self.input_sequence(inputs), mask)
+        return self.badness_of(*self.prepare(samples, mask))
 
     def badness_of(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """`badness` of inputs in the network's layout, (timesteps or 1, features, 1, batch)."""
@@ -240,11 +265,11 @@ class Network(nn.Module):
 
     @property
     def samples_at_once(self) -> int:
-        """Samples that a prediction processes at a time: `test_batch_size`, or fewer to stay within `PREDICTION_MEMORY`."""
+        """Samples that a prediction processes at a time: `prediction_batch_size`, or fewer to stay within `PREDICTION_MEMORY`."""
         patterns, activity = 2 * self.compute_dtype.itemsize, 2 * self.dtype.itemsize  # two states; z and h
-        units = sum(self.sizes.values()) - self.data_size
+        units = sum(self.sizes.values()) - self.input_size
         sample = self.num_classes * units * (patterns + activity)
-        return min(self.settings.data_config.test_batch_size, max(1, PREDICTION_MEMORY // sample))
+        return min(self.settings.training.prediction_batch_size, max(1, PREDICTION_MEMORY // sample))
 
     def _badness(self, x: Tensor, weights: Tensor) -> Tensor:
         first, last = self.settings.prediction_window
@@ -255,24 +280,28 @@ class Network(nn.Module):
         return total.T
 
     @torch.no_grad()
-    def badness_over_time(self, inputs: Tensor) -> Tensor:
-        """Badness of every input with every label, by layer and timestep: what a prediction averages.
+    def badness_over_time(self, samples: Any) -> Tensor:
+        """Badness of every sample with every label, by layer and timestep: what a prediction averages.
 
         Args:
-            inputs: (batch, data_size) or (timesteps, batch, data_size), see `input_sequence`. All are processed at once.
+            samples: see `prepare`. All are processed at once.
 
         Returns:
-            (iterations, layers, batch, num_classes), on the network's device.
+            (label_timesteps, layers, batch, num_classes), on the network's device.
         """
-        x = self.input_sequence(inputs)
+        return self.badness_of_layers(self.prepare(samples)[0])
+
+    @torch.no_grad()
+    def badness_of_layers(self, x: Tensor) -> Tensor:
+        """`badness_over_time` of inputs in the network's layout, (timesteps or 1, features, 1, batch)."""
         shape = (self.num_classes, x.shape[3])
-        timesteps = self._with_all_labels(x, self.settings.data_config.iterations)
+        timesteps = self._with_all_labels(x, self.settings.network.label_timesteps)
         by_layer = [torch.stack([badness.expand(shape) for badness in by_name.values()]) for by_name in timesteps]
         return torch.stack(by_layer).transpose(2, 3)
 
     def _with_all_labels(self, x: Tensor, timesteps: int) -> Iterator[dict[str, Tensor]]:
         """The badness of every module with every label, a candidate each, after each timestep with the label."""
-        prelabel, damping = self.settings.model.prelabel_timesteps, self.settings.model.damping_factor
+        prelabel, damping = self.settings.network.prelabel_timesteps, self.settings.network.damping_factor
         state = self.path.new_state(self.num_classes, x.shape[3])
         self.settle(state, x)
         y = torch.eye(self.num_classes, dtype=self.dtype, device=self.device).unsqueeze(2)
@@ -280,13 +309,23 @@ class Network(nn.Module):
             state.clamp(at_timestep(x, prelabel + t), y, static=len(x) == 1)
             yield self.step(state, damping)
 
-    def predict(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The label of lowest badness for every input, (batch,) class numbers. Arguments as for `badness`."""
-        return self.badness(inputs, mask).argmin(1)
+    def predict(self, samples: Any, mask: Tensor | None = None) -> Any:
+        """The label of lowest badness for every sample. Arguments as for `badness`.
 
-    def forward(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The label of lowest badness for every input, as `predict`."""
-        return self.predict(inputs, mask)
+        Returns:
+            Class numbers, (batch,); with a task the labels that it was trained with: their values, or a list if they are text.
+        """
+        numbers = self.badness(samples, mask).argmin(1)
+        return numbers if self.task is None else self.task.names(numbers)
+
+    @torch.no_grad()
+    def predict_inputs(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The class number of lowest badness, (batch,), of network inputs: without the task's transform and class names."""
+        return self.badness_of(self.input_sequence(inputs), mask).argmin(1)
+
+    def forward(self, samples: Any, mask: Tensor | None = None) -> Any:
+        """The label of lowest badness for every sample, as `predict`."""
+        return self.predict(samples, mask)
 
 
 def at_timestep(sequence: Tensor, t: int) -> Tensor:

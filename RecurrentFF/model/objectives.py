@@ -10,6 +10,7 @@ sample under two candidates, which is what a prediction ranks (SymBa, arXiv:2303
 
 An objective of your own is one class with one method:
 
+    @register("objective", "hinge")
     @dataclass(frozen=True)
     class Hinge(Objective):
         margin: float = 1.0
@@ -17,25 +18,29 @@ An objective of your own is one class with one method:
         def loss(self, positive, negative):  # (1, batch), (negatives, batch) -> (negatives, batch), without a mean
             return (self.margin + positive - negative).clamp(min=0)
 
-    learner = rff.Learner(network, objective=Hinge(margin=0.5))
+    rff.fit(network, data, objective=Hinge(margin=0.5))
+
+Registered, it can be named in a configuration: `[objective] name = "hinge"`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from RecurrentFF.settings import ModelSettings
+from RecurrentFF.registry import Component, ComponentOf, register
 
 
-class Objective(ABC):
+class Objective(Component, ABC, kind="objective"):
     """The loss of a layer at one timestep, as a function of badness."""
 
-    ranks_only: bool = False
+    ranks_only: ClassVar[bool] = False
     """The loss depends on the difference of badness alone. Its gradients cancel where all candidates have the same badness."""
 
     @abstractmethod
@@ -66,11 +71,13 @@ class Objective(ABC):
         return grad_positive, grad_negative
 
 
+@register("objective", "threshold")
 @dataclass(frozen=True)
 class Threshold(Objective):
     """Badness below θ for positive data, above θ for negative data (Hinton 2022, section 2, inverted)."""
 
-    theta: float = 1.5
+    theta: Annotated[float, Field(allow_inf_nan=False)] = 1.5
+    """The threshold θ, in units of badness."""
 
     def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
         """(softplus(badness_pos − θ) + softplus(θ − badness_neg)) / 2, (negatives, batch)."""
@@ -82,11 +89,13 @@ class Threshold(Objective):
         return grad_positive, -torch.sigmoid(self.theta - negative) / 2 / len(negative)
 
 
+@register("objective", "pairwise")
 @dataclass(frozen=True)
 class Pairwise(Objective):
     """Badness of the positive candidate below that of each negative one (SymBa, arXiv:2303.08418)."""
 
-    alpha: float = 8.0
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
+    """The sharpness α: the curvature of the loss at equal badness is proportional to it."""
     ranks_only = True
 
     def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
@@ -99,11 +108,16 @@ class Pairwise(Objective):
         return grad.mean(0, keepdim=True), -grad / len(negative)
 
 
+@register("objective", "sum")
 @dataclass(frozen=True)
 class Sum(Objective):
     """The sum of several objectives of the same badness."""
 
-    objectives: tuple[Objective, ...]
+    objectives: Annotated[tuple[Annotated[Objective, ComponentOf("objective")], ...], Field(min_length=1)] = (
+        Threshold(),
+        Pairwise(),
+    )
+    """The objectives, each a table of a name and its options."""
 
     @property
     def ranks_only(self) -> bool:  # type: ignore[override]
@@ -126,9 +140,3 @@ class Sum(Objective):
             more_positive, more_negative = objective.gradients(positive, negative)
             grad_positive, grad_negative = grad_positive + more_positive, grad_negative + more_negative
         return grad_positive, grad_negative
-
-
-def make_objective(settings: ModelSettings) -> Objective:
-    """The objective that the settings name."""
-    threshold, pairwise = Threshold(settings.loss_threshold), Pairwise(settings.pairwise_alpha)
-    return {"threshold": threshold, "pairwise": pairwise, "sum": Sum((threshold, pairwise))}[settings.objective]

@@ -1,14 +1,123 @@
-"""The optimizers that the settings name: one for each local module, since an update never looks at another module."""
+"""Optimizers: one for each local module, since an update never looks at another module.
+
+An optimizer in a configuration, or passed from Python, is an `Optimizer`: a learning rate and other options, from which it makes
+one of torch.optim for some parameters. `LocalOptimizer` is what updates one module.
+"""
 
 from __future__ import annotations
 
+import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Protocol
 
+import torch
+from pydantic import Field
 from torch import Tensor, nn
-from torch.optim import Adadelta, AdamW, Optimizer, RMSprop
 
-from RecurrentFF.settings import ModelSettings
+from RecurrentFF.registry import Component, register
+
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Optimizer(Component, ABC, kind="optimizer"):
+    """A kind of optimizer with its options.
+
+    Attributes:
+        learning_rate: the learning rate, which a schedule multiplies.
+    """
+
+    learning_rate: LearningRate
+
+    @abstractmethod
+    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """An optimizer for some parameters, with a newly initialized state."""
+
+    @classmethod
+    def from_value(cls, value: object) -> Component | None:
+        """Convert a class of torch.optim, or a `functools.partial` of one, to the component `Torch`."""
+        function, options = (value.func, dict(value.keywords)) if isinstance(value, functools.partial) else (value, {})
+        if not (isinstance(function, type) and issubclass(function, torch.optim.Optimizer)):
+            return None
+        rate = float(options.pop("lr", 1e-3))
+        return Torch(optimizer=function.__name__, learning_rate=rate, options=tuple(options.items()))
+
+
+@register("optimizer", "rmsprop")
+@dataclass(frozen=True)
+class RMSprop(Optimizer):
+    """The optimizer torch.optim.RMSprop, with a smoothing constant of 0.99."""
+
+    learning_rate: LearningRate = 5e-5
+    """The learning rate."""
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """The momentum μ; 0 for none."""
+
+    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """An optimizer for some parameters."""
+        return torch.optim.RMSprop(list(parameters), lr=self.learning_rate, momentum=self.momentum)
+
+
+@register("optimizer", "adam")
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """The optimizer torch.optim.AdamW, with betas of 0.9 and 0.999. The weight decay is decoupled from the gradient."""
+
+    learning_rate: LearningRate = 1e-3
+    """The learning rate."""
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """The relative decrease of weights and biases in one update, divided by the learning rate."""
+
+    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """An optimizer for some parameters, in one pass over memory where the device has it."""
+        parameters = list(parameters)
+        fused = parameters[0].device.type in ("cpu", "cuda") and parameters[0].dtype.itemsize in (4, 8)
+        return torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused)
+
+
+@register("optimizer", "adadelta")
+@dataclass(frozen=True)
+class Adadelta(Optimizer):
+    """The optimizer torch.optim.Adadelta, with a rho of 0.9."""
+
+    learning_rate: LearningRate = 1.0
+    """The learning rate."""
+
+    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """An optimizer for some parameters."""
+        return torch.optim.Adadelta(list(parameters), lr=self.learning_rate)
+
+
+Options = tuple[tuple[str, Any], ...]
+
+
+@register("optimizer", "torch")
+@dataclass(frozen=True)
+class Torch(Optimizer):
+    """Any optimizer of torch.optim, by the name of its class."""
+
+    optimizer: str = "SGD"
+    """The name of a class in torch.optim, for instance "SGD" or "NAdam"."""
+    learning_rate: LearningRate = 1e-3
+    """The learning rate, which the class calls lr."""
+    options: Options = field(default=())
+    """The other arguments of the class, as a list of pairs of a name and a value, for instance [["momentum", 0.9]]."""
+
+    def check(self) -> None:
+        """Check that torch.optim has the class, and that it takes the options."""
+        cls = getattr(torch.optim, self.optimizer, None)
+        if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)) or cls is torch.optim.Optimizer:
+            raise ValueError(f"torch.optim has no optimizer '{self.optimizer}'; name a class such as 'SGD'")
+        try:
+            self.make([nn.Parameter(torch.zeros(1))])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"torch.optim.{self.optimizer} refuses these options ({str(error).partition(chr(10))[0]})") from None
+
+    def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """An optimizer for some parameters."""
+        cls: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, self.optimizer)
+        return cls(list(parameters), lr=self.learning_rate, **dict(self.options))
 
 
 class LocalOptimizer(Protocol):
@@ -27,21 +136,6 @@ class LocalOptimizer(Protocol):
         """Continue from a `state_dict`."""
 
 
-def torch_optimizer(settings: ModelSettings, owner: str, parameters: Iterable[nn.Parameter]) -> Optimizer:
-    """The optimizer from torch.optim that the settings name for the layers (owner "ff") or the readout ("classifier")."""
-    name = getattr(settings, f"{owner}_optimizer")
-    options = getattr(settings, f"{owner}_{name}").model_dump()
-    rate = options.pop("learning_rate")
-    parameters = list(parameters)
-    if name == "rmsprop":
-        return RMSprop(parameters, lr=rate, **options)
-    if name == "adam":
-        # One pass over memory where the device has it.
-        fused = parameters[0].device.type in ("cpu", "cuda") and parameters[0].dtype.itemsize in (4, 8)
-        return AdamW(parameters, lr=rate, fused=fused, **options)
-    return Adadelta(parameters, lr=rate, **options)
-
-
 class TorchOptimizer:
     """A `LocalOptimizer` by one of torch.optim.
 
@@ -51,7 +145,7 @@ class TorchOptimizer:
         after_step: called after every update.
     """
 
-    def __init__(self, module: nn.Module, optimizer: Optimizer, after_step: Callable[[], None] | None = None) -> None:
+    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, after_step: Callable[[], None] | None = None) -> None:
         self.module = module
         self.optimizer = optimizer
         self.after_step = after_step

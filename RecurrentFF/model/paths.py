@@ -13,9 +13,8 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.model.layers import LearningContext, LocalModule, LocalResult, StepContext
-from RecurrentFF.model.optimizers import LocalOptimizer, TorchOptimizer, torch_optimizer
+from RecurrentFF.model.optimizers import LocalOptimizer, Optimizer, TorchOptimizer
 from RecurrentFF.model.state import State
-from RecurrentFF.settings import ModelSettings
 
 
 class ComputePath(Protocol):
@@ -42,7 +41,7 @@ class ComputePath(Protocol):
     def learn(self, module: LocalModule, state: State, context: StepContext, learning: LearningContext) -> LocalResult:
         """Compute a timestep of a module and its local gradients, and store it in the state."""
 
-    def optimizer(self, module: LocalModule, settings: ModelSettings) -> LocalOptimizer:
+    def optimizer(self, module: LocalModule, optimizer: Optimizer) -> LocalOptimizer:
         """The optimizer of a module."""
 
 
@@ -78,6 +77,6 @@ class PlainPath:
         state.store(module.name, after)
         return module.local_gradients(state.patterns, before, after, context, learning)
 
-    def optimizer(self, module: LocalModule, settings: ModelSettings) -> LocalOptimizer:
-        """The optimizer of torch.optim that the settings name."""
-        return TorchOptimizer(module, torch_optimizer(settings, "ff", module.parameters()))
+    def optimizer(self, module: LocalModule, optimizer: Optimizer) -> LocalOptimizer:
+        """The optimizer of torch.optim for a module."""
+        return TorchOptimizer(module, optimizer.make(module.parameters()))

@@ -11,11 +11,56 @@ connections, for instance those from the layer above, are full. A weight outside
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from RecurrentFF.errors import SettingsError
+from RecurrentFF.model.connection_kinds import ConnectionKind, Layers, Place, signed_weights
+from RecurrentFF.model.connections import Connection, Dense
+from RecurrentFF.registry import register
+
+
+@register("connection", "receptive_field")
+@dataclass(frozen=True)
+class ReceptiveField(ConnectionKind):
+    """Receptive fields: each unit of the first layer reads a square patch of the image, and the peers near it."""
+
+    layers: Layers = (1,)
+    """The first hidden layer, which reads the image."""
+    side: Annotated[int, Field(ge=1)] = 8
+    """The side of the square image patch that a unit reads, in pixels."""
+    lateral: Annotated[int, Field(ge=0)] = 0
+    """The limit of lateral connections, in pixels; 0 means no limit.
+
+    A unit reads those whose receptive fields are displaced from its own by less than this, both across and down.
+    """
+    needs_images = True
+
+    def check(self) -> None:
+        """Check that only the first layer is asked for."""
+        if self.layers != (1,):
+            raise ValueError("receptive fields are in the first hidden layer, which reads the image; set layers = [1]")
+
+    def make(self, place: Place) -> list[Connection]:
+        """One `Dense` connection whose mask is 0 outside the receptive fields.
+
+        A unit with a fraction of the inputs is driven as strongly as one with all of them.
+        """
+        masks, blocks = [], signed_weights(place)
+        for source, block in zip(place.sources, blocks, strict=True):
+            mask = torch.ones(place.units, place.sources[source], dtype=torch.bool)
+            if source == "x":
+                mask = forward_field(place.units, place.sizes["x"], self.side)
+            elif source == place.layer and self.lateral:
+                mask = lateral_field(place.units, place.sizes["x"], self.side, self.lateral)
+            masks.append(mask.to(place.dtype))
+            block *= masks[-1] / masks[-1].mean(1, keepdim=True).sqrt()
+        weight, whole_mask = torch.cat(blocks, 1), torch.cat(masks, 1)
+        return [Dense(place.sources, place.units, top_down=place.top_down, weight=weight, mask=whole_mask)]
 
 
 def image_side(data_size: int, field: int) -> int:
@@ -26,9 +71,9 @@ def image_side(data_size: int, field: int) -> int:
     """
     side = math.isqrt(data_size)
     if side * side != data_size:
-        raise SettingsError(f"model.receptive_field = {field}: needs square images, but an input has {data_size} values")
+        raise SettingsError(f"receptive_field.side = {field}: needs square images, but an input has {data_size} values")
     if field > side:
-        raise SettingsError(f"model.receptive_field = {field}: images are only {side} pixels wide; set it to at most that")
+        raise SettingsError(f"receptive_field.side = {field}: images are only {side} pixels wide; set it to at most that")
     return side
 
 

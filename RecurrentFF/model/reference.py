@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from RecurrentFF.model.connections import Connection, Dense
 from RecurrentFF.model.layers import Layer
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.optimizers import torch_optimizer
+from RecurrentFF.model.objectives import Objective, Pairwise, Sum, Threshold
 
 Activity = dict[str, Tensor]
 """The activity h of each hidden layer, (batch, units)."""
@@ -47,7 +47,7 @@ class Reference:
     Example:
         >>> reference = Reference(network)
         >>> sequence = images.expand(network.settings.timesteps, -1, -1)  # images (batch, features)
-        >>> y = labels.expand(network.settings.data_config.iterations, -1)
+        >>> y = labels.expand(network.settings.network.label_timesteps, -1)
         >>> reference.train_batch([sequence, sequence], [y, (y + 1) % 10])  # the true label, and a wrong one
         >>> reference.predict(sequence)
     """
@@ -66,7 +66,7 @@ class Reference:
                 for source, weight in self.weights_of(connection).items():
                     self.weight[layer.name, source] = weight.detach().clone().requires_grad_()
             self.bias[layer.name] = layer.bias.detach().clone().requires_grad_()
-        self.optimizers = {name: self.make_optimizer("ff", self.parameters(name)) for name in self.layers}
+        self.optimizers = {name: self.make_optimizer(self.parameters(name)) for name in self.layers}
 
     # ---------------------------------------------------------------- the equations
 
@@ -93,26 +93,26 @@ class Reference:
 
     def pattern(self, layer: str, h: Tensor) -> Tensor:
         """The pattern that other layers read: the normalized activity n(h), detached."""
-        return (h / torch.sqrt((h**2).mean(1, keepdim=True) + self.settings.model.epsilon)).detach()
+        return (h / torch.sqrt((h**2).mean(1, keepdim=True) + self.settings.network.epsilon)).detach()
 
     def activation(self, z: Tensor) -> Tensor:
-        """The activation function that the settings name."""
-        if self.settings.model.ff_activation == "leaky_relu":
-            return F.leaky_relu(z, 0.01)
-        function = getattr(torch if self.settings.model.ff_activation == "tanh" else F, self.settings.model.ff_activation)
-        result: Tensor = function(z)
-        return result
+        """The activation function that the settings name; autograd computes its derivative."""
+        return self.settings.network.activation.apply(z)
 
     def badness(self, h: Tensor) -> Tensor:
         """The badness of each sample, (batch,)."""
-        return (h**2).sum(1) if self.settings.model.badness == "sum" else (h**2).mean(1)
+        return (h**2).sum(1) if self.settings.network.badness == "sum" else (h**2).mean(1)
 
-    def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
+    def loss(self, positive: Tensor, negative: Tensor, objective: Objective | None = None) -> Tensor:
         """The loss of each sample, (batch,), from the badness of its positive and of one negative candidate."""
-        model = self.settings.model
-        pairwise = softplus(model.pairwise_alpha * (positive - negative)) / model.pairwise_alpha
-        threshold = (softplus(positive - model.loss_threshold) + softplus(model.loss_threshold - negative)) / 2
-        return {"pairwise": pairwise, "threshold": threshold, "sum": pairwise + threshold}[model.objective]
+        objective = objective or self.settings.objective
+        if isinstance(objective, Threshold):
+            return (softplus(positive - objective.theta) + softplus(objective.theta - negative)) / 2
+        if isinstance(objective, Pairwise):
+            return softplus(objective.alpha * (positive - negative)) / objective.alpha
+        if isinstance(objective, Sum):
+            return torch.stack([self.loss(positive, negative, part) for part in objective.objectives]).sum(0)
+        return objective.loss(positive[None], negative[None])[0]
 
     # ---------------------------------------------------------------- training
 
@@ -124,8 +124,8 @@ class Reference:
             labels: for each candidate (label timesteps, batch) class numbers.
         """
         candidates = self.settle(inputs)
-        for t in range(self.settings.data_config.iterations):
-            now = self.settings.model.prelabel_timesteps + t
+        for t in range(self.settings.network.label_timesteps):
+            now = self.settings.network.prelabel_timesteps + t
             clamps = [(x[now], self.one_hot(y[t], x.dtype)) for x, y in zip(inputs, labels, strict=True)]
             candidates = self.learn(clamps, candidates)
 
@@ -134,7 +134,7 @@ class Reference:
         candidates, classes = [self.zero_activity(x[0]) for x in inputs], self.sizes["y"]
         uniform = inputs[0].new_full((inputs[0].shape[1], classes), 1 / classes)
         with torch.no_grad():
-            for t in range(self.settings.model.prelabel_timesteps):
+            for t in range(self.settings.network.prelabel_timesteps):
                 candidates = self.advance([(x[t], uniform) for x in inputs], candidates, damping=1.0)
         return candidates
 
@@ -144,7 +144,7 @@ class Reference:
 
     def learn(self, clamps: Sequence[Clamp], candidates: Sequence[Activity]) -> list[Activity]:
         """One timestep with the label: every layer takes a gradient step on its own loss."""
-        after = self.advance(clamps, candidates, self.settings.model.damping_factor)
+        after = self.advance(clamps, candidates, self.settings.network.damping_factor)
         for layer in self.layers:
             self.update(layer, [h[layer] for h in after])
         return [{layer: activity.detach() for layer, activity in h.items()} for h in after]
@@ -152,7 +152,7 @@ class Reference:
     def update(self, layer: str, activities: Sequence[Tensor]) -> None:
         """A gradient step of one layer, from its activity under each candidate, the positive one first."""
         positive, *negatives = [self.badness(h) for h in activities]
-        if self.settings.model.learning_needs_label and all(torch.equal(positive, negative) for negative in negatives):
+        if self.settings.learning_needs_label and all(torch.equal(positive, negative) for negative in negatives):
             return  # the label has not reached this layer: the gradients of a ranking objective cancel
         loss = torch.stack([self.loss(positive, negative) for negative in negatives]).mean()
         self.optimizers[layer].zero_grad()
@@ -168,12 +168,12 @@ class Reference:
         Args:
             inputs: (timesteps, batch, features).
         """
-        model, by_label = self.settings.model, []
+        network, by_label = self.settings.network, []
         for label in range(self.sizes["y"]):
             candidates, y = self.settle([inputs]), torch.full(inputs.shape[1:2], label, device=inputs.device)
             by_timestep = []
-            for x in inputs[model.prelabel_timesteps :]:
-                candidates = self.advance([(x, self.one_hot(y, x.dtype))], candidates, model.damping_factor)
+            for x in inputs[network.prelabel_timesteps :]:
+                candidates = self.advance([(x, self.one_hot(y, x.dtype))], candidates, network.damping_factor)
                 by_timestep.append(torch.stack([self.badness(candidates[0][layer]) for layer in self.predicting]).mean(0))
             by_label.append(torch.stack(by_timestep))
         return torch.stack(by_label, 2)
@@ -203,9 +203,9 @@ class Reference:
         """The weights and the bias of a layer."""
         return [weight for (target, _), weight in self.weight.items() if target == layer] + [self.bias[layer]]
 
-    def make_optimizer(self, owner: str, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         """The optimizer that the settings name."""
-        return torch_optimizer(self.settings.model, owner, parameters)  # type: ignore[arg-type]
+        return self.settings.optimizer.make(parameters)  # type: ignore[arg-type]
 
 
 def softplus(x: Tensor) -> Tensor:

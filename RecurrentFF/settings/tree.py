@@ -1,29 +1,58 @@
 """The whole configuration: one typed tree, read from TOML and written back to TOML. Every key has a default.
 
 Precedence, from lowest to highest: the defaults, the configuration file, `--set section.key=value`. The defaults describe the
-network of configs/tutorial.toml, with the threshold objective. Configuration files of the original project load unchanged.
+network of configs/tutorial.toml, with the threshold objective. Former configurations are read by `legacy`.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import toml
-from pydantic import ValidationError, model_validator
+import tomli_w
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import in_words, nearest
-from RecurrentFF.settings.model import ModelSettings
-from RecurrentFF.settings.run import DataSettings, DeviceSettings, TrainingSettings
-from RecurrentFF.settings.types import Section
+from RecurrentFF.options import Section, as_tuple
+from RecurrentFF.registry import Component, ComponentOf, make, make_components, name_of, tree_of
+from RecurrentFF.settings import legacy
+from RecurrentFF.settings.network import NetworkSettings
+from RecurrentFF.settings.run import DeviceSettings, TrackingSettings, TrainingSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:  # their modules import torch
+    from RecurrentFF.data.source import DataSource
+    from RecurrentFF.data.transforms import Transform
+    from RecurrentFF.model.negatives import NegativeSource
+    from RecurrentFF.model.objectives import Objective
+    from RecurrentFF.model.optimizers import Optimizer
+    from RecurrentFF.training.schedules import Schedule
+else:
+    DataSource = Transform = NegativeSource = Objective = Optimizer = Schedule = Any
+
+DEFAULT_NAMES = {"objective": "threshold", "negatives": "uniform", "optimizer": "rmsprop", "schedule": "step", "data": "own"}
+"""The component of each section that a configuration without a name in it gets."""
+
+SECTIONS: dict[str, type[Section]] = {
+    "network": NetworkSettings,
+    "training": TrainingSettings,
+    "device": DeviceSettings,
+    "tracking": TrackingSettings,
+}
+"""The sections whose keys are fixed. The keys of the other sections are the options of a component."""
+
+
+def _default(kind: str) -> Any:
+    return Field(default_factory=lambda: make(kind, DEFAULT_NAMES[kind], kind))
 
 
 class Settings(Section):
@@ -33,12 +62,31 @@ class Settings(Section):
         SettingsError: a section, key or value is invalid.
     """
 
-    device: DeviceSettings = DeviceSettings()
-    model: ModelSettings = ModelSettings()
-    data_config: DataSettings = DataSettings()
+    plugins: Annotated[tuple[str, ...], BeforeValidator(as_tuple)] = ()
+    """Python modules that register components of your own. They are imported when a run is started from this file."""
+    network: NetworkSettings = Field(default_factory=NetworkSettings)
+    """Sizes, connections and timesteps."""
+    objective: Annotated[Objective, ComponentOf("objective")] = _default("objective")
+    """The loss of each layer, as a function of badness."""
+    negatives: Annotated[NegativeSource, ComponentOf("negatives")] = _default("negatives")
+    """The source of negative data."""
+    optimizer: Annotated[Optimizer, ComponentOf("optimizer")] = _default("optimizer")
+    """The optimizer of the layers."""
+    schedule: Annotated[Schedule, ComponentOf("schedule")] = _default("schedule")
+    """The learning rate over the epochs."""
+    data: Annotated[DataSource, ComponentOf("data")] = _default("data")
+    """The data set, and its split into training, validation and test samples."""
+    transform: Annotated[Transform, ComponentOf("transform")] | None = None
+    """The fixed conversion of a sample to the network's input. The default is the data set's own."""
     training: TrainingSettings = TrainingSettings()
+    """Seed, length, batches and evaluation of a run."""
+    device: DeviceSettings = DeviceSettings()
+    """The device, and how it computes."""
+    tracking: TrackingSettings = TrackingSettings()
+    """The destinations of metrics, besides the run's folder."""
 
     def __init__(self, /, **sections: Any) -> None:
+        sections = _with_components(sections)
         try:
             super().__init__(**sections)
         except ValidationError as error:
@@ -46,101 +94,120 @@ class Settings(Section):
             raise SettingsError(in_words(error, Settings), place) from None
 
     @model_validator(mode="after")
-    def _check_prediction_window(self) -> Settings:
-        first, last = self.prediction_window
-        if not first <= last < self.data_config.iterations:
-            raise ValueError(
-                f"model.prediction_window: [{first}, {last}] must be two timesteps in ascending order below "
-                f"data_config.iterations = {self.data_config.iterations}"
-            )
+    def _check_number_of_negatives(self) -> Settings:
+        classes, count = self.network.num_classes, self.negatives.count
+        if classes is not None and self.negatives.gives_labels and count >= classes:
+            raise ValueError(f"negatives.count = {count}: an input of {classes} classes has only {classes - 1} wrong labels")
         return self
 
     @model_validator(mode="after")
-    def _check_number_of_negatives(self) -> Settings:
-        classes = self.data_config.num_classes
-        if classes is not None and self.model.negatives >= classes:
+    def _check_prelabel_timesteps(self) -> Settings:
+        if self.negatives.reads_activity and self.network.prelabel_timesteps == 0:
             raise ValueError(
-                f"model.negatives = {self.model.negatives}: an input of {classes} classes has only {classes - 1} wrong labels"
+                "network.prelabel_timesteps = 0: these negatives need at least 1, because they are chosen by the activity before "
+                "the label is shown"
             )
         return self
 
     @model_validator(mode="after")
     def _check_adversarial_noise(self) -> Settings:
-        model, iterations = self.model, self.data_config.iterations
-        delay, label = model.label_delay if model.learning_needs_label else 1, len(model.hidden_sizes) + 1
-        if model.adversarial_noise and iterations <= delay:
+        network = self.network
+        delay, label = network.label_delay if self.learning_needs_label else 1, len(network.hidden_sizes) + 1
+        if network.adversarial_noise and network.label_timesteps <= delay:
             raise ValueError(
-                f"data_config.iterations = {iterations}: adversarial_noise perturbs inputs only after timestep {delay} with "
-                "the label, once a layer that reads them has learned from it; set more iterations"
+                f"network.label_timesteps = {network.label_timesteps}: adversarial_noise perturbs inputs only after timestep "
+                f"{delay} with the label, once a layer that reads them has learned from it; set more label_timesteps"
                 + (f", or connect the label with residual_connections = [[{label}, 1]]" if delay > 1 else "")
             )
         return self
 
     @model_validator(mode="after")
-    def _check_receptive_field(self) -> Settings:
-        if self.model.convolution is not None and self.data_config.edge_directions:
-            raise ValueError(
-                "model.convolution: it needs pixels, but with data_config.edge_directions = "
-                f"{self.data_config.edge_directions} the input is oriented-gradient features; set it to 0, or leave this out"
-            )
-        if self.model.receptive_field and self.data_config.edge_directions:
-            raise ValueError(
-                f"model.receptive_field = {self.model.receptive_field}: it needs pixels, but with data_config.edge_directions = "
-                f"{self.data_config.edge_directions} the input is oriented-gradient features; set one of them to 0"
-            )
+    def _check_images(self) -> Settings:
+        transform = self.transform
+        for index, connection in enumerate(self.network.connections):
+            if connection.needs_images and transform is not None and not transform.gives_images:
+                raise ValueError(
+                    f"network.connections[{index}]: it needs pixels, but the transform gives features that are no image; "
+                    "use another transform, or leave this out"
+                )
         return self
+
+    @property
+    def learning_needs_label(self) -> bool:
+        """True if a layer has nothing to learn until the label has reached it."""
+        return self.objective.ranks_only and not self.network.peer_normalization
 
     @property
     def prediction_window(self) -> tuple[int, int]:
         """The first and the last timestep of the prediction window, numbered from 0 where the label is shown, both included."""
-        timesteps = self.data_config.iterations
-        middle, half_width = timesteps // 2, timesteps // 10
-        return self.model.prediction_window or (middle - half_width, middle + half_width)
+        return self.network.window
 
     @property
     def timesteps(self) -> int:
         """The number of timesteps of a training sequence, before the label and with it."""
-        return self.model.prelabel_timesteps + self.data_config.iterations
+        return self.network.prelabel_timesteps + self.network.label_timesteps
+
+    # ---------------------------------------------------------------- reading
 
     @classmethod
-    def from_dict(cls, tree: Mapping[str, Any], origin: str = "settings") -> Settings:
+    def from_dict(
+        cls, tree: Mapping[str, Any], origin: str = "settings", *, data: str | None = None, import_plugins: bool = False
+    ) -> Settings:
         """Create settings from nested dictionaries, section by section.
 
         Args:
-            tree: values by key, by section.
+            tree: values by key, by section; of the present form, or of a former one.
             origin: the name of their source, for error messages.
+            data: the data set of a configuration that names none.
+            import_plugins: import the modules in the key `plugins`, which runs their code.
 
         Raises:
-            SettingsError: a section, key or value is invalid.
+            SettingsError: a section, key or value is invalid, or a plugin can't be imported.
         """
+        tree = {str(key): value for key, value in tree.items()}
+        former_names: dict[str, str] = {}
+        named = {"data": {"name": data}} if data is not None else {}
         try:
-            return cls(**{str(key): value for key, value in tree.items()})
+            if legacy.is_former(tree):
+                tree, former_names = legacy.translate(tree, named, strict=data is not None)
+                tree = {"training": {"test_every_epoch": True}} | tree
+                if isinstance(tree["training"], Mapping):
+                    tree["training"] = {"test_every_epoch": True} | tree["training"]
+            if import_plugins:
+                import_modules(tree.get("plugins", ()))
+            return cls(**_merged(named, tree))
         except SettingsError as error:
-            raise SettingsError(f"{origin}: {error}", error.place) from None
+            raise SettingsError(f"{origin}: {error}{legacy.hint(former_names, error)}", error.place) from None
 
     @classmethod
-    def from_file(cls, path: str | Path) -> Settings:
-        """Read settings from a TOML file.
+    def from_file(cls, path: str | Path, *, data: str | None = None, import_plugins: bool = True) -> Settings:
+        """Read settings from a TOML file, and import the plugins that it names.
+
+        Args:
+            path: the file.
+            data, import_plugins: as for `from_dict`.
 
         Raises:
             SettingsError: the file is missing, unreadable or not TOML, or a section, key or value is invalid.
         """
         try:
-            return cls.from_toml(Path(path).read_text(encoding="utf-8"), str(path))
+            text = Path(path).expanduser().read_text(encoding="utf-8")
         except FileNotFoundError:
             raise SettingsError(f"{path}: no such configuration file") from None
         except OSError as error:
             raise SettingsError(f"{path}: the configuration file can't be read ({error.strerror})") from None
         except UnicodeDecodeError:
             raise SettingsError(f"{path}: not a text file; a configuration is TOML in UTF-8") from None
+        return cls.from_toml(text, str(path), data=data, import_plugins=import_plugins)
 
     @classmethod
-    def from_toml(cls, text: str, origin: str = "settings") -> Settings:
+    def from_toml(cls, text: str, origin: str = "settings", *, data: str | None = None, import_plugins: bool = False) -> Settings:
         """Read settings from TOML text.
 
         Args:
             text: the content of a configuration file.
             origin: the name of its source, for error messages.
+            data, import_plugins: as for `from_dict`.
 
         Raises:
             SettingsError: the text is not TOML, or a section, key or value is invalid.
@@ -149,11 +216,11 @@ class Settings(Section):
             tree = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise SettingsError(f"{origin}: not valid TOML ({error})") from None
-        return cls.from_dict(tree, origin)
+        return cls.from_dict(tree, origin, data=data, import_plugins=import_plugins)
 
     @classmethod
     def from_arguments(cls, **arguments: Any) -> Settings:
-        """Create settings from keys of any section, for instance `hidden_sizes=[100], device="cpu", seed=3`.
+        """Create settings from single keys and components, for instance `hidden_sizes=[100], device="cpu", objective="pairwise"`.
 
         Raises:
             SettingsError: a key or a value is invalid.
@@ -161,21 +228,37 @@ class Settings(Section):
         return cls().with_arguments(**arguments)
 
     def with_arguments(self, **arguments: Any) -> Settings:
-        """Return a copy with some keys set. No two sections share a key, so the section is not named.
+        """Return a copy with some keys or components set.
+
+        Args:
+            arguments: keys of the sections network, training, device and tracking, which no two of them share; components as
+                objects, names or dictionaries, such as `optimizer={"name": "adam", "learning_rate": 1e-3}`; or whole sections as
+                dictionaries.
 
         Raises:
             SettingsError: a key or a value is invalid.
         """
-        sections = {name: field.default for name, field in type(self).model_fields.items()}
-        section_of = {key: name for name, section in sections.items() for key in _names(section)}
-        unknown = next((key for key in arguments if key not in section_of), None)
-        if unknown is not None:
-            known = [key for section in sections.values() for key in type(section).model_fields]
-            raise SettingsError(f"arguments: unknown key '{unknown}'{nearest(unknown, known)}")
-        tree = self._tree_without(f"{section_of[key]}.{key}" for key in arguments)
+        tree: dict[str, Any] = {}
         for key, value in arguments.items():
-            tree[section_of[key]][key] = value
-        return self.from_dict(tree, "arguments")
+            section = next((name for name, section in SECTIONS.items() if key in section.model_fields), None)
+            former = legacy.former_path(key)
+            value = _options(value) if isinstance(value, BaseModel) else value
+            if key in type(self).model_fields and not _is_former_value(key, value):
+                tree[key] = value if not isinstance(value, Mapping) else tree.get(key, {}) | dict(value)
+            elif section is not None:
+                tree.setdefault(section, {})[key] = value
+            elif former is not None:
+                tree.setdefault(former.partition(".")[0], {})[key] = value
+            else:
+                known = [*type(self).model_fields, *(key for section in SECTIONS.values() for key in section.model_fields)]
+                raise SettingsError(f"arguments: unknown key '{key}'{nearest(key, known)}")
+        former_names: dict[str, str] = {}
+        try:
+            if legacy.is_former(tree):
+                tree, former_names = legacy.translate(tree, self.to_tree())
+            return Settings(**_merged(self._parts(), tree))
+        except SettingsError as error:
+            raise SettingsError(f"arguments: {error}{legacy.hint(former_names, error)}", error.place) from None
 
     def override(self, overrides: Sequence[str], written: Sequence[str] | None = None) -> Settings:
         """Return a copy with assignments of the form "section.key=value" applied.
@@ -190,50 +273,150 @@ class Settings(Section):
         Raises:
             SettingsError: an assignment is invalid; the message quotes it.
         """
-        paths = [override.partition("=")[0].strip() for override in overrides]
-        tree = self._tree_without(paths)
         written = written or [f"--set {override}" for override in overrides]
+        tree, places = self._parts(), []
+        former: dict[str, Any] = {}
         for override, name in zip(overrides, written, strict=True):
-            _assign(tree, override, name)
+            tree, changed = _overridden(tree, override, name, former)
+            places.append(changed)
         try:
             return Settings(**tree)
         except SettingsError as error:
-            at_fault = [name for path, name in zip(paths, written, strict=True) if f"{error.place}.".startswith(f"{path}.")]
+            at_fault = [
+                name for name, paths in zip(written, places, strict=True) if any(_concerns(path, error.place) for path in paths)
+            ]
             raise SettingsError(f"{' '.join(at_fault or written)}: {error}", error.place) from None
 
-    def to_toml(self) -> str:
-        """Return all keys as TOML, with their current names. Keys without a value are omitted. `from_toml` is the inverse."""
-        return toml.dumps(self.model_dump(mode="json", exclude_none=True))
+    # ---------------------------------------------------------------- writing
 
-    def _tree_without(self, paths: Iterable[str]) -> dict[str, Any]:
-        """Return the tree without the current name of each key that one of these "section.key" paths sets by an older name."""
-        tree = self.model_dump()
-        for path in paths:
-            section, _, key = path.partition(".")
-            aliases = getattr(self, section).aliases() if section in tree else {}
-            tree.get(section, {}).pop(aliases.get(key), None)
+    def to_tree(self) -> dict[str, Any]:
+        """Return all keys as nested dictionaries, lists and plain values. Keys without a value are omitted."""
+        tree: dict[str, Any] = tree_of(self)
+        return tree
+
+    def to_toml(self) -> str:
+        """Return all keys as TOML. Keys without a value are omitted. `from_toml` is the inverse."""
+        return tomli_w.dumps(self.to_tree())
+
+    def _parts(self) -> dict[str, Any]:
+        """The sections as dictionaries; components stay objects, since a class need not be registered."""
+        tree: dict[str, Any] = {}
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            tree[name] = _options(value) if isinstance(value, BaseModel) else value
         return tree
 
 
-def _names(section: Section) -> list[str]:
-    """Return the current and the older names of a section's keys."""
-    return [*type(section).model_fields, *section.aliases()]
+def import_modules(modules: object) -> None:
+    """Import plugin modules by name, so that their components are registered.
+
+    Raises:
+        SettingsError: one can't be imported.
+    """
+    for module in modules if isinstance(modules, list | tuple) else (modules,):
+        _import(str(module))
 
 
-def _assign(tree: dict[str, Any], override: str, written: str) -> None:
-    """Set one key of the tree from "section.key=value"."""
+def _import(module: str) -> None:
+    try:
+        importlib.import_module(module)
+    except SettingsError:
+        raise
+    except Exception as error:  # the module may raise anything
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise SettingsError(
+            f"plugins: {module} can't be imported ({reason}); install it, or start Python in its folder", "plugins"
+        ) from None
+
+
+def _with_components(sections: Mapping[str, Any]) -> dict[str, Any]:
+    """Make all components that a configuration describes. A section without a name has its default component."""
+    tree = {key: dict(value) if isinstance(value, Mapping) else value for key, value in sections.items()}
+    for kind, name in DEFAULT_NAMES.items():
+        if isinstance(tree.get(kind), Mapping):
+            tree[kind] = {"name": name} | dict(tree[kind])
+    hints = {name: field.rebuild_annotation() for name, field in Settings.model_fields.items()}
+    transform = tree.pop("transform", None)
+    made = make_components(hints, tree, "")
+    if transform is not None:
+        default = getattr(made.get("data"), "default_transform", None)
+        if isinstance(transform, Mapping) and "name" not in transform and default is not None:
+            transform = tree_of(default) | dict(transform)
+        made["transform"] = make("transform", transform, "transform")
+    if isinstance(made.get("network"), Mapping):
+        fields = {name: field.rebuild_annotation() for name, field in NetworkSettings.model_fields.items()}
+        made["network"] = make_components(fields, made["network"], "network")
+    return made
+
+
+def _merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree with changes. A component with another name replaces the former one; otherwise its options are changed."""
+    merged = dict(tree)
+    for key, change in changes.items():
+        before = merged.get(key)
+        if isinstance(change, Mapping) and before is not None:
+            former = _options(before) if isinstance(before, Component | BaseModel) else before
+            if isinstance(former, Mapping) and ("name" not in change or change["name"] == former.get("name")):
+                change = _merged(former, change)
+        merged[key] = change
+    return merged
+
+
+def _options(component: Component | BaseModel) -> dict[str, Any]:
+    """The name and the options of a component, or the keys of a section.
+
+    Nested components stay objects, since a class need not be registered.
+    """
+    if isinstance(component, BaseModel):
+        return {name: getattr(component, name) for name in type(component).model_fields}
+    names: list[str] = [field.name for field in fields(component)] if is_dataclass(component) else []
+    return {"name": name_of(component)} | {name: getattr(component, name) for name in names}
+
+
+def _is_former_value(key: str, value: object) -> bool:
+    """True for a value of a section's name that has another meaning as a former key, or as a key of a section."""
+    return (key == "negatives" and isinstance(value, int)) or (key == "device" and isinstance(value, str))
+
+
+def _assignment(override: str, tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Read "section.key=value" as nested dictionaries of one key."""
     path, separator, text = override.partition("=")
-    if not separator or "." not in path:
-        raise SettingsError(f"{written}: write it as section.key=value, for instance model.epochs=3")
-    *parents, key = path.strip().split(".")
-    for depth, parent in enumerate(parents):
-        if parent in tree and tree[parent] is None:  # a section that is left out by default
-            tree[parent] = {}
-        if not isinstance(tree.get(parent), dict):
-            where = ".".join(parents[: depth + 1])
-            raise SettingsError(f"{written}: there is no section '{where}'{nearest(parent, tree)}")
-        tree = tree[parent]
-    tree[key] = _toml_value(text.strip())
+    steps = path.strip().split(".")
+    single = [name for name in tree if name not in SECTIONS]  # a component's name, or the plugins
+    if not separator or (len(steps) < 2 and steps[0] not in single):
+        raise SettingsError("write it as section.key=value, for instance training.epochs=3")
+    known = [*tree, *legacy.FORMER_SECTIONS]
+    if steps[0] not in known:
+        raise SettingsError(f"there is no section '{steps[0]}'{nearest(steps[0], known)}")
+    value: Any = _toml_value(text.strip())
+    for depth in range(len(steps) - 1, 0, -1):
+        value = {steps[depth]: value}
+    return {steps[0]: value}
+
+
+def _overridden(tree: Mapping[str, Any], override: str, written: str, former: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """A tree with one assignment applied, in the present form or a former one, and the present paths that it sets.
+
+    Args:
+        tree: is not changed.
+        override: the assignment.
+        written: its spelling for error messages.
+        former: the former keys that earlier assignments set, to which this one is added.
+    """
+    try:
+        partial, places = _assignment(override, tree), [override.partition("=")[0].strip()]
+        if legacy.is_former(partial):
+            former.update(_merged(former, partial))
+            partial, former_names = legacy.translate(legacy.with_related(partial, former), tree_of(tree))
+            places = list(former_names)
+        return _merged(tree, partial), places
+    except SettingsError as error:
+        raise SettingsError(f"{written}: {error}", error.place) from None
+
+
+def _concerns(path: str, place: str) -> bool:
+    """True if an assignment to a path may be the cause of a mistake at a place."""
+    return f"{place}.".startswith(f"{path}.") or f"{path}.".startswith(f"{place}.")
 
 
 def _toml_value(text: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from RecurrentFF.data.task import Task
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
@@ -14,20 +15,23 @@ from RecurrentFF.training import devices
 from RecurrentFF.training.memory import require_memory
 
 
-def build(settings: Settings | str | Path | None = None, /, **arguments: Any) -> Network:
+def build(settings: Settings | str | Path | None = None, /, *, task: Task | None = None, **arguments: Any) -> Network:
     """Build a new network, on the device and in the precision of its settings.
 
     Args:
         settings: the configuration, or the path of a TOML file. The default is the default configuration.
-        arguments: single keys, which override `settings`. Example:
-            `build(data_size=784, num_classes=10, hidden_sizes=[200, 200], device="cpu")`.
+        task: the data that the network is for: its shape, transform and classes. The default is the data set that the settings
+            name. Without either, the network takes network inputs, and needs `input_size` and `num_classes`.
+        arguments: single keys and components, which override `settings`. Example:
+            `build(input_size=784, num_classes=10, hidden_sizes=[200, 200], objective="pairwise", device="cpu")`.
 
     Returns:
-        The network. Its `settings` name the device and the precision that were chosen for "auto".
+        The network. Its `settings` name the device and the precision that were chosen for "auto", and its `task` has the
+        transform that `predict` applies.
 
     Raises:
-        SettingsError: a key or a value is invalid, data_size or num_classes is missing, or training needs more memory than
-            the device has.
+        SettingsError: a key or a value is invalid, input_size or num_classes is missing or not that of the task, or training
+            needs more memory than the device has.
         DeviceError: this machine does not have the device.
     """
     if isinstance(settings, str | Path):
@@ -36,7 +40,28 @@ def build(settings: Settings | str | Path | None = None, /, **arguments: Any) ->
         raise SettingsError(f"build: expected Settings or the path of a TOML file, not {type(settings).__name__}; "
                             "for a dictionary, use Settings.from_dict")  # fmt: skip
     settings = (settings or Settings()).with_arguments(**arguments)
+    task = settings.data.task(settings.transform) if task is None else task
     settings = settings.model_copy(update={"device": devices.resolve(settings.device)})
-    if settings.data_config.data_size is not None and settings.data_config.num_classes is not None:
+    if task is not None:
+        settings = _for_task(settings, task)
+    elif settings.transform is not None:
+        raise SettingsError("transform: there is no data to transform; name a data set (data.name), or pass task=…")
+    if settings.network.input_size is not None and settings.network.num_classes is not None:
         require_memory(settings, torch.device(settings.device.device))
-    return Network(settings, compute_dtype=devices.compute_dtype(settings.device)).to(settings.device.device)
+    network = Network(settings, compute_dtype=devices.compute_dtype(settings.device)).to(settings.device.device)
+    network.task = None if task is None else task.without_data()
+    return network
+
+
+def _for_task(settings: Settings, task: Task) -> Settings:
+    """The settings with the sizes and the transform of a task.
+
+    Raises:
+        SettingsError: the settings have another size.
+    """
+    sizes = {"input_size": task.input_size, "num_classes": task.num_classes}
+    for key, size in sizes.items():
+        given = getattr(settings.network, key)
+        if given not in (None, size):
+            raise SettingsError(f"network.{key} = {given}, but {task.name} has {size}; leave it out")
+    return settings.with_arguments(**sizes, **({} if task.transform is None else {"transform": task.transform}))

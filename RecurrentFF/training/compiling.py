@@ -41,10 +41,10 @@ def resolve(network: Network, training_samples: int) -> bool:
 
 def operations(network: Network, training_samples: int) -> float:
     """Estimate the number of multiplications and additions of a whole training, with `training_samples` samples an epoch."""
-    model, data = network.settings.model, network.settings.data_config
+    options = network.settings.network
     weights = sum(layer.weight_vector().numel() for layer in network.hidden_layers())
-    products = model.prelabel_timesteps + 4 * data.iterations  # forward and gradient, under two labels
-    return 2.0 * weights * products * training_samples * model.epochs
+    products = options.prelabel_timesteps + 4 * options.label_timesteps  # forward and gradient, under two labels
+    return 2.0 * weights * products * training_samples * network.settings.training.epochs
 
 
 def prepare(network: Network, log: Callable[[str], None]) -> None:
@@ -86,15 +86,15 @@ def _warm_up(network: Network) -> None:
     """Train and predict one batch with a copy of the network, once with static and once with time-varying inputs."""
     # torch.compile makes separate graphs for sizes of one. So at least two samples must be hard examples, too.
     replica, two_hard = copy.deepcopy(network), math.ceil(2 / _hard_example_fraction(network))
-    batch = max(4, min(two_hard, network.settings.data_config.train_batch_size))
+    batch = max(4, min(two_hard, network.settings.training.batch_size))
     assert isinstance(replica.path, FusedPath)
     replica.path.kernels = compiled()
     learner = Learner(replica)
-    inputs = torch.zeros(network.settings.timesteps, batch, network.data_size, device=network.device)
+    inputs = torch.zeros(network.settings.timesteps, batch, network.input_size, device=network.device)
     # Hide the compiler's warnings about devices that this machine does not have.
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for batch_inputs in (inputs, inputs[0]):
             learner.train_batch(batch_inputs, torch.zeros(batch, dtype=torch.long))
-            replica.predict(batch_inputs)
+            replica.predict_inputs(batch_inputs)

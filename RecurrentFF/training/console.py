@@ -57,7 +57,9 @@ class Console:
         self._bar.update(samples)
         if time.monotonic() - self._last_refresh > self._REFRESH_SECONDS:
             mean = totals.mean()
-            metrics = {"loss": f"{mean.loss.mean().item():.4f}", "pairwise accuracy": _percent(mean.pairwise_accuracy.item())}
+            metrics = {"loss": f"{mean.loss.mean().item():.4f}"}
+            if mean.badness_pos.shape[-1]:
+                metrics["pairwise accuracy"] = _percent(mean.pairwise_accuracy.item())
             if self._last_accuracy is not None:
                 metrics["validation"] = _percent(self._last_accuracy)
             self._bar.set_postfix(metrics)
@@ -98,7 +100,8 @@ class Console:
         if not self._header_shown:
             header = "  ".join(f"{name:>{max(9, len(name))}}" for name in columns)
             legend = " (* best so far)" if metrics.validation_accuracy is not None else ""
-            self.log(f"{header}    badness true|wrong label, layer 1 to {len(pairs)}{legend}")
+            badness = f"    badness true|wrong label, layer 1 to {len(pairs)}" if pairs else "  "
+            self.log(f"{header}{badness}{legend}".rstrip())
             self._header_shown = True
         star = " *" if best and metrics.validation_accuracy is not None else ""
         self.log("  ".join(f"{text:>{max(9, len(name))}}" for name, text in columns.items()) + f"  {layers}{star}".rstrip())

@@ -30,19 +30,22 @@ def require_memory(settings: Settings, device: torch.device) -> None:
 
 def required_memory(settings: Settings) -> dict[str, float]:
     """A lower bound of the memory of training, in bytes, by the configuration key that each term depends on most."""
-    model, data = settings.model, settings.data_config
+    network = settings.network
     sizes = block_sizes(settings)
     inputs = {layer: sum(sizes[source] for source in sources) for layer, sources in sources_of_layers(settings).items()}
     weights = sum(sizes[layer] * inputs[layer] for layer in inputs)
-    if model.convolution is not None:  # the kernels of a convolution are small
+    if any(connection.shares_weights for connection in network.connections):  # the kernels of a convolution are small
         weights -= sizes["h1"] * (sizes["x"] + sizes["h1"])
-    candidates = (1 + model.negatives) * data.train_batch_size
-    units = sum(model.hidden_sizes) + sizes["y"]
+    candidates = (1 + settings.negatives.count) * settings.training.batch_size
+    units = sum(network.hidden_sizes) + sizes["y"]
     return {
-        "model.hidden_sizes": 12.0 * weights,  # weight, gradient and one moment
+        "network.hidden_sizes": 12.0 * weights,  # weight, gradient and one moment
         # z, h, and two copies of the state in bfloat16 (4 bytes more in float32)
-        "data_config.train_batch_size": 12.0 * candidates * units,
-        "data_config.iterations": 4.0 * candidates * len(model.hidden_sizes) * data.iterations,  # the badness at every timestep
+        "training.batch_size": 12.0 * candidates * units,
+        "network.label_timesteps": 4.0
+        * candidates
+        * len(network.hidden_sizes)
+        * network.label_timesteps,  # the badness at every timestep
     }
 
 

@@ -18,8 +18,9 @@ from RecurrentFF.model.network import Network
 class EpochMetrics:
     """Metrics of one epoch.
 
-    Lists have one entry for each hidden layer. Accuracies are fractions from 0 to 1, None if they were not measured.
-    Badness is Hinton's goodness with the sign flipped: the mean or sum of h² over the units of a layer, low for the true label.
+    Lists have one entry for each hidden layer; those of a baseline are empty. Accuracies are fractions from 0 to 1, None if they
+    were not measured. Badness is Hinton's goodness with the sign flipped: the mean or sum of h² over the units of a layer, low
+    for the true label.
     """
 
     epoch: int
@@ -32,10 +33,11 @@ class EpochMetrics:
     """Learning rate of the layers at the epoch's last batch."""
     loss: float
     """Mean loss over layers, timesteps with the label, and samples."""
-    pairwise_accuracy: float
-    """Fraction of the training inputs whose badness was lower under the true label than under their negative label."""
-    readout_loss: float
-    """Mean cross-entropy of the readout, the linear softmax classifier on label-free activity."""
+    pairwise_accuracy: float | None
+    """Fraction of the training inputs whose badness was lower under the true label than under their negative label. None for a
+    model without hidden layers that learn locally, as a baseline."""
+    readout_loss: float | None
+    """Mean cross-entropy of the readout, the linear softmax classifier on label-free activity. None for such a model."""
     train_accuracy: float | None
     """Accuracy on a fixed subset of the training samples, after the epoch."""
     validation_accuracy: float | None
@@ -129,12 +131,12 @@ def epoch_metrics(
         samples_per_second=round(totals.samples / seconds, 1),
         learning_rate=learning_rate,
         loss=mean.loss.mean().item(),
-        pairwise_accuracy=mean.pairwise_accuracy.item(),
-        readout_loss=mean.readout_loss.item(),
+        pairwise_accuracy=mean.pairwise_accuracy.item() if layers else None,
+        readout_loss=mean.readout_loss.item() if layers else None,
         train_accuracy=train_accuracy,
         validation_accuracy=validation_accuracy,
         test_accuracy=test_accuracy,
-        layer_loss=mean.loss.mean(0).tolist(),
+        layer_loss=mean.loss.mean(0).tolist() if layers else [],
         badness_pos=badness_pos.tolist(),
         badness_neg=badness_neg.tolist(),
         weight_norm=[layer.weight_vector().norm().item() for layer in layers],

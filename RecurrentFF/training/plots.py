@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 
 
 def plot_curves(
-    history: list[EpochMetrics], title: str, path: Path, best_epoch: int, test_accuracy: float, reduction: str = "mean"
+    history: list[EpochMetrics], title: str, path: Path, best_epoch: int, test_accuracy: float | None, reduction: str = "mean"
 ) -> None:
     """Plot error, loss and badness over the epochs, and the test error of the best epoch. Save the plot as a PNG.
+
+    A history without badness, as that of a baseline, has a plot of error and loss.
 
     Args:
         history: the metrics of all epochs, at least one.
         title: the title of the plot.
         path: the file to write.
         best_epoch: number of the epoch whose weights were tested, from 1.
-        test_accuracy: the accuracy of these weights on the test set, 0 to 1.
+        test_accuracy: the accuracy of these weights on the test set, 0 to 1; None if there is none.
         reduction: "mean" or "sum", the reduction of h² in the badness.
 
     Raises:
@@ -37,24 +39,18 @@ def plot_curves(
     """
     from matplotlib.figure import Figure  # imported here because the import takes a second
 
-    figure = Figure(figsize=(13, 4), layout="constrained")
+    has_badness = bool(history[0].badness_pos)
+    figure = Figure(figsize=(13 if has_badness else 9, 4), layout="constrained")
     figure.suptitle(title)
-    errors, losses, badness = figure.subplots(1, 3)
+    errors, losses, *others = figure.subplots(1, 3 if has_badness else 2)
     _plot_errors(errors, history, best_epoch, test_accuracy)
-    epochs = [m.epoch for m in history]
-    for layer in range(len(history[0].layer_loss)):
-        style = {"color": f"C{layer}", "marker": "."}
-        losses.plot(epochs, [m.layer_loss[layer] for m in history], label=f"layer {layer + 1}", **style)
-        badness.plot(epochs, [m.badness_pos[layer] for m in history], label=f"layer {layer + 1}", **style)
-        badness.plot(epochs, [m.badness_neg[layer] for m in history], linestyle="--", **style)
-    badness.plot([], [], color="black", label="true label")
-    badness.plot([], [], color="black", linestyle="--", label="wrong label")
-    badness.set_ylim(0, 1.4 * badness.get_ylim()[1])  # room for the legend
-    losses.set_title("Loss of each layer", loc="left")
-    badness.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
-    for axes in (errors, losses, badness):
+    _plot_losses(losses, history)
+    for axes in others:
+        _plot_badness(axes, history, reduction)
+    for axes in (errors, losses, *others):
         axes.set_xlabel("epoch")
-        axes.legend(frameon=False, loc="upper right", ncols=2 if axes is badness else 1)
+        if axes.get_legend_handles_labels()[0]:  # without accuracies there is no error to show
+            axes.legend(frameon=False, loc="upper right", ncols=2 if axes in others else 1)
         axes.set_xlim(0.5, len(history) + 0.5)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -62,14 +58,36 @@ def plot_curves(
     write_atomically(path, lambda file: figure.savefig(file, dpi=110))
 
 
-def _plot_errors(axes: Axes, history: list[EpochMetrics], best_epoch: int, test_accuracy: float) -> None:
+def _plot_losses(axes: Axes, history: list[EpochMetrics]) -> None:
+    epochs = [m.epoch for m in history]
+    for layer in range(len(history[0].layer_loss)):
+        losses = [m.layer_loss[layer] for m in history]
+        axes.plot(epochs, losses, label=f"layer {layer + 1}", color=f"C{layer}", marker=".")
+    if not history[0].layer_loss:
+        axes.plot(epochs, [m.loss for m in history], label="cross-entropy", marker=".")
+    axes.set_title("Loss of each layer" if history[0].layer_loss else "Loss", loc="left")
+
+
+def _plot_badness(axes: Axes, history: list[EpochMetrics], reduction: str) -> None:
+    epochs = [m.epoch for m in history]
+    for layer in range(len(history[0].badness_pos)):
+        axes.plot(epochs, [m.badness_pos[layer] for m in history], label=f"layer {layer + 1}", color=f"C{layer}", marker=".")
+        axes.plot(epochs, [m.badness_neg[layer] for m in history], linestyle="--", color=f"C{layer}", marker=".")
+    axes.plot([], [], color="black", label="true label")
+    axes.plot([], [], color="black", linestyle="--", label="wrong label")
+    axes.set_ylim(0, 1.4 * axes.get_ylim()[1])  # room for the legend
+    axes.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
+
+
+def _plot_errors(axes: Axes, history: list[EpochMetrics], best_epoch: int, test_accuracy: float | None) -> None:
     for name in ("train", "validation", "test"):
         accuracies = [getattr(m, f"{name}_accuracy") for m in history]
         if None not in accuracies:
             axes.plot([m.epoch for m in history], [100 * (1 - a) for a in accuracies], marker=".", label=name)
-    axes.plot([best_epoch], [100 * (1 - test_accuracy)], "k*", markersize=10, label=f"test, epoch {best_epoch}")
+    if test_accuracy is not None:
+        axes.plot([best_epoch], [100 * (1 - test_accuracy)], "k*", markersize=10, label=f"test, epoch {best_epoch}")
     lowest, highest = axes.dataLim.intervaly
-    if highest > 4 * lowest:  # on a smaller range a logarithmic scale would have hardly any tick labels
+    if axes.lines and highest > 4 * lowest:  # on a smaller range a logarithmic scale would have hardly any tick labels
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "235" else "")
     axes.yaxis.set_major_formatter("{x:g} %")
@@ -90,9 +108,9 @@ def plot_timesteps(
     Accuracy is that of predicting the label with the lowest badness. Badness is shown for the true label and for wrong labels.
 
     Args:
-        badness: (iterations, layers, samples, classes), from `Network.badness_over_time`.
+        badness: (label timesteps, layers, samples, classes), from `Network.badness_over_time`.
         labels: (samples,), the true labels.
-        valid: (iterations, samples), 1 at the timesteps of a sequence, 0 after its end.
+        valid: (label timesteps, samples), 1 at the timesteps of a sequence, 0 after its end.
         window: the first and the last timestep of the prediction window.
         prediction_layers: numbers of the layers whose badness is averaged for a prediction, from 1.
         path: the file to write.
@@ -137,14 +155,14 @@ def plot_timesteps(
     write_atomically(path, lambda file: figure.savefig(file, dpi=110))
 
 
-def plot_samples(videos: Tensor, labels: Tensor, path: Path) -> None:
+def plot_samples(videos: Tensor, labels: Sequence[str], path: Path) -> None:
     """Plot samples as images, and save the plot as a PNG.
 
     A sample has a row, with up to ten of its timesteps as columns. Samples with a single timestep are all in one row.
 
     Args:
         videos: (timesteps, samples, height, width). High values are dark.
-        labels: (samples,), the labels to write beside the images.
+        labels: the labels to write beside the images, one for each sample.
         path: the file to write.
 
     Raises:
@@ -157,7 +175,7 @@ def plot_samples(videos: Tensor, labels: Tensor, path: Path) -> None:
     rows, columns = (samples, len(shown)) if timesteps > 1 else (1, samples)
     figure = Figure(figsize=(1.1 * columns, 1.15 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).reshape(samples, len(shown))
-    for row, label in enumerate(labels.tolist()):
+    for row, label in enumerate(labels):
         for column, t in enumerate(shown):
             axes = grid[row, column]
             axes.imshow(videos[t, row].cpu().numpy(), cmap="gray_r")

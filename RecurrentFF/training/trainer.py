@@ -1,35 +1,60 @@
-"""The training loop of all benchmarks and notebooks. It writes metrics and checkpoints."""
+"""The training loop of all networks and baselines. What happens beside it is in callbacks."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import Dataset, Splits
-from RecurrentFF.errors import CheckpointError, DivergenceError, OutputError
-from RecurrentFF.model.learner import Learner
+from RecurrentFF.data.task import Task
+from RecurrentFF.errors import CallbackError, CheckpointError, DivergenceError, InputError, OutputError, RecurrentFFError
+from RecurrentFF.model.learner import BatchMetrics, Learner
 from RecurrentFF.model.network import Network
+from RecurrentFF.registry import name_of
+from RecurrentFF.settings import Settings
 from RecurrentFF.training import checkpoint, compiling
-from RecurrentFF.training.averaging import average
+from RecurrentFF.training.callbacks.base import Callback
 from RecurrentFF.training.console import Console
-from RecurrentFF.training.divergence import NonFiniteLossCheck
 from RecurrentFF.training.evaluation import accuracy
-from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.interruption import Interruption
-from RecurrentFF.training.metrics import EpochMetrics, Totals, epoch_metrics, write_metrics
-from RecurrentFF.training.profiling import profiler
-from RecurrentFF.training.schedule import learning_rate_factor
+from RecurrentFF.training.metrics import EpochMetrics, Totals, epoch_metrics
+from RecurrentFF.training.splits import load_splits, require_labels
 from RecurrentFF.training.stopwatch import Stopwatch
-from RecurrentFF.training.tracker import Tracker
 
-MAX_RETRIES = 5
-"""Maximum number of retries after divergences, with on_divergence = "retry"."""
+OWN_ENTRIES = {"WeightAveraging": "average", "Checkpoints": "best"}
+"""Callbacks whose state has an entry of its own in a checkpoint, as it had before there were callbacks."""
+
+Kind = TypeVar("Kind", bound=Callback)
+
+
+class BatchLearner(Protocol):
+    """A learner as the training loop needs it. `Learner` is that of Recurrent Forward-Forward networks."""
+
+    generator: torch.Generator
+    """The source of randomness, which is seeded anew for each batch."""
+
+    def train_batch(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> BatchMetrics:
+        """Train on one batch."""
+
+    def scale_learning_rates(self, factor: float) -> None:
+        """Set each learning rate to `factor` times its configured one."""
+
+    @property
+    def learning_rate(self) -> float:
+        """The present learning rate."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next batch depends on, besides the weights and the generator's seed."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`."""
 
 
 @dataclass
@@ -50,6 +75,13 @@ class Progress:
     """Duration of the current epoch's batches so far in seconds."""
     rate_factor: float = 1.0
     """Factor of all learning rates. It is halved after each divergence, with on_divergence = "retry"."""
+    stopped: str = ""
+    """Why the training was completed before its last epoch; empty if it was not."""
+
+    @property
+    def is_initial(self) -> bool:
+        """True before the first batch of the run."""
+        return self == Progress()
 
 
 class Trainer:
@@ -57,194 +89,198 @@ class Trainer:
 
     Args:
         network: the network, trained in place.
-        splits: the data sets. Without a validation set the last epoch is the best one.
-        folder: the folder for metrics and checkpoints. By default nothing is written.
-        console: the output for the user. The default prints to the terminal.
+        task: a task, or the data sets themselves. Without a validation set the last epoch is the best one.
+        callbacks: called in this order at the events that `Callback` lists. `default_callbacks(settings, folder)` makes those
+            that the settings ask for; without any, nothing is checked, printed or written.
         learner: trains the batches. By default it follows the network's settings.
+        settings: the configuration of the training, that of the network if left out.
+        console: the output for the user. The default prints to the terminal.
+
+    Attributes:
+        splits: the data sets.
+        name: the name of the data.
+        progress: the progress of the run.
+        history: the metrics of all epochs.
+        evaluated: the network that is evaluated and saved as the best: the trained one, or the moving average of its weights.
+        totals: the sums of the metrics over the batches of the current epoch.
+        saved: true if the last write into the run's folder succeeded.
+
+    Raises:
+        DataError: the data can't be read.
+        InputError: the task's samples don't fit the network.
+
+    Example:
+        >>> trainer = Trainer(network, task, [*default_callbacks(network.settings), MyCallback()])
+        >>> trainer.fit()
+        True
     """
 
     def __init__(
         self,
         network: Network,
-        splits: Splits,
-        folder: RunFolder | None = None,
+        task: Task | Splits,
+        callbacks: Sequence[Callback] = (),
+        *,
+        learner: BatchLearner | None = None,
+        settings: Settings | None = None,
         console: Console | None = None,
-        learner: Learner | None = None,
     ) -> None:
+        settings = settings or network.settings
         self.network = network
-        device = network.settings.device.model_copy(update={"compile": compiling.resolve(network, len(splits.train))})
-        self.settings = network.settings.model_copy(update={"device": device})  # "auto" is resolved for this data
-        self.splits = splits
-        self.folder = folder
+        self.splits = task if isinstance(task, Splits) else load_splits(_matching(task, network), settings, network.device)
+        compiled = compiling.resolve(network, len(self.splits.train)) if isinstance(network, Network) else False
+        device = settings.device.model_copy(update={"compile": compiled})
+        self.settings = settings.model_copy(update={"device": device})  # "auto" is resolved for this data
+        self.name = name_of(settings.data) if network.task is None else network.task.name
+        self.learner: BatchLearner = Learner(network) if learner is None else learner
+        self.callbacks = list(callbacks)
         self.console = console or Console()
-        self.learner = Learner(network) if learner is None else learner
-        self.tracker: Tracker | None = None
+        self.evaluated = network
         self.progress = Progress()
         self.history: list[EpochMetrics] = []
-        self._totals = Totals()
-        self._weights_before = self._weights()
-        self._average = average(network)
+        self.totals = Totals()
         self.saved = True
-        """True if the last write into the folder succeeded."""
-        self._best: dict[str, Tensor] | None = None  # the best epoch's weights until best.pt is written
+        self._weights_before = self._weights()
+        self._emit("setup")
 
-    def compile(self) -> None:
-        """Compile the layers' timestep, if `device.compile` asks for it."""
-        if self.settings.device.compile:
-            compiling.prepare(self.network, self.console.log)
-        compiling.share_kernels(self.network, self.evaluated)
+    # ---------------------------------------------------------------- training
 
     def fit(self) -> bool:
         """Train the remaining epochs.
 
         Returns:
-            True if all epochs are done; False after Ctrl-C, when the state has been saved.
+            True if the training is complete; False after Ctrl-C.
 
         Raises:
-            DivergenceError: the loss or the weights are NaN or infinite, and retries are off or used up.
+            InputError: inputs or labels don't fit the network.
+            DivergenceError: the loss or the weights are not finite, and no callback has restored an earlier state.
+            CallbackError: a callback has failed.
         """
-        if self.folder is not None and self.settings.model.should_log_metrics:
-            self.tracker = Tracker(self.settings, self.folder.path, self.console.log, resume=bool(self.history))
-        trace = self.folder.profile if self.folder and not self.settings.model.skip_profiling else None
-        if self.progress == Progress():
-            self._save_last()  # so that a run that is killed at any moment can be resumed
-        with Interruption() as interruption, profiler(trace) as profiling:
-            while self.progress.epoch < self.settings.model.epochs and not interruption.requested:
-                self._train_and_end_epoch(interruption, profiling.step)
-        done = self.progress.epoch >= self.settings.model.epochs
-        if done and self.saved and self.folder is not None:
-            self.folder.previous.unlink(missing_ok=True)  # only an interrupted run needs it
-        return done
+        for name in ("train", "validation", "test", "train_subset"):
+            require_labels(getattr(self.splits, name), self.network.num_classes, f"{name} data")
+        with self._callbacks_closed(), Interruption() as interruption:
+            self._emit("on_fit_start")
+            while not self.finished and not interruption.requested:
+                self._train_epoch(interruption)
+            self._emit("on_fit_end", self.finished)
+        return self.finished
 
-    def _train_and_end_epoch(self, interruption: Interruption, after_batch: Callable[[], None]) -> None:
+    @property
+    def finished(self) -> bool:
+        """True if all epochs are done, or the training was stopped."""
+        return self.progress.epoch >= self.settings.training.epochs or bool(self.progress.stopped)
+
+    def stop(self, reason: str) -> None:
+        """Complete the training after the current batch or epoch. An unfinished epoch is evaluated, too.
+
+        Args:
+            reason: a few words for the user.
+        """
+        self.progress.stopped = reason
+
+    def _train_epoch(self, interruption: Interruption) -> None:
+        """Train the remaining batches of an epoch and evaluate it, or return to an earlier state if the training diverges."""
         try:
-            metrics = self._end_epoch() if self._train_epoch(interruption, after_batch) else None
+            self._train_batches(interruption)
+            if not interruption.requested:
+                self._end_epoch()
         except DivergenceError as error:
-            self._retry(error)
-            return
-        if metrics is not None and self.tracker is not None:
-            self.tracker.log(metrics)
+            if not any([self._call(callback, "on_divergence", error) for callback in self.callbacks]):  # noqa: C419 (call all)
+                raise
 
-    def _retry(self, error: DivergenceError) -> None:
-        """Resume from the last checkpoint with half the learning rate. Raise `error` if retries are off or used up."""
-        self.console.stop()
-        factor = self.progress.rate_factor / 2
-        if self.settings.training.on_divergence == "stop" or self.folder is None or factor < 2**-MAX_RETRIES:
-            raise error
-        self.resume()
-        self.progress.rate_factor = factor
-        place = str(error).partition(":")[0]
-        self.console.log(f"diverged    in {place}; back to the last checkpoint, with learning rates times {factor:g}")
-
-    def _train_epoch(self, interruption: Interruption, after_batch: Callable[[], None]) -> bool:
-        """Train the remaining batches of the current epoch.
-
-        Returns:
-            True if all batches are done; False after Ctrl-C, when the state has been saved.
-        """
-        size, epochs = self.settings.data_config.train_batch_size, self.settings.model.epochs
-        seed, train, start = self.settings.training.seed, self.splits.train, self.progress.batch
-        order = epoch_order(seed, self.progress.epoch, len(train))
-        batches = train.batch_count(size)
-        self.console.start(f"epoch {self.progress.epoch + 1}/{epochs}", len(train), self._totals.samples)
-        clock, divergence = Stopwatch(), NonFiniteLossCheck(self.progress.epoch + 1, start)
-        for batch in train.batches(size, order[start * size :], self.progress.epoch):
-            factor = learning_rate_factor(self.settings.model, self.progress.epoch, self.progress.batch, batches)
-            self.learner.scale_learning_rates(factor * self.progress.rate_factor)
-            self.learner.generator.manual_seed(batch_seed(seed, self.progress.epoch, self.progress.batch))
+    def _train_batches(self, interruption: Interruption) -> None:
+        """Train the remaining batches of the current epoch, until the training is interrupted or stopped."""
+        options, train, epoch = self.settings.training, self.splits.train, self.progress.epoch
+        size, batches = options.batch_size, train.batch_count(options.batch_size)
+        order = epoch_order(options.seed, epoch, len(train))[self.progress.batch * size :]
+        self._emit("on_epoch_start")
+        clock = Stopwatch()
+        for batch in train.batches(size, order, epoch):
+            rate = self.settings.schedule.factor(epoch, self.progress.batch, batches, options.epochs)
+            self.learner.scale_learning_rates(rate * self.progress.rate_factor)
+            self.learner.generator.manual_seed(batch_seed(options.seed, epoch, self.progress.batch))
             samples = batch.labels.shape[-1]
             metrics = self.learner.train_batch(*batch)
-            divergence.add(metrics.loss)
-            self._totals.add(metrics, samples)
-            if self._average is not None:
-                self._average.update_parameters(self.network)
+            self.totals.add(metrics, samples)
             self.progress.batch += 1
-            self.console.advance(samples, self._totals)
-            after_batch()
-            if interruption.requested:
+            self._emit("on_batch_end", metrics, samples)
+            if interruption.requested or self.progress.stopped:
                 break
-        divergence.check()
+        self._emit("on_batches_end")
         self._synchronize()
         self.progress.epoch_seconds += clock.seconds
         self.progress.seconds += clock.seconds
-        if interruption.requested:
-            self.console.stop()
-            self._save_last()
-        return not interruption.requested
 
-    def _end_epoch(self) -> EpochMetrics:
-        """Evaluate the network, print and save the metrics, and save the checkpoints.
-
-        Raises:
-            DivergenceError: a metric of a layer is NaN or infinite.
-        """
-        self.console.evaluating()
-        clock = Stopwatch()
-        accuracies = {
-            "train_accuracy": self._accuracy(self.splits.train_subset),
-            "validation_accuracy": self._accuracy(self.splits.validation),
-            "test_accuracy": self._accuracy(self.splits.test) if self.settings.training.test_every_epoch else None,
-        }
+    def _end_epoch(self) -> None:
+        """Evaluate the network, and record the epoch."""
+        clock, progress = Stopwatch(), self.progress
         metrics = epoch_metrics(
             self.network,
-            self._totals,
+            self.totals,
             self._weights_before,
-            epoch=self.progress.epoch + 1,
-            seconds=self.progress.epoch_seconds,
+            epoch=progress.epoch + 1,
+            seconds=progress.epoch_seconds,
             learning_rate=self.learner.learning_rate,
-            **accuracies,
+            train_accuracy=self._accuracy(self.splits.train_subset),
+            validation_accuracy=self._accuracy(self.splits.validation),
+            test_accuracy=self._accuracy(self.splits.test) if self.settings.training.test_every_epoch else None,
         )
-        require_finite(metrics)
-        best = metrics.validation_accuracy is None or metrics.validation_accuracy > self.progress.best_accuracy
-        if best:
-            self.progress.best_epoch = metrics.epoch
-            self.progress.best_accuracy = metrics.validation_accuracy if metrics.validation_accuracy is not None else -1.0
+        if metrics.validation_accuracy is None or metrics.validation_accuracy > progress.best_accuracy:
+            progress.best_epoch = metrics.epoch
+            progress.best_accuracy = -1.0 if metrics.validation_accuracy is None else metrics.validation_accuracy
+        progress.epoch, progress.batch, progress.epoch_seconds = metrics.epoch, 0, 0.0
+        progress.seconds += clock.seconds
         self.history.append(metrics)
-        self.progress.epoch, self.progress.batch, self.progress.epoch_seconds = metrics.epoch, 0, 0.0
-        self._totals = Totals()
-        self._weights_before = self._weights()
-        self.console.epoch(metrics, self.settings.model.epochs, best)
-        self.progress.seconds += clock.seconds
-        if self.folder is not None:
-            history, folder = self.history, self.folder
-            self.try_save(lambda: write_metrics(folder.metrics, history))
-            if best:
-                self._best = self.evaluated.state_dict()
-            self._save_last()
-        return metrics
+        self.totals, self._weights_before = Totals(), self._weights()
+        self._emit("on_epoch_end", metrics)
 
-    def _save_best(self, folder: RunFolder) -> None:
-        """Write the best epoch's weights to best.pt. If that fails, they stay in memory and in the last checkpoint."""
-        if self._best is not None:
-            best, metrics = self._best, asdict(self.history[self.progress.best_epoch - 1])
-            extra: dict[str, Any] = {"epoch": self.progress.best_epoch, "metrics": metrics}
-            if self.try_save(lambda: checkpoint.save(self.network, folder.best, weights=best, **extra)):
-                self._best = None
-            else:
-                # Keep a copy, since training continues to change the weights.
-                self._best = {name: tensor.clone() for name, tensor in best.items()}
+    # ---------------------------------------------------------------- callbacks
 
-    def load_best(self) -> None:
-        """Load the weights of the best epoch into the network.
+    def find(self, kind: type[Kind]) -> Kind | None:
+        """The first callback of a class, None if there is none."""
+        return next((callback for callback in self.callbacks if isinstance(callback, kind)), None)
+
+    def emit_summary(self, summary: Any) -> None:
+        """Give the results of the run to the callbacks."""
+        self._emit("on_summary", summary)
+
+    def _emit(self, event: str, *arguments: Any) -> None:
+        for callback in self.callbacks:
+            self._call(callback, event, *arguments)
+
+    def _call(self, callback: Callback, event: str, *arguments: Any) -> Any:
+        """Call a callback at an event.
 
         Raises:
-            CheckpointError: best.pt is missing or damaged.
+            CallbackError: it has failed. Errors of the callbacks of this library are raised unchanged.
         """
-        assert self.folder is not None
-        if self._best is not None:
-            self.network.load_state_dict(self._best)
-        else:
-            checkpoint.load_weights(self.network, checkpoint.read(self.folder.best), self.folder.best)
+        try:
+            return getattr(callback, event)(self, *arguments)
+        except DivergenceError:
+            raise
+        except Exception as error:
+            if type(callback).__module__.startswith("RecurrentFF."):
+                raise
+            reason = str(error).strip().partition("\n")[0]
+            raise CallbackError(
+                f"{type(callback).__name__}.{event}: {type(error).__name__}: {reason}; correct the callback or leave it out"
+            ) from error
 
-    def require_saved(self) -> None:
-        """Try once more to save the best weights, if they are not saved yet.
+    @contextmanager
+    def _callbacks_closed(self) -> Iterator[None]:
+        """Close all callbacks at the end. After an error, that one is raised, and not one of closing."""
+        try:
+            yield
+        except BaseException:
+            for callback in self.callbacks:
+                with suppress(Exception):
+                    callback.close(self)
+            raise
+        self._emit("close")
 
-        Raises:
-            OutputError: they can't be written.
-        """
-        if self.folder is not None and self._best is not None:
-            checkpoint.save(self.network, self.folder.best, weights=self._best, epoch=self.progress.best_epoch)
-            self._best = None
+    def log(self, text: str) -> None:
+        """Print one line for the user."""
+        self.console.log(text)
 
     def try_save(self, write: Callable[[], None]) -> bool:
         """Call a function that writes into the run's folder. If it fails, log the error in one line instead of raising it.
@@ -255,67 +291,136 @@ class Trainer:
         try:
             write()
         except OutputError as error:
-            self.console.log(f"not saved   {error}")
+            self.log(f"not saved   {error}")
             self.saved = False
             return False
         return True
 
-    def _save_last(self) -> None:
-        """Save the last checkpoint: all the state that the next batch depends on, and the sums of the current epoch."""
-        if self.folder is not None:
-            folder = self.folder
-            self._save_best(folder)
-            totals = {"sums": self._totals.sums, "samples": self._totals.samples, "weights_before": self._weights_before}
-            state: dict[str, Any] = {
-                "learner": self.learner.state_dict(),
-                "progress": asdict(self.progress),
-                "totals": totals,
-                "history": [asdict(metrics) for metrics in self.history],
-                "average": self._average.state_dict() if self._average is not None else None,
-                "best": self._best,
-            }
-            success = self.try_save(lambda: checkpoint.save(self.network, folder.last, previous=folder.previous, **state))
-            self.saved = success and self._best is None
+    # ---------------------------------------------------------------- state
 
-    def resume(self, start: Path | None = None) -> None:
-        """Resume from a checkpoint, by default the last one of the folder.
+    def compile(self) -> None:
+        """Compile the layers' timestep, if `device.compile` asks for it."""
+        if self.settings.device.compile:
+            compiling.prepare(self.network, self.log)
+        if self.evaluated is not self.network:
+            compiling.share_kernels(self.network, self.evaluated)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next batch depends on besides the weights, with the metrics so far, for a checkpoint.
+
+        Raises:
+            CallbackError: the state of a callback can't be saved.
+        """
+        states = {name: _plain_state(callback) for name, callback in self._named_callbacks()}
+        own = {entry: states.pop(name, None) or None for name, entry in OWN_ENTRIES.items()}
+        totals = {"sums": self.totals.sums, "samples": self.totals.samples, "weights_before": self._weights_before}
+        return {
+            "learner": self.learner.state_dict(),
+            "progress": asdict(self.progress),
+            "totals": totals,
+            "history": [asdict(metrics) for metrics in self.history],
+            **own,
+            "callbacks": {name: state for name, state in states.items() if state},
+        }
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Continue from a `state_dict`."""
+        self.learner.load_state_dict(saved["learner"])
+        self.progress = Progress(**saved["progress"])
+        self.history = [EpochMetrics(**metrics) for metrics in saved["history"]]
+        totals, device = saved["totals"], self.network.device
+        self.totals = Totals([t.to(device) for t in totals["sums"]] if totals["sums"] else None, totals["samples"])
+        self._weights_before = [weight.to(device) for weight in totals["weights_before"]]
+        states = {name: saved.get(entry) for name, entry in OWN_ENTRIES.items()} | saved.get("callbacks", {})
+        for name, callback in self._named_callbacks():
+            if states.get(name):
+                self._call_load(callback, states[name])
+
+    def resume(self, start: Path) -> None:
+        """Continue from a checkpoint.
 
         Raises:
             CheckpointError: the checkpoint can't be read, has weights only, or is of another architecture.
         """
-        assert self.folder is not None
-        start = start or self.folder.last
         saved = checkpoint.read(start)
         if not {"learner", "progress", "totals", "history"} <= saved.keys():
             raise CheckpointError(f"{start}: has weights only, no state to resume from; start a new run from it with --weights")
         checkpoint.load_weights(self.network, saved, start)
-        self.learner.load_state_dict(saved["learner"])
-        if self._average is not None:
-            self._average.load_state_dict(saved["average"])
-        self._best = saved["best"]
-        self.progress = Progress(**saved["progress"])
-        self.history = [EpochMetrics(**metrics) for metrics in saved["history"]]
-        totals, device = saved["totals"], self.network.device
-        self._totals = Totals([t.to(device) for t in totals["sums"]] if totals["sums"] else None, totals["samples"])
-        self._weights_before = [weight.to(device) for weight in totals["weights_before"]]
+        self.load_state_dict(saved)
+
+    def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
+        """The callbacks with unique names: of the class, and a number from the second of a class."""
+        counts: dict[str, int] = {}
+        for callback in self.callbacks:
+            name = type(callback).__name__
+            counts[name] = counts.get(name, 0) + 1
+            yield (name if counts[name] == 1 else f"{name} {counts[name]}"), callback
+
+    @staticmethod
+    def _call_load(callback: Callback, state: dict[str, Any]) -> None:
+        try:
+            callback.load_state_dict(state)
+        except RecurrentFFError:
+            raise
+        except Exception as error:
+            raise CallbackError(
+                f"{type(callback).__name__}.load_state_dict: {type(error).__name__}: {error}; the checkpoint has another state"
+            ) from error
 
     def _accuracy(self, dataset: Dataset | None) -> float | None:
         return None if dataset is None else accuracy(self.evaluated, dataset)
-
-    @property
-    def evaluated(self) -> Network:
-        """The network that is evaluated and saved as the best: the moving average if there is one, else the trained network."""
-        if self._average is None:
-            return self.network
-        assert isinstance(self._average.module, Network)
-        return self._average.module
 
     def _weights(self) -> list[Tensor]:
         return [layer.weight_vector() for layer in self.network.hidden_layers()]
 
     def _synchronize(self) -> None:
         """Wait until the device has finished all its work, so that measured times are right."""
-        self.network.readout.bias[0].item()
+        next(self.network.parameters()).flatten()[0].item()
+
+
+def _matching(task: Task, network: Network) -> Task:
+    """The task itself, which is made that of the network if it has none.
+
+    Raises:
+        InputError: its samples or classes are not those of the network.
+    """
+    found, expected = (task.input_size, task.num_classes), (network.input_size, network.num_classes)
+    if found != expected:
+        raise InputError(
+            f"the task '{task.name}' has {found[0]} inputs and {found[1]} classes, but the network {expected[0]} and "
+            f"{expected[1]}; build the network with input_size={found[0]}, num_classes={found[1]}"
+        )
+    if network.task is None:
+        network.task = task.without_data()
+    return task
+
+
+def _plain_state(callback: Callback) -> dict[str, Any]:
+    """The state of a callback, as a copy of its dictionaries and lists.
+
+    Raises:
+        CallbackError: it holds an object that a checkpoint can't, or the callback has failed.
+    """
+    name = f"{type(callback).__name__}.state_dict"
+    try:
+        state = callback.state_dict()
+    except Exception as error:
+        raise CallbackError(f"{name}: {type(error).__name__}: {error}; correct the callback or leave it out") from error
+    wrong = _not_plain(state)
+    if wrong is not None:
+        raise CallbackError(
+            f"{name}: has a {type(wrong).__name__}; give tensors, numbers, strings, and lists and dictionaries of them"
+        )
+    return copy.copy(state)
+
+
+def _not_plain(value: object) -> object:
+    """The first object in nested dictionaries and lists that a checkpoint can't hold; None if there is none."""
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple):
+        return next((wrong for item in value if (wrong := _not_plain(item)) is not None), None)
+    return None if isinstance(value, Tensor | str | int | float | None) else value
 
 
 def epoch_order(seed: int, epoch: int, samples: int) -> Tensor:
@@ -336,18 +441,3 @@ def batch_seed(seed: int, epoch: int, batch: int) -> int:
     generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
     offset = int(torch.randint(2**62, (), generator=generator))
     return offset ^ batch
-
-
-def require_finite(metrics: EpochMetrics) -> None:
-    """Check that the metrics of all layers are finite.
-
-    Raises:
-        DivergenceError: a metric is NaN or infinite. The message names the first one and its layer.
-    """
-    for name in ("layer_loss", "badness_pos", "badness_neg", "weight_norm"):
-        for layer, value in enumerate(getattr(metrics, name), start=1):
-            if not math.isfinite(value):
-                raise DivergenceError(
-                    f"epoch {metrics.epoch}: the training has diverged, {name} of layer {layer} is {value}; "
-                    "use a smaller learning rate (the checkpoint of the previous epoch is kept)"
-                )

@@ -21,9 +21,8 @@ from RecurrentFF.model.layers import (
     StepContext,
     loss_of_one_candidate,
 )
-from RecurrentFF.model.optimizers import LocalOptimizer, TorchOptimizer, torch_optimizer
+from RecurrentFF.model.optimizers import LocalOptimizer, Optimizer, RMSprop, TorchOptimizer
 from RecurrentFF.model.state import State
-from RecurrentFF.settings import ModelSettings
 
 WEIGHT, BIAS = "connections.0.weight", "bias"
 """The names of the two parameters of a layer that consists of one dense connection."""
@@ -114,18 +113,18 @@ class FusedPath:
         grad_weight = learned.grad_weight if mask is None else learned.grad_weight.mul_(mask)
         return LocalResult(learned.loss, learned.badness, {WEIGHT: grad_weight, BIAS: learned.grad_bias}, learned.grad_input)
 
-    def optimizer(self, module: LocalModule, settings: ModelSettings) -> LocalOptimizer:
-        """The optimizer that the settings name. It keeps the weight in the compute dtype up to date."""
+    def optimizer(self, module: LocalModule, optimizer: Optimizer) -> LocalOptimizer:
+        """The optimizer of a module. It keeps the weight in the compute dtype up to date."""
         assert isinstance(module, Layer)
-        if settings.ff_optimizer == "rmsprop":
-            return FusedRMSprop(self, module, settings.ff_rmsprop.learning_rate, settings.ff_rmsprop.momentum)
+        if type(optimizer) is RMSprop:
+            return FusedRMSprop(self, module, optimizer.learning_rate, optimizer.momentum)
 
         def refresh() -> None:
             copy = self.compute_copy(module)
             if copy is not None:
                 copy.copy_(_weight(module))
 
-        return TorchOptimizer(module, torch_optimizer(settings, "ff", module.parameters()), refresh)
+        return TorchOptimizer(module, optimizer.make(module.parameters()), refresh)
 
     def compute_copy(self, layer: Layer) -> Tensor | None:
         """The copy of a layer's weight in the compute dtype; None where the weight itself is used, or before any sequence."""

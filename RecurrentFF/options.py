@@ -1,11 +1,11 @@
-"""Value types of the configuration, and the base class of its sections."""
+"""Value types of options, and the base class of the sections that group them."""
 
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 def as_tuple(value: object) -> object:
@@ -40,41 +40,12 @@ def as_odd(size: int) -> int:
     return size
 
 
-def as_directions(directions: int) -> int:
-    """Check a number of gradient directions: 0, or at least 4, so that two neighboring directions are at most 90° apart."""
-    if directions != 0 and not 4 <= directions <= 64:
-        raise ValueError("expected 0 (none) or 4 to 64, for instance 8")
-    return directions
-
-
 Flag = Annotated[bool, BeforeValidator(as_flag)]
 Pair = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
-    """A section of the configuration: immutable, without unknown keys, of strict types (an int is accepted for a float).
-
-    A key may have older names, its aliases, which files, overrides and arguments may use. Only its current name is written.
-    """
+    """A group of options: immutable, without unknown keys, of strict types (an int is accepted for a float)."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    @classmethod
-    def aliases(cls) -> dict[str, str]:
-        """The older names of this section's keys, each with the current name."""
-        return {
-            alias: name
-            for name, field in cls.model_fields.items()
-            if isinstance(field.validation_alias, AliasChoices)
-            for alias in field.validation_alias.choices
-            if isinstance(alias, str) and alias != name
-        }
-
-    @model_validator(mode="before")
-    @classmethod
-    def _name_each_key_once(cls, values: Any) -> Any:
-        for alias, name in cls.aliases().items():
-            if isinstance(values, dict) and alias in values and name in values:
-                raise ValueError(f"{alias} is an older name of {name}, and both are set; remove {alias}")
-        return values

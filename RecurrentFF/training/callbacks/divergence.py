@@ -2,10 +2,42 @@
 
 from __future__ import annotations
 
+import math
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from RecurrentFF.errors import DivergenceError
+from RecurrentFF.training.callbacks.base import Callback
+
+if TYPE_CHECKING:
+    from RecurrentFF.model.learner import BatchMetrics
+    from RecurrentFF.training.metrics import EpochMetrics
+    from RecurrentFF.training.trainer import Trainer
+
+
+class NonFiniteCheck(Callback):
+    """A check that losses and metrics are finite. It raises DivergenceError where they are not."""
+
+    def __init__(self) -> None:
+        self._losses = NonFiniteLossCheck(1, 0)
+
+    def on_epoch_start(self, trainer: Trainer) -> None:
+        """Begin with the first batch of the epoch, or the first remaining one."""
+        self._losses = NonFiniteLossCheck(trainer.progress.epoch + 1, trainer.progress.batch)
+
+    def on_batch_end(self, trainer: Trainer, metrics: BatchMetrics, samples: int) -> None:
+        """Check the losses of a batch; on a GPU only now and then."""
+        self._losses.add(metrics.loss)
+
+    def on_batches_end(self, trainer: Trainer) -> None:
+        """Check the batches that have not been checked."""
+        self._losses.check()
+
+    def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
+        """Check the metrics of all layers."""
+        require_finite(metrics)
 
 
 class NonFiniteLossCheck:
@@ -22,12 +54,12 @@ class NonFiniteLossCheck:
     def __init__(self, epoch: int, batch: int) -> None:
         self.epoch = epoch
         self.batch = batch
-        # Of the first batch with a non-finite loss: the losses that are not finite, (iterations, layers), and the batch number.
+        # Of the first batch with a non-finite loss: the losses that are not finite, (timesteps, layers), and the batch number.
         self._non_finite: Tensor | None = None
         self._non_finite_batch = torch.zeros(())
 
     def add(self, loss: Tensor) -> None:
-        """Add the losses of a batch, of shape (iterations, layers).
+        """Add the losses of a batch, of shape (label timesteps, layers).
 
         Raises:
             DivergenceError: this was a batch to check, and a loss was not finite.
@@ -56,3 +88,18 @@ class NonFiniteLossCheck:
                 f"layer {layer + 1} at label timestep {timestep} is not finite; use a smaller "
                 'learning rate, or training.on_divergence = "retry" (the last checkpoint was saved before)'
             )
+
+
+def require_finite(metrics: EpochMetrics) -> None:
+    """Check that the metrics of all layers are finite.
+
+    Raises:
+        DivergenceError: a metric is NaN or infinite. The message names the first one and its layer.
+    """
+    for name in ("layer_loss", "badness_pos", "badness_neg", "weight_norm"):
+        for layer, value in enumerate(getattr(metrics, name), start=1):
+            if not math.isfinite(value):
+                raise DivergenceError(
+                    f"epoch {metrics.epoch}: the training has diverged, {name} of layer {layer} is {value}; "
+                    "use a smaller learning rate (the checkpoint of the previous epoch is kept)"
+                )

@@ -1,0 +1,7 @@
+"""The command line: python -m RecurrentFF COMMAND."""
+
+import sys
+
+from RecurrentFF.cli import main
+
+sys.exit(main())

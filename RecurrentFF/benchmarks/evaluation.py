@@ -1,0 +1,115 @@
+"""The evaluation of a saved network from the command line, on the data that its configuration names or on a folder of images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from RecurrentFF.benchmarks.cli import plugins_of_checkpoint, with_plugin_hint
+from RecurrentFF.data.task import ImageFolderTask
+from RecurrentFF.data.transforms import Pixels
+from RecurrentFF.errors import CheckpointError, DataError
+from RecurrentFF.model.network import Network
+from RecurrentFF.registry import name_of
+from RecurrentFF.training import checkpoint
+from RecurrentFF.training.evaluation import Evaluation
+from RecurrentFF.training.evaluation import evaluate as evaluate_network
+from RecurrentFF.training.splits import load_splits
+
+MAX_CLASSES = 20
+"""The largest number of classes whose confusion matrix is printed."""
+
+
+def evaluate(path: Path, data_dir: Path | None = None, predictions: Path | None = None, device: str = "auto") -> str:
+    """Evaluate a saved network on its test samples; on its validation samples, if there are no test samples.
+
+    Args:
+        path: a checkpoint, or the folder of a run, whose best.pt is evaluated.
+        data_dir: the folder of the data, in place of the one in the configuration. For a network that a program has trained on
+            data of its own: a folder of images in one folder for each class.
+        predictions: a CSV file to write, with the prediction and the badness of each sample.
+        device: the device of the network.
+
+    Returns:
+        The text to print: the accuracy, and that of each class, and the confusion matrix.
+
+    Raises:
+        RecurrentFFError: the checkpoint or the data can't be read, or do not fit.
+    """
+    _refuse_baseline(path)
+    network = with_plugin_hint(lambda: checkpoint.load(path, device), lambda: plugins_of_checkpoint(path))
+    if name_of(network.settings.data) == "own":
+        name, data = _image_folder(network, data_dir, path)
+    else:
+        name, data = _named_data(network, data_dir)
+    result = evaluate_network(network, data, predictions=predictions)
+    return "\n".join([f"data     {name}", str(result), "", *_confusion(result)])
+
+
+def _refuse_baseline(path: Path) -> None:
+    summary = path / "summary.json"
+    try:
+        baseline = json.loads(summary.read_text(encoding="utf-8")).get("baseline") if summary.is_file() else None
+    except (OSError, ValueError, AttributeError):
+        return
+    if baseline is not None:
+        raise CheckpointError(
+            f"{path}: a baseline ({baseline}), which has no checkpoint of a network; its result is in {summary}"
+        )
+
+
+def _named_data(network: Network, data_dir: Path | None) -> tuple[str, Any]:
+    """The test or validation samples of the data set that the configuration names."""
+    settings = network.settings
+    if data_dir is not None:
+        settings = settings.override([f"data.data_dir={json.dumps(str(data_dir.absolute()))}"], [f"--data-dir {data_dir}"])
+    transform = network.task.transform if network.task is not None else settings.transform
+    task = settings.data.task(transform)
+    assert task is not None
+    splits = load_splits(task, settings, network.device)
+    data, part = (splits.validation, "validation") if splits.test is None else (splits.test, "test")
+    if data is None:
+        raise DataError(f"{task.name}: neither test nor validation samples; set data.test_samples or data.validation_samples")
+    return f"{task.name}, {part} samples", data
+
+
+def _image_folder(network: Network, folder: Path | None, path: Path) -> tuple[str, list[tuple[Tensor, list[Any]]]]:
+    """The images of a folder as batches of raw samples and class names of the network."""
+    task = network.task
+    if task is None:
+        raise CheckpointError(f"{path}: has no task, which says what its inputs are; evaluate it in Python, with rff.evaluate")
+    if folder is None:
+        raise DataError(
+            f"{path}: trained on data that a program passed ('{task.name}'), which a command can't read; name a folder of images "
+            "in class folders by --data-dir DIR"
+        )
+    if len(task.input_shape) not in (2, 3):
+        raise DataError(f"{path}: its samples are no images (shape {task.input_shape}); evaluate it in Python, with rff.evaluate")
+    height, width = task.input_shape[-2:]
+    images = ImageFolderTask(folder, size=(height, width), grayscale=len(task.input_shape) == 2, validation=None,
+                             transform=Pixels(mean=0.0, std=1.0))  # fmt: skip
+    names = {str(name): name for name in task.classes}
+    unknown = [str(name) for name in images.classes if str(name) not in names]
+    if unknown:
+        raise DataError(f"{folder}: the folder {unknown[0]} is none of the network's classes, {', '.join(names)}")
+    splits = images.splits()
+    data, size = splits.test or splits.train, network.settings.training.prediction_batch_size
+    return str(folder), [
+        (inputs, [names[str(images.classes[number])] for number in labels.tolist()]) for inputs, labels, _ in data.batches(size)
+    ]
+
+
+def _confusion(result: Evaluation) -> list[str]:
+    """The confusion matrix as lines of text; a hint in its place if there are many classes."""
+    if len(result.classes) > MAX_CLASSES:
+        return [f"{len(result.classes)} classes: --predictions CSV writes all predictions, for a confusion matrix"]
+    names = [str(name) for name in result.classes]
+    first = max(len("true class"), *map(len, names))
+    width = max(len(name) for name in [*names, *(str(int(count)) for count in result.confusion.flatten())])
+    lines = [f"{'true class':<{first}}  {'  '.join(name.rjust(width) for name in names)}  (columns: predicted class)"]
+    for name, counts in zip(names, result.confusion.tolist(), strict=True):
+        lines.append(f"{name:<{first}}  {'  '.join(str(count).rjust(width) for count in counts)}")
+    return lines

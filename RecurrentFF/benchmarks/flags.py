@@ -1,0 +1,130 @@
+"""The flags of the command lines. Importing this module, and asking for --help, does not import torch."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from RecurrentFF.errors import RecurrentFFError, SettingsError
+from RecurrentFF.settings.reference import key_of
+
+INTERRUPTED = 130
+"""The exit code of a program that was ended by Ctrl-C."""
+
+VARIANTS = ("plain float32", "float32", "bfloat16", "float32 compiled", "bfloat16 compiled")
+"""The variants that the speed benchmark measures."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that reports a mistake as a SettingsError, in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise a SettingsError with this message."""
+        raise SettingsError(f"{message}; --help lists the flags")
+
+
+def exit_code(work: Callable[[], bool]) -> int:
+    """Run a command, and print an error of this package in one line.
+
+    Args:
+        work: the command. It returns False if it was interrupted by Ctrl-C and has saved its state.
+
+    Returns:
+        0, 2 after an error, or 130 after Ctrl-C.
+    """
+    try:
+        return 0 if work() else INTERRUPTED
+    except RecurrentFFError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of the output has ended, as in `rff config --keys | head`
+        os.dup2(os.open(os.devnull, os.O_RDWR), sys.stdout.fileno())
+        return 0
+
+
+def user_path(text: str) -> Path:
+    """Read a path that the user names, with ~ as the home folder, for argparse."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise argparse.ArgumentTypeError(f"'{text}': this user has no home folder; write the whole path") from None
+
+
+def key_help(section: str, name: str) -> str:
+    """The help of a flag that stands for a key: the first sentence of the key's docstring."""
+    return key_of(section, name).summary.replace("%", "%%")
+
+
+def add_plugin_flag(parser: argparse.ArgumentParser) -> None:
+    """Add --plugin, which sets `plugins`."""
+    text = "import a Python module that registers components of your own; repeatable"
+    parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", dest="plugins", help=text)
+
+
+def add_training_flags(parser: argparse.ArgumentParser, datasets: tuple[str, ...] = ()) -> None:
+    """Add the flags of a command that starts a run.
+
+    Args:
+        parser: the parser of the command.
+        datasets: the names among which --dataset chooses; without any, there is no such flag.
+    """
+    add = parser.add_argument
+    add("--config-file", type=user_path, metavar="FILE",
+        help="TOML file, or the name of a recipe, which `rff config` lists (default: the data set's recipe)")  # fmt: skip
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        dest="overrides",
+        help="override a key of the configuration, e.g. --set optimizer.learning_rate=1e-3; repeatable",
+    )
+    add_continuation_flags(parser)
+    add("--seed", metavar="N", help=key_help("training", "seed"))
+    add("--output-dir", type=user_path, metavar="DIR", help="folder in which the run's folder is created (default: runs)")
+    parser.set_defaults(dataset=None)
+    if datasets:
+        add("--dataset", metavar="NAME", help=f"one of {', '.join(datasets)} (default: {datasets[0]})")
+    add(
+        "--baseline",
+        choices=["logistic", "gru"],
+        help="train a baseline on the same data, by backpropagation: logistic regression, or a GRU of equal size",
+    )
+    add("--weights", type=user_path, metavar="FILE", help=key_help("training", "weights"))
+    add("--resume", type=user_path, metavar="RUN_DIR", help="resume an interrupted run, in its folder and with its configuration")
+
+
+def add_continuation_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that a resumed run accepts, too."""
+    add = parser.add_argument
+    add("--device", help=key_help("device", "device"))
+    add("--epochs", metavar="N", help=key_help("training", "epochs"))
+    add("--data-dir", type=user_path, metavar="DIR", help="an existing data folder instead of the built-in data")
+    add_plugin_flag(parser)
+
+
+def add_report_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the report on several runs."""
+    add = parser.add_argument
+    add("folders", type=user_path, nargs="+", metavar="FOLDER", help="folders of runs that differ only in their seed")
+    add("--csv", type=user_path, metavar="FILE", help="write the metrics of every epoch of every run to this file")
+    add("--plot", type=user_path, metavar="PNG", help="plot the validation errors to this file")
+    add_plugin_flag(parser)
+
+
+def add_speed_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the speed benchmark."""
+    add = parser.add_argument
+    add("--units", type=int, nargs="+", default=[200, 500, 2000], help="units of each layer (default: 200 500 2000)")
+    add("--rounds", type=int, default=5, help="measurements of each; their medians are shown (default: 5)")
+    add("--variants", nargs="+", choices=VARIANTS[1:], help="variants beside the plain one (default: those fast here)")
+    add("--device", default="auto", help=key_help("device", "device"))
+    add("--json", type=user_path, metavar="FILE", help="write everything measured to this file")
+    add("--scaling", type=user_path, metavar="PNG", help="measure and draw how the cost grows, too")

@@ -1,0 +1,46 @@
+"""The recipes: configurations that come with the package, as TOML files in the folder RecurrentFF/recipes.
+
+In a clone of the repository, `configs` is a link to that folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent.parent / "recipes"
+"""The folder of the recipes."""
+
+GENERAL = "general"
+"""The name of the recipe for data sets that have none of their own."""
+
+DEFAULTS = {"mnist": "mnist_fast", "fashion_mnist": "mnist_fast", "moving_mnist": "moving_mnist", "seq_mnist": "seq_mnist"}
+"""The name of the recipe that each data set is trained with if the user names none."""
+
+
+def names() -> list[str]:
+    """The names of all recipes."""
+    return sorted(file.stem for file in FOLDER.glob("*.toml"))
+
+
+def path_of(name: str) -> Path:
+    """The file of a recipe."""
+    return FOLDER / f"{name}.toml"
+
+
+def default_for(data: str) -> Path:
+    """The file of a data set's default recipe.
+
+    Args:
+        data: the registered name of the data set.
+    """
+    return path_of(DEFAULTS.get(data, GENERAL))
+
+
+def find(path: Path) -> Path:
+    """The configuration file that a user names: an existing file, or else the recipe of this name, if there is one."""
+    return path_of(str(path)) if not path.exists() and str(path) in names() else path
+
+
+def description(name: str) -> str:
+    """The first line of a recipe's comment."""
+    return path_of(name).read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")

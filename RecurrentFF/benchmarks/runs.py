@@ -1,0 +1,133 @@
+"""The runs in a folder as a table: what was trained, how far, and with which result. No checkpoint is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+from RecurrentFF.errors import DataError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+HEADER = ("run", "data", "network", "epochs", "validation", "test", "time", "state")
+NUMBERS = ("epochs", "validation", "test", "time")
+"""The columns that are aligned to the right."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table, as texts."""
+
+    run: str
+    """The path of the run's folder, below the folder that was searched."""
+    data: str = ""
+    """The name of the data set."""
+    network: str = ""
+    """The sizes of all layers, or the name of a baseline."""
+    epochs: str = ""
+    """Finished epochs, and those of the configuration."""
+    validation: str = ""
+    """The highest validation accuracy."""
+    test: str = ""
+    """The test accuracy of a complete run."""
+    time: str = ""
+    """The duration of the run."""
+    state: str = "unreadable"
+    """One of "complete", "interrupted", "running" (another process is training in the folder) and "unreadable"."""
+
+
+def table(folder: Path) -> str:
+    """Describe all runs in a folder and in the folders below it.
+
+    Raises:
+        DataError: there is none.
+    """
+    files = sorted(folder.rglob("config.toml")) if folder.is_dir() else []
+    if not files:
+        raise DataError(f"{folder}: no run in this folder; start one with: rff train mnist")
+    rows = [HEADER, *(astuple(_line(file.parent, folder)) for file in files)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
+    return "\n".join(_aligned(row, widths) for row in rows)
+
+
+def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
+    cells = zip(HEADER, row, widths, strict=True)
+    return "  ".join(cell.rjust(width) if name in NUMBERS else cell.ljust(width) for name, cell, width in cells).rstrip()
+
+
+def _line(run: Path, folder: Path) -> Line:
+    name = str(run.relative_to(folder)) if run != folder else run.name
+    try:
+        config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+        return _described(name, config, _summary(run), _metrics(run), _is_locked(run))
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return Line(name)
+
+
+def _described(
+    name: str, config: Mapping[str, Any], summary: Mapping[str, Any], epochs: list[dict[str, Any]], locked: bool
+) -> Line:
+    """Describe a run by the content of its files. A configuration of the former form has its keys in other sections."""
+    network, former = config.get("network", {}), config.get("data_config", {})
+    sizes = [network.get("input_size", former.get("data_size", "?"))]
+    sizes += network.get("hidden_sizes") or config["model"]["hidden_sizes"]
+    sizes += [network.get("num_classes", former.get("num_classes", "?"))]
+    total = config["training"].get("epochs") or config["model"]["epochs"]
+    done = len(epochs) or summary.get("epochs", 0)
+    validated = [epoch["validation_accuracy"] for epoch in epochs if epoch["validation_accuracy"] is not None]
+    complete = bool(summary) and summary["epochs"] == done
+    seconds = summary["seconds"] if complete else sum(epoch["seconds"] for epoch in epochs)
+    best = max(validated, default=summary.get("validation_accuracy"))
+    return Line(
+        name,
+        str(config["data"]["name"] if "data" in config else former.get("dataset", "?")),
+        summary.get("baseline") or "-".join(str(size) for size in sizes),
+        f"{done}/{total}",
+        _percent(best),
+        _percent(summary["test_accuracy"]) if complete else "",
+        f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min",
+        "running" if locked else "complete" if complete else "interrupted",
+    )
+
+
+def _percent(accuracy: float | None) -> str:
+    return "" if accuracy is None else f"{100 * accuracy:.2f} %"
+
+
+def _summary(run: Path) -> dict[str, Any]:
+    """The content of a run's summary.json; empty if the run is not complete."""
+    file = run / "summary.json"
+    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return content
+
+
+def _metrics(run: Path) -> list[dict[str, Any]]:
+    """The metrics of each finished epoch."""
+    file = run / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def _is_locked(run: Path) -> bool:
+    """Check if another process is training in a run's folder, where the system has such locks."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return False
+    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # some file systems have no such locks
+        return False
+    finally:
+        os.close(descriptor)
+    return False

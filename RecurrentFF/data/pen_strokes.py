@@ -1,0 +1,142 @@
+"""Pen strokes as network inputs: the latest moves of a pen at each timestep, in a delay line.
+
+A timestep has `moves_per_timestep` new moves. Together with earlier moves, its input has `delay_line` moves, oldest first. Moves
+before the first and after the last are zeros. A sequence longer than all timesteps is truncated. A shorter one either ends, and
+the mask marks the timesteps without any of its moves as invalid, or is repeated until the last timestep (`repeat`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from RecurrentFF.data.stroke_files import trace_images
+from RecurrentFF.data.transforms import Prepared, Transform, checked_pixels
+from RecurrentFF.errors import InputError
+from RecurrentFF.options import Flag
+from RecurrentFF.registry import register
+
+LARGEST_MOVE = 5
+"""Largest displacement of a move in each direction, in pixels. Longer moves, those with the pen in the air, are clamped to it."""
+
+INPUT_RMS = 5.0
+"""Root mean square of each feature of a move in the network's input.
+
+The input has few numbers, most of them zero at first. If they were as small as a layer's activities, the lateral drive would
+dominate them. With the default configuration, the validation accuracy after one epoch is 73, 89, 90 and 90 % for values of 1,
+2.5, 5 and 10.
+"""
+
+# Root mean square of each feature over the training set's moves, clamped as above.
+_RMS = (1.2316, 1.2340, 0.2132, 0.1647)
+
+
+@register("transform", "pen_strokes")
+@dataclass(frozen=True)
+class PenStrokes(Transform):
+    """The moves of a pen that draws the image as network inputs, a few at each timestep."""
+
+    gives_sequences: ClassVar[bool] = True
+
+    moves_per_timestep: Annotated[int, Field(ge=1)] = 4
+    """The number of new pen moves at a timestep."""
+    delay_line: Annotated[int, Field(ge=1)] = 32
+    """The number of latest pen moves in the input at a timestep, including those of earlier timesteps."""
+    repeat: Flag = False
+    """Start a digit again once it is complete.
+
+    If false, the input is zero from there on, and timesteps that show no pen move are masked out.
+    """
+
+    def check(self) -> None:
+        """Check that all moves are shown."""
+        if self.delay_line < self.moves_per_timestep:
+            raise ValueError(
+                f"delay_line = {self.delay_line}: must be at least moves_per_timestep = {self.moves_per_timestep}, or moves "
+                "would never be shown"
+            )
+
+    def output_size(self, input_shape: tuple[int, ...]) -> int:
+        """Return the number of network inputs at a timestep.
+
+        Raises:
+            InputError: the samples are not images of one channel.
+        """
+        if len(input_shape) != 2:
+            raise InputError(f"PenStrokes: samples of shape {input_shape}; expected images (height, width)")
+        return 4 * self.delay_line
+
+    def __call__(self, samples: Tensor) -> Tensor:
+        """Trace images, and return the inputs of as many timesteps as the longest one needs, (timesteps, n, features)."""
+        return self.prepare(samples, None).inputs
+
+    def prepare(self, samples: Tensor, timesteps: int | None) -> Prepared:
+        """Trace images, and return their moves as network inputs.
+
+        Args:
+            samples: images (n, height, width), of the range that `transforms.checked_pixels` accepts.
+            timesteps: number of timesteps; None for as many as the longest sequence needs.
+
+        Returns:
+            Inputs (timesteps, n, 4 · delay_line), and the mask (timesteps, n), None with `repeat`.
+
+        Raises:
+            InputError: the pixels are out of range.
+        """
+        pixels = checked_pixels(samples)
+        images = pixels if pixels.dtype == torch.uint8 else pixels.mul(255).round().clamp(0, 255).to(torch.uint8)
+        traced = trace_images(images.cpu().numpy())
+        lengths = torch.tensor([len(moves) for moves in traced], device=samples.device)
+        moves = torch.from_numpy(np.concatenate(traced)).to(samples.device)
+        count = timesteps if timesteps is not None else max(1, math.ceil(int(lengths.max()) / self.moves_per_timestep))
+        starts = lengths.cumsum(0) - lengths
+        return self.encode(padded_moves(moves, starts, lengths, count * self.moves_per_timestep, self.repeat), lengths)
+
+    def encode(self, moves: Tensor, lengths: Tensor) -> Prepared:
+        """Convert moves to network inputs.
+
+        Args:
+            moves: (n, timesteps · moves_per_timestep, 4), as from `padded_moves`.
+            lengths: number of moves of each sequence, (n,).
+
+        Returns:
+            Inputs (timesteps, n, 4 · delay_line), and the mask (timesteps, n), None with `repeat`. A timestep is valid if its
+            input has a move.
+        """
+        features = moves.clamp(-LARGEST_MOVE, LARGEST_MOVE) * (INPUT_RMS / torch.tensor(_RMS, device=moves.device))
+        padded = F.pad(features, [0, 0, self.delay_line - self.moves_per_timestep, 0])
+        windows = padded.unfold(1, self.delay_line, self.moves_per_timestep)
+        inputs = windows.permute(1, 0, 3, 2).flatten(2)
+        if self.repeat:
+            return Prepared(inputs)
+        ends = torch.arange(1, len(inputs) + 1, device=moves.device).unsqueeze(1) * self.moves_per_timestep
+        return Prepared(inputs, (ends - self.delay_line).clamp(min=0) < lengths)
+
+
+def padded_moves(moves: Tensor, starts: Tensor, lengths: Tensor, count: int, repeat: bool) -> Tensor:
+    """Return sequences truncated, padded with zeros or repeated to the same number of moves.
+
+    Args:
+        moves: the moves of all sequences, (all moves, 4).
+        starts: number of the first move of each sequence, (n,).
+        lengths: number of moves of each sequence, (n,).
+        count: the number of moves to return.
+        repeat: whether a sequence starts again at its end.
+
+    Returns:
+        (n, count, 4).
+    """
+    if not len(moves):  # empty images only
+        return moves.new_zeros(len(lengths), count, 4)
+    position = torch.arange(count, device=lengths.device)
+    valid = (position < lengths[:, None]) | (repeat & (lengths[:, None] > 0))
+    move_number = starts[:, None] + position % lengths[:, None].clamp(min=1)
+    selected: Tensor = moves[torch.where(valid, move_number, 0)] * valid.unsqueeze(2)
+    return selected

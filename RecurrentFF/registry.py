@@ -1,0 +1,287 @@
+"""The registry of components: what a configuration names, and what a program may pass as an object.
+
+A component is a frozen dataclass whose fields are its options. It is registered under a kind and a name:
+
+    @register("objective", "hinge")
+    @dataclass(frozen=True)
+    class Hinge(Objective):
+        margin: Annotated[float, Field(gt=0)] = 0.5
+
+A configuration then has `[objective] name = "hinge"`, with `margin = 1.0` below it. A component that is only passed as an
+object, as in `rff.fit(network, data, objective=Hinge(margin=1.0))`, need not be registered.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import BaseModel, ValidationError, create_model
+from pydantic_core import core_schema
+
+from RecurrentFF.errors import SettingsError
+from RecurrentFF.messages import in_words, nearest, shown
+from RecurrentFF.options import Section, as_tuple
+
+HOMES = {
+    "objective": "RecurrentFF.model",
+    "negatives": "RecurrentFF.model",
+    "activation": "RecurrentFF.model",
+    "connection": "RecurrentFF.model",
+    "optimizer": "RecurrentFF.model",
+    "schedule": "RecurrentFF.training.schedules",
+    "data": "RecurrentFF.data",
+    "transform": "RecurrentFF.data",
+}
+"""The kinds of components. Each has the package or module of the built-in ones, which is imported when the kind is first used."""
+
+Class = TypeVar("Class", bound=type)
+
+_classes: dict[str, dict[str, type[Component]]] = {kind: {} for kind in HOMES}
+_bases: dict[str, type[Component]] = {}
+
+
+class Component:
+    """The base class of all components. The base class of a kind is declared as `class Objective(Component, kind="objective")`.
+
+    The options of a component are checked when it is made: their types, and their ranges, which are written as
+    `Annotated[float, pydantic.Field(ge=0)]`.
+
+    Raises:
+        SettingsError: an option has a wrong type, or a value out of range.
+    """
+
+    kind: ClassVar[str]
+    """The kind of the component, a key of `HOMES`."""
+
+    def __init_subclass__(cls, kind: str | None = None, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if kind is not None:
+            cls.kind = kind
+            _bases[kind] = cls
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        values = _validated(type(self), {field.name: getattr(self, field.name) for field in fields(self)}, name)  # type: ignore[arg-type]
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+        try:
+            self.check()
+        except ValueError as error:
+            raise SettingsError(f"{name}: {error}") from None
+
+    def check(self) -> None:
+        """Check the options against each other; raise ValueError if they don't fit. Called when the component is made."""
+
+    @classmethod
+    def from_value(cls, value: object) -> Component | None:
+        """Convert a value of another kind to a component of this kind; None if that is not possible. For base classes."""
+        return None
+
+
+class ComponentOf:
+    """The annotation of an option that is itself a component, as in `Annotated[Optimizer, ComponentOf("optimizer")]`.
+
+    Args:
+        kind: the kind of the component.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(lambda value: make(self.kind, value, self.kind))
+
+
+def register(kind: str, name: str) -> Callable[[Class], Class]:
+    """Register a component class, as a decorator above `@dataclass(frozen=True)`.
+
+    Args:
+        kind: a key of `HOMES`.
+        name: the name in configurations. A class that is defined again, as in a notebook, replaces the former one.
+
+    Raises:
+        SettingsError: there is no such kind, or the name belongs to another class.
+    """
+    if kind not in HOMES:
+        raise SettingsError(f"register: unknown kind '{kind}'{nearest(kind, HOMES)}")
+
+    def add(cls: Class) -> Class:
+        if not (issubclass(cls, Component) and is_dataclass(cls) and getattr(cls, "kind", None) == kind):
+            base = _base(kind).__name__
+            raise SettingsError(f"register: {cls.__name__} must be a dataclass and a subclass of {base} to be of kind '{kind}'")
+        former = _classes[kind].get(name)
+        if former is not None and (former.__module__, former.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise SettingsError(f"register: the {kind} '{name}' is {former.__module__}.{former.__qualname__} already")
+        _classes[kind][name] = cls
+        return cls
+
+    return add
+
+
+def names(kind: str) -> list[str]:
+    """The registered names of a kind."""
+    _import_built_in(HOMES[kind])
+    return list(_classes[kind])
+
+
+def component_class(kind: str, name: str) -> type[Component]:
+    """The class of a registered component.
+
+    Raises:
+        KeyError: there is none of this name.
+    """
+    _import_built_in(HOMES[kind])
+    return _classes[kind][name]
+
+
+def make(kind: str, value: object, place: str) -> Any:
+    """Make a component from what a configuration or a program says.
+
+    Args:
+        kind: the kind of the component.
+        value: a component, a registered name, or a mapping of a "name" and options.
+        place: the path of the value in the configuration, for error messages.
+
+    Raises:
+        SettingsError: the name is unknown, or an option is unknown or invalid.
+    """
+    base = _base(kind)
+    if isinstance(value, base):
+        return value
+    converted = base.from_value(value)
+    if converted is not None:
+        return converted
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{place} = {shown(value)}: expected a name, a section, or a {base.__name__}", place)
+    options: dict[str, Any] = {str(key): option for key, option in value.items()}
+    if "name" not in options:
+        raise SettingsError(f"{place}: has no name; set {place}.name to one of {', '.join(sorted(names(kind)))}", place)
+    name = options.pop("name")
+    if name not in names(kind):
+        raise SettingsError(f"{place}.name = {shown(name)}: {_unknown(kind, name)}", f"{place}.name")
+    cls = _classes[kind][name]
+    options = _validated(cls, options, place)
+    try:
+        return cls(**options)
+    except SettingsError as error:
+        raise SettingsError(f"{place}: {str(error).removeprefix(f'{cls.__name__}: ')}", place) from None
+
+
+def name_of(component: Component) -> str:
+    """The registered name of a component's class; that of the Python class, with its module, if it is not registered."""
+    cls = type(component)
+    registered = (name for name, other in _classes[cls.kind].items() if other is cls)
+    return next(registered, f"{cls.__module__}.{cls.__qualname__}")
+
+
+def tree_of(value: Any) -> Any:
+    """A component, section or value as nested dictionaries, lists and plain values; options without a value are left out."""
+    if isinstance(value, Component):
+        options: dict[str, Any] = (
+            {field.name: getattr(value, field.name) for field in fields(value)} if is_dataclass(value) else {}
+        )
+        return {"name": name_of(value)} | tree_of(options)
+    if isinstance(value, BaseModel):
+        return tree_of({name: getattr(value, name) for name in type(value).model_fields})
+    if isinstance(value, Mapping):
+        return {key: tree_of(item) for key, item in value.items() if item is not None}
+    if isinstance(value, tuple | list):
+        return [tree_of(item) for item in value]
+    return value
+
+
+def make_components(hints: Mapping[str, Any], values: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Replace the values that describe components by the components.
+
+    Args:
+        hints: the annotation of each option.
+        values: the value of some options.
+        place: the path of the options in the configuration, for error messages.
+
+    Raises:
+        SettingsError: a component can't be made.
+    """
+    made = dict(values)
+    for key in values.keys() & hints.keys():
+        path = f"{place}.{key}" if place else key
+        kind, many = _component_kind(hints[key])
+        if kind is not None and many and isinstance(values[key], list | tuple):
+            made[key] = tuple(make(kind, item, f"{path}[{index}]") for index, item in enumerate(values[key]))
+        elif kind is not None and not many and values[key] is not None:
+            made[key] = make(kind, values[key], path)
+    return made
+
+
+@cache
+def schema(cls: type[Any]) -> type[Section]:
+    """The pydantic model of a component's options."""
+    hints = get_type_hints(cls, include_extras=True)
+    options: dict[str, Any] = {}
+    for field in fields(cls):
+        default = ... if field.default is MISSING else field.default
+        if field.default_factory is not MISSING:
+            default = field.default_factory()
+        options[field.name] = (hints[field.name], default)
+    return create_model(cls.__name__, __base__=_Options, **options)
+
+
+class _Options(Section):
+    """Options of a component. They may have types that pydantic does not know, of which the value must be an instance."""
+
+    model_config = Section.model_config | {"arbitrary_types_allowed": True}
+
+
+def _validated(cls: Any, options: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """Check the options of a component, and fill in defaults."""
+    model = schema(cls)
+    hints = {name: field.rebuild_annotation() for name, field in model.model_fields.items()}
+    values = {key: as_tuple(value) for key, value in make_components(hints, options, place).items()}
+    try:
+        checked = model(**values)
+    except ValidationError as error:
+        path = ".".join([place, *(str(step) for step in error.errors()[0]["loc"])])
+        raise SettingsError(in_words(error, model, place), path) from None
+    # A configuration can't write None, so that it means the default where there is another one.
+    defaults = {name: field.default for name, field in model.model_fields.items() if not field.is_required()}
+    given = {name: getattr(checked, name) for name in model.model_fields}
+    return {name: defaults.get(name) if value is None else value for name, value in given.items()}
+
+
+def _component_kind(hint: Any) -> tuple[str | None, bool]:
+    """The kind of component that an annotation asks for, None for another type; and whether it asks for a tuple of them."""
+    if get_origin(hint) is Annotated:
+        markers = [marker for marker in get_args(hint) if isinstance(marker, ComponentOf)]
+        if markers:
+            return markers[0].kind, False
+        return _component_kind(get_args(hint)[0])
+    found = [_component_kind(argument)[0] for argument in get_args(hint) if argument is not type(None)]
+    kinds = [kind for kind in found if kind is not None]
+    return (kinds[0], get_origin(hint) is tuple) if kinds else (None, False)
+
+
+def _base(kind: str) -> type[Component]:
+    _import_built_in(HOMES[kind])
+    return _bases[kind]
+
+
+@cache
+def _import_built_in(home: str) -> None:
+    """Import a module, or all modules of a package, so that their components are registered."""
+    package = importlib.import_module(home)
+    for module in pkgutil.iter_modules(getattr(package, "__path__", ()), f"{home}."):
+        importlib.import_module(module.name)
+
+
+def _unknown(kind: str, name: object) -> str:
+    """The rest of the message about a name that is not registered."""
+    if isinstance(name, str) and "." in name:
+        return f"a class that was passed as an object; pass it again, as {kind}=…, or register it and import its module"
+    known = nearest(str(name), names(kind)).removeprefix("; ")
+    return f'there is no such {kind}; {known}; one of your own must be imported first, for instance by plugins = ["module"]'

@@ -1,0 +1,59 @@
+"""The pictures of a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from RecurrentFF.model.network import Network
+from RecurrentFF.training.callbacks.base import Callback
+from RecurrentFF.training.files import RunFolder
+from RecurrentFF.training.plots import plot_curves, plot_samples, plot_timesteps
+
+if TYPE_CHECKING:
+    from RecurrentFF.training.summary import Summary
+    from RecurrentFF.training.trainer import Trainer
+
+SAMPLES_SHOWN = 6
+"""The number of samples in the picture of the data."""
+
+
+class Plots(Callback):
+    """The pictures samples.png at the start of a run, and curves.png and timesteps.png at its end.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def on_fit_start(self, trainer: Trainer) -> None:
+        """Show training samples as the network sees them, if they can be shown as images."""
+        task, train = trainer.network.task, trainer.splits.train
+        if task is None or len(task.input_shape) < 2:
+            return
+        labels = next(iter(train.batches(SAMPLES_SHOWN))).labels[:SAMPLES_SHOWN]
+        images, names = task.show(train, len(labels)), [str(task.classes[number]) for number in labels.tolist()]
+        trainer.try_save(lambda: plot_samples(images, names, self.folder.samples))
+
+    def on_summary(self, trainer: Trainer, summary: Summary) -> None:
+        """Show the learning curves, and badness over time on validation samples."""
+        accuracy, reduction = summary.test_accuracy, trainer.settings.network.badness
+        result = "" if accuracy is None else f"test accuracy {100 * accuracy:.2f} %, "
+        title = f"{trainer.name}: {result}epoch {summary.best_epoch} ({self.folder.path.name})"
+        history, best_epoch = trainer.history, summary.best_epoch
+        trainer.try_save(lambda: plot_curves(history, title, self.folder.curves, best_epoch, accuracy, reduction))
+        if trainer.splits.validation is not None and isinstance(trainer.network, Network):
+            self._plot_timesteps(trainer)
+
+    def _plot_timesteps(self, trainer: Trainer) -> None:
+        network, validation = trainer.network, trainer.splits.validation
+        assert validation is not None
+        batch = next(iter(validation.batches(network.samples_at_once)))
+        badness, labels = network.badness_of_layers(network.input_sequence(batch.inputs)), batch.labels.to(network.device)
+        valid = network.valid_timesteps(batch.mask, len(labels))
+        names = [module.name for module in network.hidden_layers()]
+        layers = [names.index(name) + 1 for name in network.prediction_layers]
+        window, reduction = trainer.settings.prediction_window, trainer.settings.network.badness
+        path = self.folder.timesteps
+        trainer.try_save(lambda: plot_timesteps(badness, labels, valid, window, layers, path, reduction))

@@ -1,0 +1,51 @@
+"""The data sets of a training, from a task."""
+
+from __future__ import annotations
+
+import torch
+
+from RecurrentFF.data.dataset import Dataset, Splits
+from RecurrentFF.data.source import Own
+from RecurrentFF.data.task import Task
+from RecurrentFF.errors import InputError
+from RecurrentFF.settings import Settings
+
+
+def load_splits(task: Task, settings: Settings, device: torch.device) -> Splits:
+    """Load the data sets of a task, as network inputs.
+
+    Args:
+        task: a task with data.
+        settings: the configuration, which determines the numbers of samples, unless the data are passed from Python.
+        device: the device of the data.
+
+    Raises:
+        DataError: the data can't be read, or there are too few samples.
+    """
+    data = settings.data  # a data set that the configuration names knows its numbers of samples
+    sizes = {name: getattr(data, name) for name in ("train_samples", "validation_samples", "test_samples")}
+    return task.splits(
+        device=device,
+        seed=settings.training.seed,
+        timesteps=settings.timesteps,
+        train_subset_samples=settings.training.train_accuracy_samples,
+        **(sizes if isinstance(data, Own) else {}),
+    )
+
+
+def require_labels(dataset: Dataset | None, classes: int, name: str) -> None:
+    """Check that the labels of a data set are class numbers, as far as they can be seen without an iteration over the data.
+
+    Args:
+        dataset: the data set; None for none.
+        classes: the number of classes of the network.
+        name: the name of the data set in the error.
+
+    Raises:
+        InputError: a label is out of range.
+    """
+    labels = getattr(dataset, "labels", None)
+    if isinstance(labels, torch.Tensor) and labels.numel():
+        lowest, highest = int(labels.min()), int(labels.max())
+        if not 0 <= lowest <= highest < classes:
+            raise InputError(f"{name}: labels run from {lowest} to {highest}; expected 0 to {classes - 1}")

@@ -1,0 +1,28 @@
+"""Train with negative data of one's own: the input of another sample under the true label, or a wrong one if that would be right.
+
+A configuration names it after plugins = ["examples.own_negatives"], as [negatives] name = "swapped".
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+import RecurrentFF as rff
+from RecurrentFF.model.negatives import SamplingContext, UniformNegatives
+
+
+@rff.register("negatives", "swapped")
+@dataclass(frozen=True)
+class Swapped(rff.NegativeSource):
+    count = 1  # negative candidates for each sample
+
+    def sample(self, context: SamplingContext) -> rff.Negatives:
+        x, y = context.inputs.roll(1, -1), context.labels[None]  # (timesteps, features, 1, batch), (1, label timesteps, batch)
+        wrong = UniformNegatives().sample(context).labels  # both may have a single timestep, the same for all
+        assert wrong is not None
+        return rff.Negatives(labels=torch.where(y.roll(1, -1) == y, wrong, y), inputs=x)
+
+
+if __name__ == "__main__":
+    digits = {"name": "mnist", "train_samples": 2000, "validation_samples": 500}
+    rff.fit(rff.build(data=digits, hidden_sizes=[100, 100], negatives=Swapped(), optimizer="adam", batch_size=100, epochs=3))
