@@ -68,7 +68,7 @@ CONFIGURATIONS: dict[str, str] = {
     "[training]\nepochs = 3\nepochs = 4": r"not valid TOML",
     # unknown keys
     "[training]\nepocs = 3": r"unknown key 'training\.epocs'; did you mean 'epochs'",
-    "[trainin]\nepochs = 3": r"unknown key 'trainin'; did you mean 'training'",
+    "[trainings]\nepochs = 3": r"unknown key 'trainings'; did you mean 'training'",
     "[optimizer]\nname = 'adam'\nlearningrate = 3": r"unknown key 'optimizer\.learningrate'; did you mean 'learning_rate'",
     "[network]\nxyz = 1": r"unknown key 'network\.xyz'; known: activation, activity_dropout, adversarial_noise, badness",
     "[data]\nname = 'mnist'\n[data.augmentation]\nxyz = 1": r"unknown key 'data\.augmentation\.xyz'; known: cutout, elastic",
@@ -161,7 +161,7 @@ def test_a_path_that_is_not_a_configuration_file(capsys: pytest.CaptureFixture[s
 COMMAND_LINES = {
     "unknown key": (["--set=training.epocs=3"], "--set training.epocs=3: unknown key 'training.epocs'; did you mean 'epochs'?"),
     "unknown former key": (["--set=model.epocs=3"], "--set model.epocs=3: unknown key 'model.epocs'; did you mean 'epochs'?"),
-    "unknown section": (["--set=trainin.epochs=3"], "there is no section 'trainin'; did you mean 'training'?"),
+    "unknown section": (["--set=trainings.epochs=3"], "there is no section 'trainings'; did you mean 'training'?"),
     "no value": (["--set=training.epochs"], "--set training.epochs: write it as section.key=value"),
     "ill-typed": (
         ["--set=training.epochs=many"],

@@ -536,7 +536,7 @@ MISTAKES = {
     "[data_config]\nedge_directions = 4\nedge_places = 40": r"\(the former data_config\.edge_places\)",
     "[data_config]\nshift = 28": r"\(the former data_config\.shift\)",
     "[data_config]\ndelay_line = 2": r"must be at least moves_per_timestep = 4.* \(the former data_config\.delay_line\)",
-    "[data_config]\nsize_normalization = 0.5\nsize_normalisation = 0.5": r"are two names of one key; remove one",
+    "[data_config]\nsize_normalization = 0.5\n size_normalisation = 0.5": r"are two names of one key; remove one",
     "[model]\nhard_share = 0.5\nhard_example_fraction = 0.5": r"model\.hard_example_fraction and model\.hard_share are two names",
     "[model]\ndropout = 0.5\n[network]\ndropout = 0.1": r"model\.dropout and network\.dropout are two names of one key",
     "[model]\nff_optimizer = 'adam'\n[optimizer]": r"model\.ff_optimizer and optimizer are two names of one key",
@@ -624,3 +624,9 @@ def test_weights_are_loaded_if_the_former_switch_says_so() -> None:
         settings = Settings.from_toml(f"[model]\nshould_load_weights = {switch}\n[training]\nweights = 'a.pt'")
         assert settings.training.weights == expected
     assert Settings.from_toml("[model]\nshould_load_weights = true").training.weights == ""  # --weights FILE names it
+
+
+@pytest.mark.parametrize(("model", "weights"), [({"epochs": 3}, None), ({"should_load_weights": True}, "a.pt")])
+def test_weights_of_a_former_file_count_only_if_it_loads_them(model: dict[str, Any], weights: str | None) -> None:
+    settings = Settings.from_dict({"model": model, "training": {"weights": "a.pt"}})
+    assert settings.training.weights == weights

@@ -265,11 +265,11 @@ from RecurrentFF.registry import register
 class Linear(Objective):
     """A linear loss."""
 
-    slope: float = 1.0
-    """The slope."""
+    factor: float = 1.0
+    """The factor."""
 
     def loss(self, positive, negative):
-        return self.slope * (positive - negative)
+        return self.factor * (positive - negative)
 '''
 
 
@@ -284,7 +284,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_a_plugin_is_imported_by_from_file_only(plugin: str, tmp_path: Path) -> None:
-    text = f"plugins = ['{plugin}']\n[objective]\nname = 'linear_of_a_plugin'\nslope = 2"
+    text = f"plugins = ['{plugin}']\n[objective]\nname = 'linear_of_a_plugin'\n factor = 2"
     file = tmp_path / "mine.toml"
     file.write_text(text)
     calls: list[Callable[[], object]] = [
@@ -298,7 +298,7 @@ def test_a_plugin_is_imported_by_from_file_only(plugin: str, tmp_path: Path) -> 
             call()
     assert plugin not in sys.modules
     settings = Settings.from_file(file)
-    assert tree_of(settings.objective) == {"name": "linear_of_a_plugin", "slope": 2.0} and plugin in sys.modules
+    assert tree_of(settings.objective) == {"name": "linear_of_a_plugin", "factor": 2.0} and plugin in sys.modules
     assert settings.plugins == (plugin,) and Settings.from_toml(settings.to_toml()) == settings
 
 

@@ -79,9 +79,9 @@ def test_a_component_is_a_name_a_section_or_an_object() -> None:
     assert Settings.from_toml("[objective]\nname = 'pairwise'\nalpha = 3") == expected
     assert Settings.from_toml("objective = 'pairwise'") == Settings.from_arguments(objective=Pairwise())
     assert Settings.from_toml("[network]\nactivation = 'relu'").network.activation == ReLU()
-    assert Settings.from_toml("[network.activation]\nname = 'leaky_relu'\nnegative_slope = 1").network.activation == LeakyReLU(
-        1.0
-    )
+    assert Settings.from_toml(
+        "[network]\nactivation = { name = 'leaky_relu', negative_slope = 1 }"
+    ).network.activation == LeakyReLU(1.0)
 
 
 def test_a_section_without_a_name_has_the_default_component() -> None:
@@ -182,7 +182,7 @@ OVERRIDE_MISTAKES = {
     "epochs=3": r"section\.key=value",
     "training.epochs": r"section\.key=value",
     "training.epocs=3": r"unknown key 'training\.epocs'; did you mean 'epochs'",
-    "trainin.epochs=3": r"no section 'trainin'; did you mean 'training'",
+    "trainings.epochs=3": r"no section 'trainings'; did you mean 'training'",
     "training.epochs.x=3": r"training\.epochs = \{'x': 3\}: expected a whole number",
     "training.epochs=many": r"training\.epochs = 'many'",
     "network.hidden_sizes=[500,500": r"network\.hidden_sizes = '\[500,500': expected a list",

@@ -212,6 +212,21 @@ def _refuse_both(former: str, new: Mapping[str, Any]) -> None:
         raise SettingsError(f"{former} and {'.'.join(path)} are two names of one key; remove one", former)
 
 
+def translate_file(tree: Mapping[str, Any], present: Mapping[str, Any], *, strict: bool = True) -> Translation:
+    """Translate a whole former configuration, with its former defaults. Arguments as for `translate`.
+
+    The test accuracy was reported in every epoch, and the key training.weights had no effect without
+    model.should_load_weights.
+    """
+    translated, names = translate(tree, present, strict=strict)
+    training = translated.get("training", {})
+    if isinstance(training, Mapping):
+        loads = "should_load_weights" in _section(tree, "model")
+        kept = {key: value for key, value in training.items() if loads or key != "weights"}
+        translated = translated | {"training": {"test_every_epoch": True} | kept}
+    return Translation(translated, names)
+
+
 def _known() -> list[str]:
     return [*MOVED, *OTHERS, *(f"model.{name}" for keys in GROUPS.values() for name in keys)]
 

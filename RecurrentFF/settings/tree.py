@@ -169,10 +169,7 @@ class Settings(Section):
         named = {"data": {"name": data}} if data is not None else {}
         try:
             if legacy.is_former(tree):
-                tree, former_names = legacy.translate(tree, named, strict=data is not None)
-                tree = {"training": {"test_every_epoch": True}} | tree
-                if isinstance(tree["training"], Mapping):
-                    tree["training"] = {"test_every_epoch": True} | tree["training"]
+                tree, former_names = legacy.translate_file(tree, named, strict=data is not None)
             if import_plugins:
                 import_modules(tree.get("plugins", ()))
             return cls(**_merged(named, tree))
