@@ -11,7 +11,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from RecurrentFF.benchmarks import recipes
 from RecurrentFF.benchmarks.benchmark import MNIST, MOVING_MNIST, SEQ_MNIST, Benchmark
 from RecurrentFF.benchmarks.cli import resume, start_or_resume
 from RecurrentFF.benchmarks.flags import (
@@ -27,7 +26,7 @@ from RecurrentFF.benchmarks.flags import (
 )
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import nearest
-from RecurrentFF.settings import Settings, legacy, reference
+from RecurrentFF.settings import Settings, legacy, recipes, reference
 from RecurrentFF.settings.tree import import_modules
 
 if sys.version_info >= (3, 11):
@@ -107,7 +106,7 @@ def _add_reports(commands: argparse._SubParsersAction[Parser]) -> None:
     runs.set_defaults(work=_runs)
 
     text = "mean and deviation of the results of runs over their seeds"
-    report = commands.add_parser("report", help=text, description=f"Print the {text}, with one line for each folder.")
+    report = commands.add_parser("report", help=text, description=f"Print the {text}, with one line for each folder of runs.")
     add_report_flags(report)
     report.set_defaults(work=_report)
 
@@ -142,7 +141,7 @@ def _version(arguments: argparse.Namespace) -> bool:
 def _train(arguments: argparse.Namespace) -> bool:
     known = [benchmark for benchmark in (MNIST, MOVING_MNIST, SEQ_MNIST) if arguments.data in benchmark.data]
     benchmark = known[0] if known else Benchmark(arguments.data, (arguments.data,), "")
-    if len(benchmark.data) > 1 and arguments.resume is None:
+    if len(benchmark.data) > 1:
         arguments.dataset = arguments.data
     return start_or_resume(benchmark, arguments)
 
@@ -172,7 +171,11 @@ def _report(arguments: argparse.Namespace) -> bool:
 def _speed(arguments: argparse.Namespace) -> bool:
     from RecurrentFF.benchmarks import speed
 
-    return speed.run(arguments)
+    finished = speed.run(arguments)
+    for file in (arguments.json, arguments.scaling):
+        if file is not None:
+            print(f"written to {file}")
+    return finished
 
 
 def _config(arguments: argparse.Namespace) -> bool:

@@ -31,6 +31,14 @@ _MESSAGES = {
 }
 """Messages by pydantic's type of error, in place of pydantic's own messages, which name Python types instead of TOML's."""
 
+_RANGES = {
+    "greater_than": ("gt", "a number above"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "a number below"),
+    "less_than_equal": ("le", "at most"),
+}
+"""For each type of error about a range, the name of the limit in its context, and the words before it."""
+
 
 def in_words(error: ValidationError, root: type[BaseModel], place: str = "") -> str:
     """Describe the first mistake that pydantic found, in one line that names the key, the value and what is allowed.
@@ -52,16 +60,31 @@ def in_words(error: ValidationError, root: type[BaseModel], place: str = "") -> 
     elif first["type"] == "value_error" and len(path) < 2:
         text = str(first["ctx"]["error"])  # a check across keys, whose message names them
     else:
-        reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else _MESSAGES.get(first["type"], first["msg"])
+        reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else _reason(first)
         text = f"{'.'.join(path)} = {shown(first['input'])}: {reason}"
     return text + (f" (and {len(others)} more)" if others else "")
 
 
+def _reason(error: Any) -> str:
+    """The reason of a mistake, from one entry of pydantic's list."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _RANGES:
+        key, words = _RANGES[kind]
+        return f"expected {words} {context[key]:g}"
+    return _MESSAGES.get(kind, str(error["msg"]))
+
+
 def shown(value: object) -> str:
-    """Return a value in the spelling of a TOML file."""
+    """Return a value in the spelling of a TOML file, in one line of limited length."""
     if isinstance(value, tuple):
         return f"[{', '.join(shown(item) for item in value)}]"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    return str(value).lower() if isinstance(value, bool) else one_line(repr(value))
+
+
+def one_line(text: str, length: int = 120) -> str:
+    """Return a text in one line of at most about `length` characters, with an ellipsis in place of what is left out."""
+    words = " ".join(text.split())
+    return words if len(words) <= length else f"{words[:length]}…"
 
 
 def _section_at(path: Sequence[str], root: type[BaseModel]) -> type[BaseModel]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
@@ -65,9 +66,15 @@ class Component:
             _bases[kind] = cls
 
     def __post_init__(self) -> None:
-        name = type(self).__name__
-        values = _validated(type(self), {field.name: getattr(self, field.name) for field in fields(self)}, name)  # type: ignore[arg-type]
+        cls: Any = type(self)
+        name = cls.__name__
+        given = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        values = _validated(cls, given, name)
         for key, value in values.items():
+            if value is None and schema(cls).model_fields[key].get_default() is not None:
+                raise SettingsError(
+                    f"{name}.{key} = None: a configuration has no None, and it would get the default; use a number"
+                )
             object.__setattr__(self, key, value)
         try:
             self.check()
@@ -111,9 +118,15 @@ def register(kind: str, name: str) -> Callable[[Class], Class]:
         raise SettingsError(f"register: unknown kind '{kind}'{nearest(kind, HOMES)}")
 
     def add(cls: Class) -> Class:
-        if not (issubclass(cls, Component) and is_dataclass(cls) and getattr(cls, "kind", None) == kind):
+        if is_dataclass(cls):
+            _require_option_names(cls)
+        is_component = issubclass(cls, Component) and getattr(cls, "kind", None) == kind
+        if not is_component or "__dataclass_fields__" not in vars(cls):
             base = _base(kind).__name__
-            raise SettingsError(f"register: {cls.__name__} must be a dataclass and a subclass of {base} to be of kind '{kind}'")
+            raise SettingsError(
+                f"register: {cls.__name__} must be a subclass of {base} and a dataclass to be of kind '{kind}'; "
+                f"write @dataclass(frozen=True) above class {cls.__name__}({base})"
+            )
         former = _classes[kind].get(name)
         if former is not None and (former.__module__, former.__qualname__) != (cls.__module__, cls.__qualname__):
             raise SettingsError(f"register: the {kind} '{name}' is {former.__module__}.{former.__qualname__} already")
@@ -165,9 +178,12 @@ def make(kind: str, value: object, place: str) -> Any:
         raise SettingsError(f"{place}: has no name; set {place}.name to one of {', '.join(sorted(names(kind)))}", place)
     name = options.pop("name")
     if name not in names(kind):
-        raise SettingsError(f"{place}.name = {shown(name)}: {_unknown(kind, name)}", f"{place}.name")
-    cls = _classes[kind][name]
+        raise SettingsError(f"{place}.name = {shown(name)}: {_unknown(kind, name, place)}", f"{place}.name")
+    cls: Any = _classes[kind][name]
     options = _validated(cls, options, place)
+    defaults = {key: field.get_default() for key, field in schema(cls).model_fields.items() if not field.is_required()}
+    # A configuration can't write None, so that it means the default where there is another one.
+    options = {key: defaults.get(key) if option is None else option for key, option in options.items()}
     try:
         return cls(**options)
     except SettingsError as error:
@@ -177,8 +193,9 @@ def make(kind: str, value: object, place: str) -> Any:
 def name_of(component: Component) -> str:
     """The registered name of a component's class; that of the Python class, with its module, if it is not registered."""
     cls = type(component)
-    registered = (name for name, other in _classes[cls.kind].items() if other is cls)
-    return next(registered, f"{cls.__module__}.{cls.__qualname__}")
+    own = cls.__module__, cls.__qualname__  # a class that is defined again, as in a notebook, is the same
+    registered = (name for name, other in _classes[cls.kind].items() if (other.__module__, other.__qualname__) == own)
+    return next(registered, ".".join(own))
 
 
 def tree_of(value: Any) -> Any:
@@ -222,6 +239,7 @@ def make_components(hints: Mapping[str, Any], values: Mapping[str, Any], place: 
 @cache
 def schema(cls: type[Any]) -> type[Section]:
     """The pydantic model of a component's options."""
+    _require_option_names(cls)
     hints = get_type_hints(cls, include_extras=True)
     options: dict[str, Any] = {}
     for field in fields(cls):
@@ -229,29 +247,44 @@ def schema(cls: type[Any]) -> type[Section]:
         if field.default_factory is not MISSING:
             default = field.default_factory()
         options[field.name] = (hints[field.name], default)
-    return create_model(cls.__name__, __base__=_Options, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about names that methods of pydantic have, too
+        return create_model(cls.__name__, __base__=_Options, **options)
+
+
+def _require_option_names(cls: type[Any]) -> None:
+    """Raise SettingsError if an option has a name that has another meaning, or can't be set."""
+    for field in fields(cls):
+        if field.name in ("name", "kind") or field.name.startswith(("_", "model_")):
+            raise SettingsError(f"{cls.__name__}.{field.name}: this name has another meaning; give the option another name")
+        if not field.init:
+            raise SettingsError(f"{cls.__name__}.{field.name}: an option can't have init=False; use a property")
 
 
 class _Options(Section):
     """Options of a component. They may have types that pydantic does not know, of which the value must be an instance."""
 
-    model_config = Section.model_config | {"arbitrary_types_allowed": True}
+    model_config = Section.model_config | {"arbitrary_types_allowed": True, "protected_namespaces": ()}
 
 
 def _validated(cls: Any, options: Mapping[str, Any], place: str) -> dict[str, Any]:
     """Check the options of a component, and fill in defaults."""
     model = schema(cls)
     hints = {name: field.rebuild_annotation() for name, field in model.model_fields.items()}
-    values = {key: as_tuple(value) for key, value in make_components(hints, options, place).items()}
+    made = make_components(hints, options, place)
+    values = {key: value if _is_list(hints.get(key)) else as_tuple(value) for key, value in made.items()}
     try:
         checked = model(**values)
     except ValidationError as error:
         path = ".".join([place, *(str(step) for step in error.errors()[0]["loc"])])
         raise SettingsError(in_words(error, model, place), path) from None
-    # A configuration can't write None, so that it means the default where there is another one.
-    defaults = {name: field.default for name, field in model.model_fields.items() if not field.is_required()}
-    given = {name: getattr(checked, name) for name in model.model_fields}
-    return {name: defaults.get(name) if value is None else value for name, value in given.items()}
+    return {name: getattr(checked, name) for name in model.model_fields}
+
+
+def _is_list(hint: Any) -> bool:
+    """True for an annotation of a list; the list of a configuration becomes a tuple for others."""
+    hint = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return get_origin(hint) is list or hint is list
 
 
 def _component_kind(hint: Any) -> tuple[str | None, bool]:
@@ -279,9 +312,10 @@ def _import_built_in(home: str) -> None:
         importlib.import_module(module.name)
 
 
-def _unknown(kind: str, name: object) -> str:
+def _unknown(kind: str, name: object, place: str) -> str:
     """The rest of the message about a name that is not registered."""
     if isinstance(name, str) and "." in name:
-        return f"a class that was passed as an object; pass it again, as {kind}=…, or register it and import its module"
+        argument = place.removeprefix("network.").partition(".")[0].partition("[")[0]
+        return f"a class that was passed as an object; pass it again, as {argument}=…, or register it and import its module"
     known = nearest(str(name), names(kind)).removeprefix("; ")
     return f'there is no such {kind}; {known}; one of your own must be imported first, for instance by plugins = ["module"]'

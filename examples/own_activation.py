@@ -1,6 +1,6 @@
-"""Train with an activation function of one's own: squareplus, a smooth rectifier, whose derivative autograd computes.
+"""Train with squareplus, a smooth rectifier.
 
-A configuration names it after plugins = ["examples.own_activation"], as network.activation = "squareplus".
+A configuration names it by plugins = ["examples.own_activation"] and network.activation = "squareplus".
 """
 
 from dataclasses import dataclass
@@ -15,6 +15,8 @@ import RecurrentFF as rff
 @rff.register("activation", "squareplus")
 @dataclass(frozen=True)
 class Squareplus(rff.Activation):
+    """A smooth rectifier, whose derivative autograd computes."""
+
     b: Annotated[float, Field(gt=0)] = 0.1
     """The width of the bend at zero, squared."""
 

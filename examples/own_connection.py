@@ -1,7 +1,4 @@
-"""Train with connections of one's own: sparse lateral weights, where a unit reads only some of its peers.
-
-A configuration names it after plugins = ["examples.own_connection"], as [[network.connections]] name = "sparse".
-"""
+"""Train with sparse weights. In a configuration: plugins = ["examples.own_connection"], network.connections = ["sparse"]."""
 
 from dataclasses import dataclass
 
@@ -15,6 +12,8 @@ from RecurrentFF.model.connections import Dense
 @rff.register("connection", "sparse")
 @dataclass(frozen=True)
 class Sparse(rff.ConnectionKind):
+    """Weights through which a unit reads only some of the units of its sources."""
+
     sources: Sources = ("lateral",)
     density: float = 0.1
     """The probability that a unit reads another one."""
@@ -26,4 +25,5 @@ class Sparse(rff.ConnectionKind):
 
 
 if __name__ == "__main__":
-    rff.fit(rff.build(data={"name": "mnist", "train_samples": 2000}, connections=[Sparse()], optimizer="adam", epochs=2))
+    digits = {"name": "mnist", "train_samples": 2000}
+    rff.fit(rff.build(data=digits, connections=[Sparse()], objective="pairwise", optimizer="adam", epochs=2))

@@ -1,8 +1,6 @@
-"""Train on data of one's own, raw waves with names, whose transform the saved network has.
+"""Train on waves that a program passes. Only their transform is registered: a configuration has [transform] name = "spectrum"."""
 
-A configuration names it after plugins = ["examples.own_data"], as [transform] name = "spectrum".
-"""
-
+import tempfile
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +11,10 @@ import RecurrentFF as rff
 @rff.register("transform", "spectrum")
 @dataclass(frozen=True)
 class Spectrum(rff.Transform):
+    """The magnitudes of the frequencies of a signal."""
+
     def __call__(self, samples: torch.Tensor) -> torch.Tensor:  # (n, *input_shape) -> (n, features)
-        spectrum = torch.fft.rfft(samples.float().flatten(1))
-        return torch.hypot(spectrum.real, spectrum.imag) / 5
+        return torch.abs(torch.fft.rfft(samples.float().flatten(1))) / 5
 
 
 if __name__ == "__main__":
@@ -25,5 +24,6 @@ if __name__ == "__main__":
     task = rff.TensorTask(waves, ["sine", "square"] * 1000, transform=Spectrum())
     network = rff.build(task=task, hidden_sizes=[50, 50], objective="pairwise", optimizer="adam", batch_size=50, epochs=3)
     rff.fit(network, task)
-    rff.save(network, "waves.pt")
-    print(rff.load("waves.pt").predict(waves[:4]))
+    with tempfile.TemporaryDirectory() as folder:
+        rff.save(network, f"{folder}/waves.pt")
+        print(rff.load(f"{folder}/waves.pt").predict(waves[:4]))

@@ -1,7 +1,4 @@
-"""Train with negative data of one's own: the input of another sample under the true label, or a wrong one if that would be right.
-
-A configuration names it after plugins = ["examples.own_negatives"], as [negatives] name = "swapped".
-"""
+"""Train with swapped inputs as negative data. In a configuration: plugins = ["examples.own_negatives"], negatives = "swapped"."""
 
 from dataclasses import dataclass
 
@@ -14,6 +11,8 @@ from RecurrentFF.model.negatives import SamplingContext, UniformNegatives
 @rff.register("negatives", "swapped")
 @dataclass(frozen=True)
 class Swapped(rff.NegativeSource):
+    """The input of another sample under the true label, or under a wrong one if the true label would be right."""
+
     count = 1  # negative candidates for each sample
 
     def sample(self, context: SamplingContext) -> rff.Negatives:

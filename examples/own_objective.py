@@ -1,7 +1,4 @@
-"""Train with an objective of one's own: a hinge loss, which is zero where the wrong label's badness is higher by a margin.
-
-A configuration names it after plugins = ["examples.own_objective"], as [objective] name = "hinge".
-"""
+"""Train with a hinge loss. In a configuration: plugins = ["examples.own_objective"], objective = { name = "hinge" }."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -15,6 +12,8 @@ import RecurrentFF as rff
 @rff.register("objective", "hinge")
 @dataclass(frozen=True)
 class Hinge(rff.Objective):
+    """A loss that is zero where the wrong label's badness is higher by a margin."""
+
     margin: Annotated[float, Field(gt=0)] = 0.5
     """The difference of badness from which on a pair costs nothing."""
     ranks_only = True  # the loss depends on the difference of badness alone

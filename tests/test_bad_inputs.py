@@ -89,16 +89,16 @@ CONFIGURATIONS: dict[str, str] = {
     "[training]\nweights = 3": r"training\.weights = 3: expected text",
     "[device]\ncompile = 'perhaps'": r"device\.compile = 'perhaps': expected \"auto\", true or false",
     # invalid values
-    "[training]\nepochs = 0": r"training\.epochs = 0: .*greater than or equal to 1",
-    "[network]\ndamping_factor = 1.5": r"network\.damping_factor = 1\.5: .*less than or equal to 1",
-    "[network]\ndamping_factor = 0": r"network\.damping_factor = 0.*greater than 0",
+    "[training]\nepochs = 0": r"training\.epochs = 0: expected at least 1",
+    "[network]\ndamping_factor = 1.5": r"network\.damping_factor = 1\.5: expected at most 1",
+    "[network]\ndamping_factor = 0": r"network\.damping_factor = 0.*expected a number above 0",
     "[network]\nepsilon = inf": r"network\.epsilon = inf",
     "[objective]\ntheta = nan": r"objective\.theta = nan: expected a finite number",
-    "[optimizer]\nlearning_rate = -1e-3": r"optimizer\.learning_rate = -0\.001: .*greater than 0",
+    "[optimizer]\nlearning_rate = -1e-3": r"optimizer\.learning_rate = -0\.001: .*expected a number above 0",
     "[optimizer]\nlearning_rate = inf": r"optimizer\.learning_rate = inf: expected a finite number",
     "[network]\nactivation = 'step'": r"network\.activation\.name = 'step': .* known: .*leaky_relu.*tanh",
     "[optimizer]\nname = 'sgd'": r"optimizer\.name = 'sgd': .*adadelta, adam, .*rmsprop, torch",
-    "[objective]\nname = 'hinge'": r"objective\.name = 'hinge': there is no such objective",
+    "[objective]\nname = 'unknown_one'": r"objective\.name = 'unknown_one': there is no such objective",
     "[network]\nhidden_sizes = []": r"network\.hidden_sizes = ",
     "[network]\nhidden_sizes = [10, -1]": r"network\.hidden_sizes\.1 = -1",
     "[device]\ndevice = 'gpu'": r"device\.device = 'gpu': expected .*\"cuda:N\"",
@@ -135,7 +135,7 @@ CONFIGURATIONS: dict[str, str] = {
     "[network]\nlabel_timesteps = 10000000000": r"needs at least .* network\.label_timesteps, make that smaller",
     # a former configuration
     "[model]\nepocs = 3": r"unknown key 'model\.epocs'; did you mean 'epochs'",
-    "[model]\nhard_share = 2": r"less than or equal to 1 \(the former model\.hard_share\)",
+    "[model]\nhard_share = 2": r"expected at most 1 \(the former model\.hard_share\)",
 }
 
 
@@ -173,12 +173,12 @@ COMMAND_LINES = {
         "--set objective.theta=2: unknown key 'objective.theta'; known: alpha",
     ),
     "unknown component": (
-        ["--set=objective=hinge"],
-        "--set objective=hinge: objective.name = 'hinge': there is no such objective",
+        ["--set=objective=unknown_one"],
+        "--set objective=unknown_one: objective.name = 'unknown_one': there is no such objective",
     ),
     "no epochs": (["--set=network.dropout=0.1", "--epochs=0"], "--epochs 0: training.epochs = 0: "),
     "epochs in words": (["--epochs=many"], "--epochs many: training.epochs = 'many': expected a whole number"),
-    "negative seed": (["--seed=-1"], "--seed -1: training.seed = -1: Input should be greater than or equal to 0"),
+    "negative seed": (["--seed=-1"], "--seed -1: training.seed = -1: expected at least 0"),
     "unknown flag": (["--epoch-count=3"], "unrecognized arguments: --epoch-count=3; --help lists the flags"),
     "flag without value": (["--config-file"], "argument --config-file: expected one argument"),
     "stray word": (["mine.toml"], "unrecognized arguments: mine.toml"),
@@ -198,7 +198,7 @@ COMMAND_LINES = {
     ),
     "data set of another benchmark": (
         ["--dataset=Seq MNIST"],
-        "data.name = 'seq_mnist', but this benchmark's is 'mnist' or 'fash",
+        "data.name = 'seq_mnist', but this command is for 'mnist' or 'fash",
     ),
     "no data there": (["--data-dir=."], "no readable torchvision MNIST"),
     "no folder there": (["--data-dir=absent"], "no readable torchvision MNIST"),
@@ -241,7 +241,7 @@ FOREIGN = {
     "all of another": (
         MOVING_MNIST,
         ["data_config.dataset=MNIST", "data_config.shift=1"],
-        "--set data_config.dataset=MNIST: data.name = 'mnist', but this benchmark's is 'moving_mnist'",
+        "--set data_config.dataset=MNIST: data.name = 'mnist', but this command is for 'moving_mnist'",
     ),
     "present form": (MOVING_MNIST, ["data.augmentation.rotation=5"], "unknown key 'data.augmentation'"),
     "another transform": (SEQ_MNIST, ["transform.deskew=true"], "unknown key 'transform.deskew'"),

@@ -96,6 +96,9 @@ class Recording(Callback):
         assert metrics is trainer.history[-1]
         self.note(f"epoch end {metrics.epoch}")
 
+    def on_epoch_complete(self, trainer: Trainer, metrics: EpochMetrics) -> None:
+        self.note(f"epoch complete {metrics.epoch}")
+
     def on_fit_end(self, trainer: Trainer, finished: bool) -> None:
         self.note(f"fit end {finished}")
 
@@ -114,7 +117,8 @@ def test_events_and_callbacks_have_the_documented_order(tmp_path: Path) -> None:
     finish_run(trainer, RunFolder(tmp_path))
     order = ["setup", "fit start"]
     for epoch in range(2):
-        order += [f"epoch start {epoch}", "batch 1 of 20", "batch 2 of 10", "batches end", f"epoch end {epoch + 1}"]
+        order += [f"epoch start {epoch}", "batch 1 of 20", "batch 2 of 10", "batches end"]
+        order += [f"epoch end {epoch + 1}", f"epoch complete {epoch + 1}"]
     order += ["fit end True", "close", "summary 2"]
     assert events == [f"{name} {event}" for event in order for name in "ab"]
 
@@ -144,9 +148,13 @@ def test_the_settings_determine_the_default_callbacks(tmp_path: Path) -> None:
             default_callbacks(small_settings(**{name: True}))
 
 
-@pytest.mark.parametrize(
-    "event", ["setup", "on_fit_start", "on_epoch_start", "on_batch_end", "on_batches_end", "on_epoch_end", "on_fit_end", "close"]
-)
+EVENTS = [
+    "setup", "on_fit_start", "on_epoch_start", "on_batch_end", "on_batches_end", "on_epoch_end", "on_epoch_complete",
+    "on_fit_end", "close",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("event", EVENTS)
 def test_an_error_in_a_callback_names_the_callback_the_event_and_the_error(event: str) -> None:
     class Broken(Callback):
         pass
@@ -269,6 +277,103 @@ def test_a_state_that_a_checkpoint_can_not_hold_is_refused(tmp_path: Path) -> No
         run_trainer(tmp_path, Older()).resume(tmp_path / "last.pt")
 
 
+@pytest.mark.parametrize("batch", [3, 4, 7], ids=lambda batch: f"batch_{batch}")
+def test_a_run_resumed_after_a_kill_has_what_a_callback_changed_at_the_end_of_an_epoch(tmp_path: Path, batch: int) -> None:
+    class Kill(Counter):
+        def on_batch_end(self, trainer: Trainer, metrics: BatchMetrics, samples: int) -> None:
+            self.batches += 1
+            if self.batches == batch:
+                raise KeyboardInterrupt  # nothing is saved after it
+
+    class Shrink(Callback):
+        """A change of the weights that depends on the number of epochs."""
+
+        epochs = 0
+
+        def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
+            self.epochs += 1
+            for parameter in trainer.network.parameters():
+                parameter.data *= 1 - 0.1 * self.epochs
+
+        def state_dict(self) -> dict[str, Any]:
+            return {"epochs": self.epochs}
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.epochs = state["epochs"]
+
+    whole, resumed = run_trainer(tmp_path / "whole", Shrink(), epochs=3), Shrink()
+    assert whole.fit()
+    with pytest.raises(KeyboardInterrupt):
+        run_trainer(tmp_path / "part", Kill(), Shrink(), epochs=3).fit()
+    part = run_trainer(tmp_path / "part", resumed, epochs=3)
+    part.resume(tmp_path / "part/last.pt")
+    assert resumed.epochs == part.progress.epoch
+    assert part.fit() and resumed.epochs == 3
+    weights = [{name: weight.cpu() for name, weight in trainer.network.state_dict().items()} for trainer in (whole, part)]
+    assert checkpoint.checksum(weights[0]) == checkpoint.checksum(weights[1])
+
+
+@pytest.mark.parametrize("in_folder", [True, False])
+def test_the_best_weights_are_those_that_were_evaluated(tmp_path: Path, in_folder: bool) -> None:
+    class Erase(Callback):
+        def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
+            for parameter in trainer.network.parameters():
+                parameter.data.zero_()
+
+    folder = RunFolder(tmp_path) if in_folder else None
+    trainer = make_trainer(*default_callbacks(small_settings(), folder), Erase(), epochs=1)
+    trainer.fit()
+    assert not any(parameter.any() for parameter in trainer.network.parameters())
+    load_best(trainer)
+    assert trainer.splits.validation is not None
+    assert accuracy(trainer.network, trainer.splits.validation) == trainer.history[0].validation_accuracy
+    assert any(parameter.any() for parameter in trainer.network.parameters())
+
+
+def test_the_text_of_an_error_in_a_callback_is_one_short_line(tmp_path: Path) -> None:
+    class Talkative(Counter):
+        failing = "state_dict"
+
+        def fail(self, event: str) -> None:
+            if event == self.failing:
+                raise InputError("x" * 1000 + "\nsecond\nthird")
+
+        def setup(self, trainer: Trainer) -> None:
+            self.fail("setup")
+
+        def state_dict(self) -> dict[str, Any]:
+            self.fail("state_dict")
+            return super().state_dict()
+
+        def load_state_dict(self, state: dict[str, Any]) -> None:
+            self.fail("load_state_dict")
+
+    run_trainer(tmp_path, Counter()).fit()
+    callback = Talkative()
+    for callback.failing in ("setup", "state_dict", "load_state_dict"):
+        with pytest.raises(CallbackError, match=rf"^Talkative\.{callback.failing}: InputError: x+; ") as caught:
+            trainer = run_trainer(tmp_path, callback)
+            trainer.load_state_dict(trainer.state_dict() | {"callbacks": {"Talkative": {"batches": 1}}})
+        assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+def test_what_is_not_a_callback_is_refused_with_what_to_do() -> None:
+    network, before = rff.build(small_settings()), small_settings()
+    cases: list[tuple[Any, str]] = [
+        ([Counter], r"callbacks: the class Counter is not a callback; make an object of it: Counter\(\)$"),
+        (Counter(), r"callbacks: expected a list; write \[Counter\(…\)\]$"),
+        (Counter, r"callbacks: expected a list, not the class Counter$"),
+        ([3], r"callbacks: an object of int is not a callback; derive its class from RecurrentFF\.Callback$"),
+        ([dict], r"callbacks: the class dict is not a callback; derive its class from RecurrentFF\.Callback$"),
+    ]
+    for callbacks, message in cases:
+        with pytest.raises(SettingsError, match=message):
+            Trainer(network, data(), callbacks)
+        with pytest.raises(SettingsError, match=message):
+            rff.fit(network, clusters(20), epochs=9, callbacks=callbacks, quiet=True)
+        assert network.settings == before
+
+
 @pytest.fixture
 def four_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulate the validation accuracies of FOUR_EPOCHS."""
@@ -302,6 +407,59 @@ def test_early_stopping_completes_the_run(
     resumed = run_trainer(tmp_path, splits=splits_to_simulate(), **arguments)
     resumed.resume(tmp_path / "last.pt")
     assert resumed.finished and resumed.fit() and len(resumed.history) == epochs
+
+
+@pytest.mark.usefixtures("four_epochs")
+def test_a_stopped_training_can_be_continued_and_early_stopping_counts_anew(tmp_path: Path) -> None:
+    FOUR_EPOCHS[4:] = [0.1] * 9
+    arguments: dict[str, Any] = {"early_stopping": 2, "schedule": "step"}
+    assert run_trainer(tmp_path, splits=splits_to_simulate(), epochs=9, **arguments).fit()
+    continued = run_trainer(tmp_path, splits=splits_to_simulate(), epochs=10, **arguments)
+    continued.resume(tmp_path / "last.pt")
+    assert continued.finished and continued.progress.epoch == 4
+    continued.continue_stopped()
+    assert not continued.finished and continued.fit()
+    assert continued.progress.epoch == 6 and continued.progress.stopped == "no better validation accuracy since epoch 2"
+
+
+def test_a_stopped_training_that_is_continued_stays_so_after_a_divergence(tmp_path: Path) -> None:
+    class Once(Callback):
+        def __init__(self) -> None:
+            self.raised = False
+
+        def on_batch_end(self, trainer: Trainer, metrics: BatchMetrics, samples: int) -> None:
+            if trainer.progress.epoch == 1 and not self.raised:
+                self.raised = True
+                raise DivergenceError("once")
+
+    class Stop(Callback):
+        def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
+            trainer.stop("enough")
+
+    arguments: dict[str, Any] = {"epochs": 3, "schedule": "step", "on_divergence": "retry"}
+    assert run_trainer(tmp_path, Stop(), **arguments).fit()
+    continued = run_trainer(tmp_path, Once(), **arguments)
+    continued.resume(tmp_path / "last.pt")
+    continued.continue_stopped()
+    assert continued.fit() and continued.progress.epoch == 3 and continued.progress.retries == 1
+
+
+def test_resume_with_more_epochs_continues_a_run_that_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Stop(Callback):
+        def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
+            trainer.stop("enough")
+
+    mnist = {"name": "mnist", "train_samples": 200, "validation_samples": 100, "test_samples": 100}
+    options: dict[str, Any] = {"data": mnist, "hidden_sizes": [8], "batch_size": 100, "epochs": 2, "device": "cpu"}
+    assert run.start(Settings.from_arguments(**options, schedule="step"), tmp_path, callbacks=[Stop()])
+    (folder,) = tmp_path.iterdir()
+    capsys.readouterr()
+    assert run.resume(folder, lambda settings: settings)
+    output = capsys.readouterr().out
+    assert "after 1 epochs and 0 batches; training is complete (enough), --epochs N above 2 trains longer\n" in output
+    assert run.resume(folder, lambda settings: settings.with_arguments(epochs=3))
+    assert [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
+    assert checkpoint.read(folder / "last.pt")["progress"]["stopped"] == ""
 
 
 def test_early_stopping_needs_validation_samples() -> None:

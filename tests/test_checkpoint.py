@@ -6,7 +6,7 @@ third. `digits.pt` is an untrained network for MNIST; `digits_expected.pt` is th
 fixtures/format_5 are described in test_format_5.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -243,7 +243,7 @@ def test_components_may_replace_those_that_the_file_names(tmp_path: Path) -> Non
     rff.save(network, tmp_path / "network.pt")
     loaded = rff.load(tmp_path / "network.pt", "cpu", objective=Threshold(), optimizer=Adam(), activation="relu")
     assert (loaded.settings.objective, loaded.settings.optimizer) == (Threshold(), Adam())
-    with pytest.raises(CheckpointError, match=r"network\.pt: unknown key 'objektive'; did you mean 'objective'"):
+    with pytest.raises(CheckpointError, match=r"there is no component 'objektive'; did you mean 'objective'"):
         rff.load(tmp_path / "network.pt", objektive=Threshold())
     with pytest.raises(CheckpointError, match=r"network\.pt: objective = Adam\(.*\): expected a name"):
         rff.load(tmp_path / "network.pt", objective=Adam())
@@ -257,3 +257,13 @@ def test_standardized_features_have_their_statistics_in_the_file(tmp_path: Path)
     loaded = rff.load(tmp_path / "table.pt", "cpu")
     assert loaded.settings == network.settings and loaded.task == network.task
     assert torch.equal(loaded.badness(100 + 5 * inputs), network.badness(100 + 5 * inputs))
+
+
+def test_an_existing_network_takes_the_task_of_the_file(tmp_path: Path) -> None:
+    network, images = trained()
+    rff.save(network, tmp_path / "fruit.pt")
+    for other in (rff.Network(network.settings), trained(seed=3)[0]):
+        if other.task is not None:
+            other.task = replace(other.task, transform=Pixels(mean=0.0, std=1.0), classes=network.task.classes[::-1])  # type: ignore[union-attr]
+        loaded = rff.load(tmp_path / "fruit.pt", network=other)
+        assert loaded is other and loaded.task == network.task and loaded.predict(images) == network.predict(images)

@@ -82,6 +82,16 @@ def test_a_run_prints_its_result_and_writes_all_files(tmp_path: Path, capsys: py
     assert str(folder) in output.out and "800-16-12-10" in output.out
 
 
+def test_a_baseline_says_that_it_computes_in_float32(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(MNIST, [*TINY, "--baseline=logistic", "--set=device.precision=bfloat16", f"--output-dir={tmp_path}"]) == 0
+    output = capsys.readouterr().out
+    assert "device      cpu, float32 matrix products\n" in output
+    assert "baseline    logistic, by backpropagation: one linear layer on the input, " in output
+    folder = run_folder(tmp_path)
+    assert json.loads((folder / "summary.json").read_text())["precision"] == "float32"
+    assert config_of(folder)["device"]["precision"] == "float32"
+
+
 @pytest.mark.parametrize("flags", [[], ["--baseline=logistic"]])
 def test_without_validation_samples_the_last_epoch_is_tested(
     flags: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -244,7 +254,7 @@ def test_ctrl_c_ends_a_run_cleanly_and_it_can_be_resumed(tmp_path: Path) -> None
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and errors == ""
     folder = run_folder(tmp_path)
-    assert output.splitlines()[-1] == f"stopped     all saved; continue with --resume {folder}"
+    assert output.splitlines()[-1] == f"stopped     all saved; continue with: rff resume {folder}"
     done = len((folder / "metrics.jsonl").read_text().splitlines())
     assert 2 <= done < 40
     assert main(MNIST, [f"--resume={folder}", f"--epochs={done + 1}"]) == 0

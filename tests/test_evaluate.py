@@ -110,7 +110,7 @@ def test_raw_samples_and_class_names_of_a_task() -> None:
     assert evaluate(network, without_test).samples == 20
     with pytest.raises(InputError, match="the task has neither test nor validation samples"):
         evaluate(network, TensorTask(samples, names, classes=NAMES, transform=task.transform, validation=None))
-    with pytest.raises(InputError, match="the task 'tensors' has 3 classes, but the network 5"):
+    with pytest.raises(InputError, match="the task 'tensors' has a class 0, which is none of the network's: 'apple'"):
         evaluate(network, TensorTask(samples, [0, 1, 2] * 40))
     with pytest.raises(InputError, match="'kiwi'"):
         evaluate(network, (samples[:2], ["kiwi", "pear"]))
@@ -192,3 +192,46 @@ def test_labels_of_a_later_batch_are_checked_first_where_they_are_known() -> Non
 def test_data_that_can_not_be_evaluated_is_refused(data: Any) -> None:
     with pytest.raises(InputError):
         evaluate(rff.build(small_settings()), data)
+
+
+def test_a_task_is_evaluated_with_the_transform_and_the_classes_of_the_network() -> None:
+    network, samples, names, _ = raw_samples()
+    expected = evaluate(network, (samples[:60], names[:60]))
+    few = [name for name in NAMES[::-1] if name in names[:60]]
+    other = TensorTask(samples[60:] * 2 + 9, names[60:], classes=few, test=(samples[:60], names[:60]), validation=None)
+    found = evaluate(network, other)
+    assert found.predictions == expected.predictions and torch.equal(found.confusion, expected.confusion)
+    assert found.classes == tuple(NAMES)
+
+
+def test_texts_as_labels_of_network_inputs_are_an_error_of_one_line() -> None:
+    network, inputs, _ = network_inputs()
+    for data in ((inputs, ["a"] * 50), [(inputs, ["a"] * 50)], LoaderDataset([(inputs, ["a"] * 50)])):
+        with pytest.raises(InputError, match=r"labels of type list such as 'a': expected class numbers; .*TensorTask") as caught:
+            evaluate(network, data)
+        assert "\n" not in str(caught.value)
+        with pytest.raises(InputError, match="expected class numbers"):
+            rff.fit(network, data, quiet=True)
+
+
+def test_a_folder_of_images_is_evaluated_as_the_program_predicts_its_images(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from RecurrentFF.benchmarks.evaluation import _image_folder
+    from tests.test_task import Seen
+
+    images = torch.randint(0, 256, (40, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    names = ["7", "3"] * 20
+    images[::2, :3], images[1::2, 3:] = images[::2, :3] // 2, images[1::2, 3:] // 2
+    network = rff.build(small_settings(input_size=None, num_classes=None, **LEARNS | {"epochs": 30}),
+                        task=TensorTask(images, [int(name) for name in names], classes=[7, 3], transform=Seen()))  # fmt: skip
+    rff.fit(network, (images, [int(name) for name in names]), quiet=True)
+    for number, (image, name) in enumerate(zip(images.numpy(), names, strict=True)):
+        (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "images" / name / f"{number:02}.png")
+    name, dataset = _image_folder(network, tmp_path / "images", tmp_path)
+    found = evaluate(network, dataset)
+    expected = evaluate(network, (images, [int(name) for name in names]))
+    assert (
+        name.endswith("images") and torch.equal(found.confusion, expected.confusion) and 0 < expected.confusion[:, 0].sum() < 40
+    )

@@ -510,7 +510,7 @@ MISTAKES = {
     "[model]\nepocs = 3": r"unknown key 'model\.epocs'; did you mean 'epochs'",
     "[data_config]\nepochs = 3": r"unknown key 'data_config\.epochs'; known: bending",
     "[model.ff_adam]\nlearningrate = 3": r"unknown key 'model\.ff_adam\.learningrate'; did you mean 'learning_rate'",
-    "[model]\nepochs = 0": r"greater than or equal to 1 \(the former model\.epochs\)",
+    "[model]\nepochs = 0": r"expected at least 1 \(the former model\.epochs\)",
     "[model]\nhard_share = 2": r"\(the former model\.hard_share\)",
     "[model]\nepochs = '3'": r"expected a whole number \(the former model\.epochs\)",
     "[model]\nff_adam = 3": r"model\.ff_adam = 3: expected a section",
@@ -518,13 +518,13 @@ MISTAKES = {
     "[model]\nobjective = []": r"model\.objective = \[\]: there is no such objective",
     "[model]\nff_optimizer = 'sgd'": r"model\.ff_optimizer = 'sgd': there is no such optimizer; known: adadelta, adam, rmsprop",
     "[model]\nloss_threshold = nan": r"model\.loss_threshold = nan: expected a finite number",
-    "[model.classifier_adam]\nlearning_rate = -1.0": r"model\.classifier_adam\.learning_rate = -1\.0: .*greater than 0",
+    "[model.classifier_adam]\nlearning_rate = -1.0": r"model\.classifier_adam\.learning_rate = -1\.0: expected a number above 0",
     "[model]\nnegatives_from = 'readout'": r"model\.negatives_from = 'readout': expected 'classifier' or 'badness'",
     "[model]\nshould_replace_neg_data = 2": r"model\.should_replace_neg_data = 2: expected true or false",
     "[model]\nshould_load_weights = 2": r"model\.should_load_weights = 2: expected true or false",
     "[model]\nskip_profiling = 'no'": r"model\.skip_profiling = 'no': expected true or false",
     "[model]\nlr_schedule = 'linear'": r"model\.lr_schedule = 'linear': expected 'step' or 'cosine'",
-    "[model]\nlr_gamma = 1.5": r"model\.lr_gamma = 1\.5: .*less than or equal to 1",
+    "[model]\nlr_gamma = 1.5": r"model\.lr_gamma = 1\.5: expected at most 1",
     "[model]\nreceptive_field = -1": r"model\.receptive_field = -1: expected a whole number, at least 0",
     "[model]\nreceptive_field = 3\n[model.convolution]": r"model\.receptive_field = 3: a convolution has receptive fields of",
     "[model.convolution]\nlateral_kernel_size = 2": r"expected an odd number, for instance 3 \(the former model\.convolution\)",
@@ -575,7 +575,7 @@ def test_a_strange_value_of_any_former_key_is_accepted_or_named(path: str) -> No
 def test_of_several_former_overrides_the_one_at_fault_is_named() -> None:
     with pytest.raises(SettingsError, match=r"^--epochs 0: training\.epochs = 0"):
         Settings().override(["model.dropout=0.5", "model.epochs=0"], ["--set model.dropout=0.5", "--epochs 0"])
-    with pytest.raises(SettingsError, match=r"^--set model\.hard_share=2: .*less than or equal to 1"):
+    with pytest.raises(SettingsError, match=r"^--set model\.hard_share=2: .*expected at most 1"):
         Settings().override(["model.epochs=2", "model.hard_share=2"])
 
 

@@ -102,11 +102,11 @@ MAKE_MISTAKES: dict[str, tuple[object, str]] = {
         r"there is no such objective; known: .*pairwise, sum, threshold; one .* imported first, .* plugins = ",
     ),
     "empty name": ("", r"place\.name = '': there is no such objective"),
-    "a class's name": ("my.module.Hinge", r"a class that was passed as an object; pass it again, as objective=…, or register it"),
+    "a class's name": ("my.module.Hinge", r"a class that was passed as an object; pass it again, as place=…, or register it"),
     "no name": ({"alpha": 3.0}, r"^place: has no name; set place\.name to one of .*pairwise, sum, threshold"),
     "unknown option": ({"name": "pairwise", "alfa": 3.0}, r"^unknown key 'place\.alfa'; did you mean 'alpha'\?"),
     "option of another": ({"name": "pairwise", "theta": 3.0}, r"^unknown key 'place\.theta'; known: alpha"),
-    "range": ({"name": "pairwise", "alpha": 0}, r"^place\.alpha = 0: Input should be greater than 0"),
+    "range": ({"name": "pairwise", "alpha": 0}, r"^place\.alpha = 0: expected a number above 0"),
     "not finite": ({"name": "pairwise", "alpha": float("inf")}, r"^place\.alpha = inf: expected a finite number"),
     "type": ({"name": "pairwise", "alpha": "3"}, r"^place\.alpha = '3': expected a number"),
     "bool": ({"name": "pairwise", "alpha": True}, r"^place\.alpha = true: expected a number"),
@@ -131,9 +131,9 @@ def test_a_mistake_is_named_in_one_line(case: str) -> None:
 
 def test_options_are_checked_when_a_program_makes_a_component() -> None:
     for call, message in (
-        (lambda: Pairwise(alpha=-1.0), r"^Pairwise\.alpha = -1\.0: Input should be greater than 0$"),
+        (lambda: Pairwise(alpha=-1.0), r"^Pairwise\.alpha = -1\.0: expected a number above 0$"),
         (lambda: untyped(Pairwise)(alpha="x"), r"^Pairwise\.alpha = 'x': expected a number$"),
-        (lambda: Hinge(margin=-1.0), r"^Hinge\.margin = -1\.0: Input should be greater than or equal to 0$"),
+        (lambda: Hinge(margin=-1.0), r"^Hinge\.margin = -1\.0: expected at least 0$"),
         (
             lambda: untyped(ReadoutNegatives)(optimizer=Pairwise()),
             r"^ReadoutNegatives\.optimizer = Pairwise\(alpha=8\.0\): expected a name",
@@ -211,12 +211,12 @@ def test_what_can_not_be_registered_is_refused() -> None:
             lambda: register("objective", "pairwise")(Hinge),
             "the objective 'pairwise' is RecurrentFF.model.objectives.Pairwise already",
         ),
-        (lambda: register("objective", "x")(_NotOfTheKind), "_NotOfTheKind must be a dataclass and a subclass of Objective"),
+        (lambda: register("objective", "x")(_NotOfTheKind), "_NotOfTheKind must be a subclass of Objective and a dataclass"),
         (
             lambda: register("objective", "x")(int),
-            "int must be a dataclass and a subclass of Objective to be of kind 'objective'",
+            "int must be a subclass of Objective and a dataclass to be of kind 'objective'",
         ),
-        (lambda: register("activation", "x")(_NoDataclass), "_NoDataclass must be a dataclass"),
+        (lambda: register("activation", "x")(_NoDataclass), "_NoDataclass must be a subclass of Activation and a dataclass"),
     ):
         with pytest.raises(SettingsError, match=message):
             call()
@@ -319,9 +319,11 @@ def test_a_plugin_that_can_not_be_imported_is_named(plugin: str, tmp_path: Path)
     for name, message in (
         (
             "no_such_plugin",
-            r"plugins: no_such_plugin can't be imported \(No module named 'no_such_plugin'\); install it, or start",
+            r"plugins: no_such_plugin can't be imported \(No module named 'no_such_plugin'\); "
+            r"run rff in the folder that contains no_such_plugin.py, or add it to PYTHONPATH",
         ),
-        ("rff_broken_plugin", r"plugins: rff_broken_plugin can't be imported \(out of order\)"),
+        ("rff_broken_plugin", r"plugins: rff_broken_plugin can't be imported \(out of order\); correct the name or the module"),
+        ("no_package.part", r"run rff in the folder that contains the folder no_package, or add it"),
         ("", r"plugins: .*can't be imported"),
     ):
         file.write_text(f"plugins = ['{name}']")

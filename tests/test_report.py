@@ -13,7 +13,7 @@ from RecurrentFF.settings import Settings
 from tests.test_cli import TINY, config_of, run_folder
 
 
-def write_run(folder: Path, seed: int, test: float, validation: list[float], **arguments: int) -> None:
+def write_run(folder: Path, seed: int, test: float, validation: list[float], **arguments: float) -> None:
     """Write those files of a complete run that a report reads."""
     run = folder / f"run-{seed}-{test}"
     run.mkdir(parents=True)
@@ -49,17 +49,35 @@ def test_runs_that_are_not_comparable_are_refused(tmp_path: Path, capsys: pytest
     write_run(tmp_path / "twice", 0, 0.8, [0.9])
     write_run(tmp_path / "mixed", 0, 0.9, [0.9])
     write_run(tmp_path / "mixed", 1, 0.9, [0.9], label_timesteps=3)
+    write_run(tmp_path / "several", 0, 0.9, [0.9])  # of equal seed, which is not what is wrong
+    write_run(tmp_path / "several", 0, 0.8, [0.9], dropout=0.5)
     write_run(tmp_path / "cut", 0, 0.9, [0.9])
     next((tmp_path / "cut").glob("*/metrics.jsonl")).unlink()
     assert report.main([str(tmp_path / "cut")]) == 2 and "not a readable run of the network" in capsys.readouterr().err
     for name, words in (
-        ("twice", "two runs with the same seed"),
-        ("mixed", "differ in more than their seed"),
+        ("twice", f"{tmp_path}/twice/run-0-0.8 and {tmp_path}/twice/run-0-0.9: two runs with the same seed, 0; move one away"),
+        ("mixed", "differ in more than their seed, in network.label_timesteps; name only the folders of runs with one"),
+        ("several", "differ in more than their seed, in network.dropout"),
         ("none", "no complete run"),
     ):
         assert report.main([str(tmp_path / name)]) == 2
         error = capsys.readouterr().err
-        assert error.startswith(f"error: {tmp_path / name}: ") and words in error and error.count("\n") == 1
+        assert error.startswith(f"error: {tmp_path / name}") and words in error and error.count("\n") == 1
+
+
+def test_folders_of_single_runs_are_one_group(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "a", 1, 0.98, [0.9, 0.985])
+    write_run(tmp_path / "a", 0, 0.99, [0.9, 0.985])
+    write_run(tmp_path / "b", 0, 0.9, [0.9])
+    singles = [next((tmp_path / "a").glob(f"run-{seed}-*")) for seed in (1, 0)]
+    stamped = [str(path.rename(path.with_name(f"mnist-2026-11-25-16083{n}-1c7e"))) for n, path in enumerate(singles)]
+    assert report.main([str(tmp_path / "b"), *stamped]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("| b | 1 | ")
+    assert lines[3].startswith("| mnist | 2 | 1.50 ± 0.00 % (1.50, 1.50) | 1.50 ± 0.71 % (1.00, 2.00) |")
+    (Path(stamped[0]) / "summary.json").unlink()
+    assert report.main(stamped) == 2
+    assert f"error: {stamped[0]}: the run is not complete; leave it out" in capsys.readouterr().err
 
 
 def test_a_report_reads_the_files_of_real_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

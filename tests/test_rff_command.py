@@ -16,12 +16,11 @@ from PIL import Image
 
 import RecurrentFF as rff
 from RecurrentFF import cli, registry
-from RecurrentFF.benchmarks import recipes
-from RecurrentFF.benchmarks.benchmark import MNIST
+from RecurrentFF.benchmarks.benchmark import MNIST, SEQ_MNIST
 from RecurrentFF.benchmarks.cli import _configured
 from RecurrentFF.benchmarks.cli import main as benchmark_main
 from RecurrentFF.errors import SettingsError
-from RecurrentFF.settings import Settings, reference
+from RecurrentFF.settings import Settings, recipes, reference
 from RecurrentFF.training.files import RunFolder
 from tests.test_cli import TINY, config_of, run_folder
 
@@ -171,9 +170,12 @@ def test_other_data_sets_are_refused(capsys: pytest.CaptureFixture[str]) -> None
         "there is no data set 'mnits'; did you mean 'mnist'?; for one of your own, pass --plugin MODULE"
     )
     message = refusal(["train", "moving_mnist", "--config-file=mnist_best"], capsys)
-    assert "data.name = 'mnist', but this benchmark's is 'moving_mnist'" in message
+    assert "mnist_best.toml: this recipe is for mnist, not for 'moving_mnist' (its data.name = 'mnist')" in message
+    assert message.endswith("; the recipe `moving_mnist` suits 'moving_mnist'")
+    message = refusal(["train", "image_folder", "--config-file=mnist_best"], capsys)
+    assert message.endswith("; the recipe `general` suits your own images")
     assert "no data to read; name a data set" in refusal(["train", "own"], capsys)
-    assert "data.data_dir" in refusal(["train", "image_folder"], capsys)
+    assert "pass --data-dir FOLDER" in refusal(["train", "image_folder"], capsys)
     assert list(Path().iterdir()) == []
 
 
@@ -196,10 +198,12 @@ def test_resume_trains_longer(finished: Path, capsys: pytest.CaptureFixture[str]
     assert "resumed     after 2 epochs and 0 batches" in output
     assert config_of(folder)["training"]["epochs"] == 3
     assert succeed(["resume", str(folder / "last.pt")], capsys).count("training is complete") == 1
-    assert "a run on mnist, not on 'seq_mnist'; resume it with: rff resume copy" in refusal(
-        ["train", "seq_mnist", "--resume", str(folder)], capsys
-    )
-    assert "--resume keeps the configuration" in refusal(["train", "mnist", "--resume", str(folder), "--seed=3"], capsys)
+    assert "unrecognized arguments: --resume=copy" in refusal(["train", "mnist", "--resume=copy"], capsys)
+    capsys.readouterr()
+    assert benchmark_main(SEQ_MNIST, ["--resume=copy"]) == 2 == benchmark_main(MNIST, ["--resume=copy", "--seed=3"])
+    errors = capsys.readouterr().err
+    assert "a run on mnist, not on 'seq_mnist'; resume it with: rff resume copy" in errors
+    assert "--resume keeps the configuration" in errors
     assert "not a run folder to resume" in refusal(["resume", "."], capsys)
 
 
@@ -219,8 +223,9 @@ def own_run(tmp_path: Path) -> Path:
 
 def test_a_run_of_a_program_is_refused_by_the_name_of_its_data(own_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     message = f"{own_run}: trained on data that a program passed ('two lamps'), which a command can't read"
-    for command in (["resume", str(own_run)], ["train", "mnist", f"--resume={own_run}"], ["evaluate", str(own_run)]):
+    for command in (["resume", str(own_run)], ["evaluate", str(own_run)]):
         assert message in refusal(command, capsys)
+    assert "in Python: rff.evaluate(rff.load(path), (samples, labels))" in refusal(["evaluate", str(own_run)], capsys)
     assert benchmark_main(MNIST, [f"--resume={own_run}"]) == 2
     assert message in capsys.readouterr().err
 
@@ -338,16 +343,25 @@ def test_runs_lists_what_was_trained_and_how_far(finished: Path, capsys: pytest.
     with RunFolder(Path("runs/running")).lock():
         output = succeed(["runs"], capsys)
     table = {line.split()[0]: line.split() for line in output.splitlines()}
-    assert table["run"] == ["run", "data", "network", "epochs", "validation", "test", "time", "state"]
+    assert table["run"] == ["run", "data", "network", "seed", "epochs", "validation", "test", "time", "state"]
     assert table.keys() - {"run"} == set(names)
     right = f"{100 * summary['test_accuracy']:.2f}"
-    assert table["complete"][1:4] == ["mnist", "800-16-12-10", "2/2"] and right in table["complete"]
+    assert table["complete"][1:5] == ["mnist", "800-16-12-10", "0", "2/2"] and right in table["complete"]
     assert table["seeds/0"][-1] == table["complete"][-1] == "complete"
     assert table["interrupted"][-1] == "interrupted" and right not in table["interrupted"]
-    assert table["longer"][3] == "3/2" and table["longer"][-1] == "interrupted" and right not in table["longer"]
+    assert table["longer"][4] == "3/2" and table["longer"][-1] == "interrupted" and right not in table["longer"]
     assert table["running"][-1] == "running" and table["damaged"] == ["damaged", "unreadable"]
-    assert table["gru"][2] == "gru" and table["former"][1:4] == ["MNIST", "784-16-12-10", "2/9"]
+    assert table["gru"][2] == "gru" and table["former"][1:5] == ["MNIST", "784-16-12-10", "0", "2/9"]
     assert "absent: no run in this folder; start one with: rff train mnist" in refusal(["runs", "absent"], capsys)
+
+
+def test_speed_names_the_files_that_it_wrote(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from RecurrentFF.benchmarks import speed
+
+    monkeypatch.setattr(speed, "run", lambda arguments: True)
+    output = succeed(["speed", "--json=all.json", "--scaling=all.png"], capsys)
+    assert output == "written to all.json\nwritten to all.png\n"
+    assert succeed(["speed"], capsys) == ""
 
 
 def test_report_averages_the_runs_of_a_folder(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -391,12 +405,18 @@ def test_keys_are_explained_from_the_classes(capsys: pytest.CaptureFixture[str])
     assert "did you mean 'schedule'?" in refusal(["config", "--keys", "schedules"], capsys)
 
 
+def is_built_in(section: str, component: str) -> bool:
+    kind = reference.COMPONENT_SECTIONS[section]
+    return registry.component_class(kind, component).__module__.startswith("RecurrentFF.")
+
+
 def test_every_key_has_a_type_and_a_meaning() -> None:
     found = [
         (part.section, part.component, key)
         for section in reference.ORDER
         for part in reference.parts(section)
         for key in part.keys
+        if not part.component or is_built_in(section, part.component)  # other tests register components of their own
     ]
     assert len(found) > 100
     for section, component, key in found:

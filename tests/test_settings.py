@@ -120,7 +120,7 @@ def test_another_name_replaces_a_component_and_the_same_one_keeps_its_options() 
     assert settings.override(["optimizer.name=adam", "optimizer.learning_rate=1"]).optimizer == Adam(1.0, 0.2)
     assert settings.with_arguments(optimizer={"learning_rate": 1}).optimizer == Adam(1.0, 0.2)
     assert settings.with_arguments(optimizer=Adam(1.0)).optimizer == Adam(1.0, 0.0)
-    assert settings.with_arguments(optimizer="adam").optimizer == Adam()
+    assert settings.with_arguments(optimizer="adam").optimizer == Adam(0.1, 0.2)
     assert settings.override(["transform.name=oriented_gradients", "transform.directions=4"]).transform == OrientedGradients(
         directions=4
     )
@@ -188,7 +188,7 @@ OVERRIDE_MISTAKES = {
     "network.hidden_sizes=[500,500": r"network\.hidden_sizes = '\[500,500': expected a list",
     "tracking.wandb=True": r"tracking\.wandb = 'True': expected true or false",
     "objective.alpha=3": r"unknown key 'objective\.alpha'; known: theta",
-    "objective=hinge": r"objective\.name = 'hinge': there is no such objective",
+    "objective=unknown_one": r"objective\.name = 'unknown_one': there is no such objective",
     "objective.name=pairwise2": r"objective\.name = 'pairwise2': there is no such objective; did you mean 'pairwise'",
     "objective.theta=low": r"objective\.theta = 'low': expected a number",
     "negatives.optimizer.momentum=3": r"unknown key 'negatives\.optimizer'; known: count",

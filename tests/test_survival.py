@@ -227,7 +227,7 @@ def test_the_error_about_a_damaged_checkpoint_names_the_previous_one_which_can_b
         run.resume(folder, lambda settings: settings)
     error = str(caught.value)
     assert error.startswith(f"{folder / 'last.pt'}: not a readable checkpoint") and "\n" not in error
-    assert error.endswith(f"; the previous checkpoint is complete: resume from it with --resume {folder / 'former.pt'}")
+    assert error.endswith(f"; the previous checkpoint is complete: resume from it with: rff resume {folder / 'former.pt'}")
     capsys.readouterr()
     assert run.resume(folder / "former.pt", lambda settings: settings)
     assert "after 2 epochs" in capsys.readouterr().out
@@ -370,6 +370,56 @@ def test_with_on_divergence_retry_training_resumes_from_the_last_checkpoint_with
     hopeless = options | {"optimizer": Adam(learning_rate=1.0)}
     with pytest.raises(DivergenceError):
         make_trainer(tmp_path / "hopeless", on_divergence="retry", **hopeless).fit()
+
+
+@pytest.mark.usefixtures("diverging")
+def test_on_divergence_retry_works_without_a_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    options: dict[str, Any] = {"epochs": 3, "batch_size": 20, "schedule": "step", "weight_averaging": 0.8}
+    settings = small_settings(**options, optimizer=Adam(learning_rate=1e-2), on_divergence="retry")
+    history = rff.fit(rff.build(settings), clusters(200), validation=clusters(60, seed=3))
+    assert [round(metrics.learning_rate, 6) for metrics in history] == [0.01, 0.0025, 0.0025]
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("diverged")]
+    assert [line.rpartition(" ")[2] for line in lines] == ["0.5", "0.25"]
+    hopeless = settings.with_arguments(optimizer=Adam(learning_rate=1.0))
+    with pytest.raises(DivergenceError, match=r"use a smaller learning rate; it was halved 5 times already$"):
+        rff.fit(rff.build(hopeless), clusters(200), quiet=True)
+    with pytest.raises(DivergenceError, match=r'use a smaller learning rate, or training\.on_divergence = "retry"$'):
+        rff.fit(rff.build(hopeless.with_arguments(on_divergence="stop")), clusters(200), quiet=True)
+
+
+@pytest.mark.usefixtures("diverging")
+def test_a_retry_returns_to_the_same_state_in_memory_and_in_a_file(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"epochs": 3, "optimizer": Adam(learning_rate=1e-2), "on_divergence": "retry"}
+    in_file, in_memory = (make_trainer(tmp_path / name, **options) for name in ("file", "memory"))
+    checkpoints(in_memory).folder = None
+    for trainer in (in_file, in_memory):
+        assert trainer.fit() and trainer.progress.retries == 2
+    assert checkpoint.checksum(in_file.learner.state_dict()) == checkpoint.checksum(in_memory.learner.state_dict())
+    weights = [{name: weight.cpu() for name, weight in t.network.state_dict().items()} for t in (in_file, in_memory)]
+    assert checkpoint.checksum(weights[0]) == checkpoint.checksum(weights[1])
+
+
+@pytest.mark.usefixtures("diverging")
+def test_retries_are_counted_whatever_a_callback_makes_of_the_learning_rate(tmp_path: Path) -> None:
+    class Factor(Callback):
+        def __init__(self, factor: float) -> None:
+            self.factor = factor
+
+        def on_epoch_start(self, trainer: Trainer) -> None:
+            trainer.progress.rate_factor = self.factor if trainer.progress.retries == 0 else trainer.progress.rate_factor
+
+    low = make_trainer(tmp_path / "low", epochs=3, optimizer=Adam(learning_rate=0.5), on_divergence="retry", schedule="step")
+    low.callbacks.append(Factor(0.01))  # 0.005, which diverges; half of it does not
+    assert low.fit() and (low.progress.retries, low.progress.rate_factor) == (1, 0.005)
+
+    class Restore(Factor):
+        def on_epoch_start(self, trainer: Trainer) -> None:
+            trainer.progress.rate_factor = self.factor
+
+    high = make_trainer(tmp_path / "high", epochs=3, on_divergence="retry", optimizer=Adam(learning_rate=0.5), schedule="step")
+    high.callbacks.append(Restore(1.0))
+    with pytest.raises(DivergenceError, match="halved 5 times already"):
+        high.fit()
 
 
 def train_in(parent: Path, number: int) -> None:

@@ -440,3 +440,119 @@ def test_a_transform_of_ones_own_with_statistics_is_fitted_to_a_data_set() -> No
 
     task = mnist.Mnist(train_samples=100, test_samples=10, validation_samples=10).task(Centered())
     assert only(task.splits().train).inputs.mean().abs() < 1e-3
+
+
+# ---------------------------------------------------------------- the data of one task for a network of another
+
+
+def test_a_task_takes_the_transform_and_the_class_numbers_of_another_one() -> None:
+    network = TensorTask(IMAGES, ["a", "b", "c"] * 2, validation=None).without_data()
+    names = ["c", "b"] * 3
+    batches = [(IMAGES[:4], names[:4]), (IMAGES[4:], names[4:])]
+    darker = Pixels(mean=0.9, std=0.1)
+    options: dict[str, Any] = {"classes": ["c", "b"], "validation": None}
+    given: list[Task] = [
+        TensorTask(IMAGES, names, transform=darker, **options),
+        TensorTask(IMAGES.flatten(1) / 255, names, test=batches, **options),
+        LoaderTask(batches, input_shape=(28, 28), classes=["c", "b"], transform=darker, test=(IMAGES, names)),
+    ]
+    for task in given:
+        adapted = task.adapted_to(network)
+        assert adapted.classes == network.classes and adapted.transform == network.transform and adapted.input_shape == (28, 28)
+        for part in (adapted.splits().train, adapted.splits().test):
+            for start, batch in enumerate(part.batches(4) if part is not None else ()):
+                chosen = slice(4 * start, 4 * start + 4)
+                torch.testing.assert_close(batch.inputs, network.inputs(IMAGES[chosen]), rtol=1e-5, atol=1e-5)
+                assert len(part or ()) == 6
+                assert torch.equal(batch.labels, network.class_numbers(names[chosen]))
+        assert adapted.show(adapted.splits().train, 2).shape == (1, 2, 28, 28)
+        with pytest.raises(InputError, match=r"has a class 'c', which is none of the network's: 'a', 'b'$"):
+            task.adapted_to(replace(network, classes=("a", "b")))
+        with pytest.raises(
+            InputError, match=r"'.*' has samples of shape .*, but the network was made for samples of shape \(5, 3\)"
+        ):
+            task.adapted_to(replace(network, input_shape=(5, 3)))
+
+
+def test_a_task_that_fits_already_stays_as_it_is() -> None:
+    source = mnist.Mnist().task()
+    assert source.adapted_to(DIGITS.without_data()) is source
+    inputs = TensorTask(torch.rand(6, 784), [0, 1] * 3, transform=Identity(), classes=10, validation=None)
+    assert inputs.adapted_to(DIGITS) is inputs  # network inputs, which are not transformed again
+    texts = TensorTask(IMAGES, ["3", "1"] * 3, classes=["3", "1"], validation=None).adapted_to(DIGITS)
+    assert only(texts.splits().train).labels.tolist() == [3, 1] * 3
+    gradients = mnist.Mnist(train_samples=20, test_samples=5, validation_samples=5).task(Pixels())
+    adapted = gradients.adapted_to(replace(DIGITS.without_data(), transform=Pixels(mean=0.5, std=0.5)))
+    assert only(adapted.splits().train).inputs.min() == -1 and only(gradients.splits().train).inputs.min() > -1
+
+
+def test_validation_samples_may_come_from_a_list_a_loader_or_a_data_set() -> None:
+    labels, flat = ["a", "b"] * 3, IMAGES.flatten(1)
+    batches = [(IMAGES[:2], ("a", "b")), (IMAGES[2:4].numpy(), ["a", "b"])]
+    expected = TensorTask(IMAGES, labels, validation=(IMAGES[:4], labels[:4]))
+    inputs = expected.splits().validation
+    parts: list[Any] = [[IMAGES[:4], labels[:4]], (list(IMAGES[:4]), tuple(labels[:4])), batches, inputs]
+    for part in parts:
+        task = TensorTask(IMAGES, labels, validation=part)
+        loader = LoaderTask(batches, input_shape=(28, 28), classes=["a", "b"], validation=part, transform=task.transform)
+        for splits in (task.splits(), loader.splits()):
+            found = list(splits.validation.batches(9)) if splits.validation is not None else []
+            assert torch.equal(torch.cat([batch.inputs for batch in found]), only(inputs).inputs)
+            assert torch.equal(torch.cat([batch.labels for batch in found]), only(inputs).labels)
+        assert task.splits(validation_samples=0).validation is None
+    with pytest.raises(DataError, match="validation_samples = 1, but a loader decides"):
+        TensorTask(IMAGES, labels, validation=batches).splits(validation_samples=1)
+    wrong: Any
+    for wrong in ("half", iter([])):
+        with pytest.raises(InputError) as caught:
+            list(TensorTask(IMAGES, labels, validation=wrong).splits().validation.batches(9))  # type: ignore[union-attr]
+        assert "\n" not in str(caught.value)
+    int_of_numpy: Any = np.int64(3)
+    assert TensorTask(IMAGES, [0, 1] * 3, classes=int_of_numpy, validation=np.int64(2)).classes == (0, 1, 2)
+    with pytest.raises(InputError, match="transform"):
+        Identity()(flat)
+
+
+def test_flat_samples_have_the_shape_that_is_given() -> None:
+    task = TensorTask(IMAGES.flatten(1), [0, 1] * 3, transform=Halved(), input_shape=(28, 28))
+    assert task.input_shape == (28, 28) and torch.equal(task.inputs(IMAGES), task.inputs(IMAGES.flatten(1)))
+    assert TensorTask(torch.rand(6, 12), [0, 1] * 3, input_shape=[3, 4]).image_shape == (3, 4)
+    with pytest.raises(InputError, match=r"\(6, 784\): the task 'tensors' expects \(n, 28, 27\)"):
+        TensorTask(IMAGES.flatten(1), [0, 1] * 3, input_shape=(28, 27))
+
+
+@dataclass(frozen=True)
+class Seen(Transform):
+    """A transform that gives the samples as it takes them."""
+
+    mean: float | None = None
+    """The mean of the samples that it was fitted on."""
+
+    def fitted(self, samples: Tensor) -> "Seen":
+        return Seen(samples.double().mean().item())
+
+    def __call__(self, samples: Tensor) -> Tensor:
+        return samples.flatten(1).float()
+
+
+def test_a_transform_of_ones_own_always_takes_images_from_0_to_1(folder: Path) -> None:
+    covered = Augmentation(cutout=1)
+    tasks = [
+        TensorTask(images, [0, 1] * 3, transform=Seen(), augmentation=augmentation, validation=2)
+        for images in (IMAGES, IMAGES / 255)
+        for augmentation in (None, covered)
+    ]
+    source = mnist.Mnist(train_samples=20, test_samples=5, validation_samples=5)
+    tasks += [source.task(Seen()), replace(source, augmentation=covered).task(Seen())]  # type: ignore[list-item]
+    tasks += [ImageFolderTask(folder, transform=Seen()), ImageFolderTask(folder, transform=Seen(), grayscale=False)]
+    loader = [(IMAGES, [0, 1] * 3)]
+    tasks += [LoaderTask(loader, input_shape=(28, 28), classes=2, transform=Seen(), validation=loader)]  # type: ignore[list-item]
+    for task in tasks:
+        assert isinstance(task.transform, Seen) and 0 < (task.transform.mean or 0) < 1
+        for part in task.splits()[:2]:
+            assert 0.5 < only(part).inputs.max() <= 1
+    torch.testing.assert_close(tasks[0].inputs(IMAGES), tasks[0].inputs(IMAGES / 255))
+    table = TensorTask(IMAGES.flatten(1)[:, 300:303], [0, 1] * 3, transform=Seen())  # no images
+    assert table.inputs([[200.0, 3.0, 4.0]]).max() == 200
+    with pytest.raises(DataError, match=r"augmentation of images of type torch\.int64: expected torch\.uint8"):
+        TensorTask(IMAGES.long(), [0, 1] * 3, transform=Seen(), augmentation=covered).splits()

@@ -5,6 +5,7 @@ import os
 import pickle
 import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,18 @@ from torch.utils.data import TensorDataset as TorchDataset
 import RecurrentFF as rff
 from RecurrentFF.atomic_files import write_atomically
 from RecurrentFF.data.dataset import Batch, Dataset, LoaderDataset, Splits, TensorDataset
-from RecurrentFF.errors import CheckpointError, DeviceError, DivergenceError, InputError, OutputError, SettingsError
+from RecurrentFF.data.task import TensorTask
+from RecurrentFF.data.transforms import Pixels, Transform
+from RecurrentFF.errors import (
+    CallbackError,
+    CheckpointError,
+    DeviceError,
+    DivergenceError,
+    InputError,
+    OutputError,
+    RecurrentFFError,
+    SettingsError,
+)
 from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.model.optimizers import Adam
 from RecurrentFF.training import checkpoint, devices
@@ -33,7 +45,7 @@ from RecurrentFF.training.plots import plot_timesteps
 from RecurrentFF.training.run import finish_run
 from RecurrentFF.training.schedules import Cosine, Step
 from RecurrentFF.training.trainer import Trainer
-from tests.helpers import DATA_SIZE, clusters, dense, hidden_layers, small_settings
+from tests.helpers import CLASSES, DATA_SIZE, clusters, dense, hidden_layers, small_settings
 
 
 class InterruptedDataset(TensorDataset):
@@ -352,6 +364,50 @@ def test_an_interrupted_fit_raises_keyboard_interrupt_and_keeps_the_weights() ->
     assert not all(torch.equal(weight, old) for weight, old in zip(network.parameters(), initial, strict=True))
 
 
+def test_an_error_before_the_first_batch_leaves_the_network_and_the_output_folder_as_they_were(tmp_path: Path) -> None:
+    class Refuse(Callback):
+        def __init__(self, event: str) -> None:
+            setattr(self, event, self.fail)
+
+        def fail(self, *_: Any) -> None:
+            raise ValueError("no")
+
+    network, wrong = rff.build(small_settings()), torch.zeros(5, DATA_SIZE + 1)
+    before = network.settings
+    calls: list[dict[str, Any]] = [{"callbacks": [Refuse(event)]} for event in ("setup", "on_fit_start", "on_epoch_start")]
+    calls += [{"data": (wrong, torch.zeros(5).long())}, {"data": [(wrong, torch.zeros(5).long())]}, {"data": 3}]
+    given: dict[str, Any] = {"data": clusters(20), "epochs": 9, "objective": "pairwise", "quiet": True}
+    for folder in (None, tmp_path):
+        for call in calls:
+            with pytest.raises(RecurrentFFError):
+                rff.fit(network, **(given | {"output_dir": folder} | call))
+            assert network.settings is before and network.task is None and not list(tmp_path.iterdir())
+    task = rff.TensorTask(*clusters(20))
+    with pytest.raises(CallbackError):
+        rff.fit(network, task, callbacks=[Refuse("setup")], quiet=True)
+    assert network.task is None
+    with pytest.raises(CallbackError):
+        rff.fit(network, clusters(20), epochs=9, output_dir=tmp_path, callbacks=[Refuse("on_batch_end")], quiet=True)
+    assert network.settings.training.epochs == 9 and len(list(tmp_path.iterdir())) == 1  # it has been trained
+
+
+def test_an_interrupted_fit_says_how_to_train_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    class Interrupt(Callback):
+        def on_batch_end(self, trainer: Trainer, metrics: BatchMetrics, samples: int) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    network = rff.build(small_settings(epochs=2))
+    with pytest.raises(KeyboardInterrupt):
+        rff.fit(network, clusters(100), output_dir=tmp_path, callbacks=[Interrupt()])
+    (folder,) = tmp_path.iterdir()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("stopped")]
+    advice = f'rff.fit(rff.load("{folder}/last.pt"), …)'
+    assert lines == [f"stopped     all saved; train on from the last weights with {advice}"]
+    loaded = rff.load(folder / "last.pt")
+    assert_same_parameters(loaded, network)
+    assert len(rff.fit(loaded, clusters(100), quiet=True)) == 2
+
+
 def test_fit_writes_a_run_folder_into_output_dir(tmp_path: Path) -> None:
     network = rff.build(small_settings(epochs=2, profile=True))
     with pytest.raises(SettingsError, match="output_dir"):
@@ -489,3 +545,104 @@ def test_automatic_precision_is_bfloat16_where_the_device_computes_it_fast() -> 
     resolved = devices.resolve(small_settings(precision="auto").device)
     fast = devices.has_fast_bfloat16(torch.device("cpu"))
     assert resolved.precision == ("bfloat16" if fast else "float32")
+
+
+# ---------------------------------------------------------------- data for a network with a task
+
+
+def of_task(**arguments: Any) -> tuple[rff.Network, Tensor, Tensor]:
+    """A network with a task, raw images of 3 × 3 pixels, and their labels."""
+    inputs, labels = clusters(60)
+    images = torch.nn.functional.pad(inputs.sigmoid(), (0, 2)).view(-1, 3, 3)
+    task = TensorTask(images, labels, classes=CLASSES, **arguments)
+    settings = small_settings(input_size=None, num_classes=None, epochs=2, batch_size=20)
+    return rff.build(settings, task=task), images, labels
+
+
+def trained_on(data: Any, **arguments: Any) -> rff.Network:
+    network, _, _ = of_task()
+    rff.fit(network, data, quiet=True, **arguments)
+    return network
+
+
+def test_fit_gives_a_second_task_the_transform_and_the_classes_of_the_network() -> None:
+    network, images, labels = of_task()
+    assert network.task is not None
+    expected = trained_on((images[:40], labels[:40]), validation=(images[40:], labels[40:]))
+    part = (images[40:], labels[40:])
+    other = TensorTask(images[:40], labels[:40], validation=part, transform=Pixels(mean=0.5, std=3.0), classes=[4, 3, 2, 1, 0])
+    found = trained_on(other)
+    assert found.task == network.task == expected.task
+    assert_same_parameters(found, expected)
+
+
+def test_fit_does_not_transform_network_inputs_again() -> None:
+    network, images, labels = of_task()
+    assert network.task is not None
+    inputs = TensorDataset(network.task.inputs(images[:40]), labels[:40])
+    part = TensorDataset(network.task.inputs(images[40:]), labels[40:])
+    expected = trained_on((images[:40], labels[:40]), validation=(images[40:], labels[40:]))
+    parts: list[Any] = [part, (images[40:], labels[40:]), [(images[40:50], labels[40:50]), (images[50:], labels[50:])]]
+    for validation in parts:
+        assert_same_parameters(trained_on(inputs, validation=validation), expected)
+        assert_same_parameters(trained_on((images[:40], labels[:40]), validation=validation), expected)
+    assert rff.evaluate(expected, part).confusion.sum() == 20
+
+
+def test_all_kinds_of_data_are_training_data_and_validation_data() -> None:
+    network, images, labels = of_task(transform=Mirrored())
+    rff.fit(network, (images.flatten(1), labels), quiet=True)  # flat images for an image transform of one's own
+    assert network.task is not None and network.task.input_shape == (3, 3)
+    loader = DataLoader(TorchDataset(images, labels), 20)
+    texts = [(batch, tuple(str(number) for number in numbers.tolist())) for batch, numbers in loader]
+    own = rff.build(
+        small_settings(input_size=None, num_classes=None, epochs=1), task=TensorTask(images, list(map(str, labels.tolist())))
+    )
+    kinds: list[Any] = [(images, labels), [images, labels], loader, list(loader), TorchDataset(images, labels)]
+    for data in kinds:
+        for validation in kinds:
+            assert trained_on(data, validation=validation).task is not None
+    rff.fit(own, texts, validation=texts, quiet=True)
+    assert rff.evaluate(own, texts).samples == 60
+
+
+class Numbered(torch.utils.data.Dataset[Any]):
+    """A data set of torch with items."""
+
+    def __init__(self, inputs: Tensor, labels: Tensor) -> None:
+        self.items = list(zip(inputs, labels, strict=True))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, number: int) -> Any:
+        return self.items[number]
+
+
+def test_a_data_set_of_torch_trains_the_same_with_pictures_and_as_tensors_do(tmp_path: Path) -> None:
+    _, images, labels = of_task()
+    torch.manual_seed(5)
+    expected = trained_on((images, labels))
+    found = trained_on(Numbered(images, labels), output_dir=tmp_path)
+    assert list(tmp_path.glob("*/curves.png"))
+    assert_same_parameters(found, trained_on(Numbered(images, labels)))
+    assert_same_parameters(found, expected)
+
+
+def test_build_refuses_a_transform_beside_that_of_the_task() -> None:
+    _, images, labels = of_task()
+    task = TensorTask(images, labels, classes=CLASSES)
+    for same in (task.transform, Pixels(), "pixels"):
+        assert rff.build(task=task, transform=same, hidden_sizes=[4]).settings.transform == task.transform
+    for other in ("identity", Pixels(mean=0.5), {"name": "pixels", "deskew": True}):
+        with pytest.raises(
+            SettingsError, match=r"transform = .*: the task 'tensors' has a transform of its own, Pixels"
+        ) as caught:
+            rff.build(task=task, transform=other, hidden_sizes=[4])
+        assert "\n" not in str(caught.value)
+
+
+@dataclass(frozen=True)
+class Mirrored(Transform):
+    def __call__(self, samples: Tensor) -> Tensor:
+        return samples.flip(2).flatten(1)

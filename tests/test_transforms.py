@@ -288,3 +288,9 @@ def test_every_transform_is_made_from_its_options_again() -> None:
     with pytest.raises(SettingsError, match="delay_line = 2: must be at least moves_per_timestep = 4"):
         PenStrokes(delay_line=2)
     assert issubclass(Pixels, ImageTransform) and Pixels.gives_images and not OrientedGradients.gives_images
+
+
+def test_frames_of_moving_digits_reach_a_transform_of_ones_own_from_0_to_1() -> None:
+    task = MovingMnist(train_samples=4, validation_samples=2, test_samples=2).task(Inverted())
+    inputs = only(task.splits(timesteps=3).train).inputs
+    assert inputs.shape == (3, 4, 2048) and inputs.min() >= 0 and inputs.max() == 1

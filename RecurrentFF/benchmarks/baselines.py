@@ -1,8 +1,8 @@
 """Baselines: logistic regression and a GRU, trained by backpropagation on the same samples in the same order.
 
-The optimizer is Adam with a learning rate of 1e-3 and cosine decay. Epochs, batch size, timesteps and seed are those of the
-configuration. The training loop and its callbacks are those of the network: the validation samples, if there are any, select the
-best epoch, the test set is read once, at the end, and an interrupted run can be resumed.
+The optimizer is Adam with a learning rate of 1e-3 and cosine decay, in float32. Epochs, batch size, timesteps and seed are those
+of the configuration. The training loop and its callbacks are those of the network: the validation samples, if there are any,
+select the best epoch, the test set is read once, at the end, and an interrupted run can be resumed.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Baseline(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        options = {"schedule": Cosine(), "weight_averaging": 0.0}
+        options = {"schedule": Cosine(), "weight_averaging": 0.0, "precision": "float32"}
         self.settings = network.settings.with_arguments(**options)
         self.task = network.task
         self.input_size, self.num_classes = network.input_size, network.num_classes
@@ -79,7 +79,7 @@ class Baseline(nn.Module):
 
 
 class LogisticRegression(Baseline):
-    """Logistic regression: one linear layer on the flattened sequence.
+    """Logistic regression: one linear layer on the input, or on the flattened sequence of inputs.
 
     Args:
         network: the network to compare with.
@@ -95,7 +95,8 @@ class LogisticRegression(Baseline):
     @property
     def description(self) -> str:
         """The line about the model for the user."""
-        return "logistic, by backpropagation: one linear layer on the flattened sequence"
+        source = "input" if self.output.in_features == self.input_size else "flattened sequence"
+        return f"logistic, by backpropagation: one linear layer on the {source}"
 
     def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         """Compute logits (batch, classes) of inputs (timesteps, batch, features). The mask is not used."""

@@ -9,13 +9,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from RecurrentFF.benchmarks import recipes
 from RecurrentFF.benchmarks.benchmark import Benchmark
 from RecurrentFF.benchmarks.flags import Parser, add_training_flags, exit_code
 from RecurrentFF.errors import CheckpointError, SettingsError
 from RecurrentFF.messages import nearest
 from RecurrentFF.registry import name_of, names, tree_of
-from RecurrentFF.settings import Settings
+from RecurrentFF.settings import Settings, recipes
 from RecurrentFF.settings.legacy import DATASETS
 from RecurrentFF.settings.tree import import_modules
 
@@ -47,12 +46,12 @@ def argument_parser(benchmark: Benchmark) -> Parser:
     """Create the parser of a benchmark's command line."""
     module = f"RecurrentFF.benchmarks.{benchmark.name}.{benchmark.name}"
     parser = Parser(prog=f"python -m {module}", description=benchmark.description)
-    add_training_flags(parser, benchmark.data if len(benchmark.data) > 1 else ())
+    add_training_flags(parser, benchmark.data if len(benchmark.data) > 1 else (), resumes=True)
     return parser
 
 
 def start_or_resume(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
-    """Start a run, or resume the one that --resume names.
+    """Start a run, or resume the one that --resume names, a flag of the benchmarks' own commands.
 
     Args:
         benchmark: the data sets among which the configuration may choose.
@@ -82,6 +81,8 @@ def _start(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
         raise SettingsError("model.should_load_weights is true: name the checkpoint to start from with --weights FILE")
     if baseline is not None and weights is not None:
         raise SettingsError(f"--baseline {baseline}: a baseline has its own initial weights; leave out --weights")
+    if name_of(settings.data) == "image_folder" and getattr(settings.data, "data_dir", None) is None:
+        raise SettingsError("image_folder: no folder of images is named; pass --data-dir FOLDER, with a folder for each class")
 
     from RecurrentFF.benchmarks import run  # imported late, with torch
 
@@ -189,12 +190,16 @@ def _configured(benchmark: Benchmark, arguments: argparse.Namespace) -> Settings
     if arguments.dataset is not None:
         overrides.append(f"data.name={json.dumps(data)}")
         written.append(f"--dataset {arguments.dataset}")
+    if any(override.partition("=")[0].strip() == "plugins" for override in overrides):
+        raise SettingsError(
+            "--set plugins=…: name a plugin with --plugin MODULE, which is imported before the configuration is read"
+        )
     naming = [override.partition("=")[0].strip() in DATA_NAMES for override in overrides]
     for override, words, names_data in zip(overrides, written, naming, strict=True):
         if names_data:
             settings = _with_data(settings, settings.override([override], [words]), benchmark)
             _require_data_of(benchmark, settings, f"{words}: ")
-    _require_data_of(benchmark, settings)
+    _require_configuration_for(benchmark, settings, file)
     others = [index for index, names_data in enumerate(naming) if not names_data]
     settings = settings.override([overrides[index] for index in others], [written[index] for index in others])
     plugins = [name for name in arguments.plugins if name not in settings.plugins]
@@ -237,8 +242,24 @@ def _require_data_of(benchmark: Benchmark, settings: Settings, place: str = "") 
     name = name_of(settings.data)
     if name not in benchmark.data:
         raise SettingsError(
-            f"{place}data.name = '{name}', but this benchmark's is {_either(benchmark.data)}; leave it out or correct it, "
+            f"{place}data.name = '{name}', but this command is for {_either(benchmark.data)}; leave it out or correct it, "
             f"for instance by --set data.name={benchmark.data[0]}"
+        )
+
+
+def _require_configuration_for(benchmark: Benchmark, settings: Settings, file: Path) -> None:
+    """Refuse a configuration file for another data set, and name the recipe that suits the command's.
+
+    Raises:
+        SettingsError: the configuration names another data set.
+    """
+    name, recipe = name_of(settings.data), recipes.default_for(benchmark.data[0]).stem
+    if name not in benchmark.data:
+        kind = "recipe" if file.parent == recipes.FOLDER else "configuration"
+        data = {"image_folder": "your own images"}.get(benchmark.data[0], f"'{benchmark.data[0]}'")
+        raise SettingsError(
+            f"{file}: this {kind} is for {name}, not for {_either(benchmark.data)} (its data.name = '{name}'); "
+            f"the recipe `{recipe}` suits {data}"
         )
 
 

@@ -6,11 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from RecurrentFF.benchmarks.cli import plugins_of_checkpoint, with_plugin_hint
+from RecurrentFF.data.dataset import Dataset
 from RecurrentFF.data.task import ImageFolderTask
-from RecurrentFF.data.transforms import Pixels
 from RecurrentFF.errors import CheckpointError, DataError
 from RecurrentFF.model.network import Network
 from RecurrentFF.registry import name_of
@@ -69,6 +67,8 @@ def _named_data(network: Network, data_dir: Path | None) -> tuple[str, Any]:
     transform = network.task.transform if network.task is not None else settings.transform
     task = settings.data.task(transform)
     assert task is not None
+    if network.task is not None:
+        task = task.adapted_to(network.task)
     splits = load_splits(task, settings, network.device)
     data, part = (splits.validation, "validation") if splits.test is None else (splits.test, "test")
     if data is None:
@@ -76,30 +76,28 @@ def _named_data(network: Network, data_dir: Path | None) -> tuple[str, Any]:
     return f"{task.name}, {part} samples", data
 
 
-def _image_folder(network: Network, folder: Path | None, path: Path) -> tuple[str, list[tuple[Tensor, list[Any]]]]:
-    """The images of a folder as batches of raw samples and class names of the network."""
+def _image_folder(network: Network, folder: Path | None, path: Path) -> tuple[str, Dataset]:
+    """The images of a folder, with the transform and the class numbers of the network."""
     task = network.task
     if task is None:
         raise CheckpointError(f"{path}: has no task, which says what its inputs are; evaluate it in Python, with rff.evaluate")
     if folder is None:
         raise DataError(
             f"{path}: trained on data that a program passed ('{task.name}'), which a command can't read; name a folder of images "
-            "in class folders by --data-dir DIR"
+            "in class folders by --data-dir DIR, or in Python: rff.evaluate(rff.load(path), (samples, labels))"
         )
     if len(task.input_shape) not in (2, 3):
         raise DataError(f"{path}: its samples are no images (shape {task.input_shape}); evaluate it in Python, with rff.evaluate")
     height, width = task.input_shape[-2:]
     images = ImageFolderTask(folder, size=(height, width), grayscale=len(task.input_shape) == 2, validation=None,
-                             transform=Pixels(mean=0.0, std=1.0))  # fmt: skip
-    names = {str(name): name for name in task.classes}
+                             transform=task.transform)  # fmt: skip
+    names = {str(name) for name in task.classes}
     unknown = [str(name) for name in images.classes if str(name) not in names]
     if unknown:
-        raise DataError(f"{folder}: the folder {unknown[0]} is none of the network's classes, {', '.join(names)}")
-    splits = images.splits()
-    data, size = splits.test or splits.train, network.settings.training.prediction_batch_size
-    return str(folder), [
-        (inputs, [names[str(images.classes[number])] for number in labels.tolist()]) for inputs, labels, _ in data.batches(size)
-    ]
+        expected = ", ".join(map(str, task.classes))
+        raise DataError(f"{folder}: the folder {unknown[0]} is none of the network's classes, {expected}")
+    splits = images.adapted_to(task).splits(device=network.device, timesteps=network.settings.timesteps)
+    return str(folder), splits.test or splits.train
 
 
 def _confusion(result: Evaluation) -> list[str]:

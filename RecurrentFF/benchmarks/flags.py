@@ -68,12 +68,13 @@ def add_plugin_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plugin", action="append", default=[], metavar="MODULE", dest="plugins", help=text)
 
 
-def add_training_flags(parser: argparse.ArgumentParser, datasets: tuple[str, ...] = ()) -> None:
+def add_training_flags(parser: argparse.ArgumentParser, datasets: tuple[str, ...] = (), *, resumes: bool = False) -> None:
     """Add the flags of a command that starts a run.
 
     Args:
         parser: the parser of the command.
         datasets: the names among which --dataset chooses; without any, there is no such flag.
+        resumes: add --resume, for a command that also resumes runs.
     """
     add = parser.add_argument
     add("--config-file", type=user_path, metavar="FILE",
@@ -89,7 +90,7 @@ def add_training_flags(parser: argparse.ArgumentParser, datasets: tuple[str, ...
     add_continuation_flags(parser)
     add("--seed", metavar="N", help=key_help("training", "seed"))
     add("--output-dir", type=user_path, metavar="DIR", help="folder in which the run's folder is created (default: runs)")
-    parser.set_defaults(dataset=None)
+    parser.set_defaults(dataset=None, resume=None)
     if datasets:
         add("--dataset", metavar="NAME", help=f"one of {', '.join(datasets)} (default: {datasets[0]})")
     add(
@@ -98,7 +99,9 @@ def add_training_flags(parser: argparse.ArgumentParser, datasets: tuple[str, ...
         help="train a baseline on the same data, by backpropagation: logistic regression, or a GRU of equal size",
     )
     add("--weights", type=user_path, metavar="FILE", help=key_help("training", "weights"))
-    add("--resume", type=user_path, metavar="RUN_DIR", help="resume an interrupted run, in its folder and with its configuration")
+    if resumes:
+        text = "resume an interrupted run, in its folder and with its configuration"
+        add("--resume", type=user_path, metavar="RUN_DIR", help=text)
 
 
 def add_continuation_flags(parser: argparse.ArgumentParser) -> None:
@@ -113,7 +116,8 @@ def add_continuation_flags(parser: argparse.ArgumentParser) -> None:
 def add_report_flags(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the report on several runs."""
     add = parser.add_argument
-    add("folders", type=user_path, nargs="+", metavar="FOLDER", help="folders of runs that differ only in their seed")
+    text = "folder of runs that differ only in their seed; the folders of single runs make one group together"
+    add("folders", type=user_path, nargs="+", metavar="FOLDER", help=text)
     add("--csv", type=user_path, metavar="FILE", help="write the metrics of every epoch of every run to this file")
     add("--plot", type=user_path, metavar="PNG", help="plot the validation errors to this file")
     add_plugin_flag(parser)

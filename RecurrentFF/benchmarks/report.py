@@ -1,7 +1,7 @@
 """Results of several runs: python -m RecurrentFF.benchmarks.report FOLDER... [--csv FILE] [--plot PNG].
 
 Each folder contains complete runs that differ only in their seed, as created with `--output-dir FOLDER`. It becomes one line of
-the table.
+the table. The folders of single runs, as in `runs/mnist-*`, become one line together.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import argparse
 import csv
 import io
 import json
+import re
 import statistics
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-DESCRIPTION = "Summarize the results of several runs, with one line for each folder."
+DESCRIPTION = "Summarize the results of several runs, with one line for each folder, and one for all folders of single runs."
+
+STAMP = re.compile(r"-\d{4}-\d\d-\d\d-\d{6}(-\w+)?$")
+"""The date, time and number at the end of the name of a run's folder."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,9 @@ class Run:
     """A complete run, as read from its folder."""
 
     name: str
-    """The name of the folder that contains the run's folder."""
+    """The name of the run's group: of the folder that contains its folder, or of its folder without date and number."""
+    folder: Path
+    """The folder of the run."""
     settings: Settings
     summary: dict[str, Any]
     epochs: list[dict[str, Any]]
@@ -54,7 +61,7 @@ class Run:
 
     @property
     def identity(self) -> tuple[Settings, object]:
-        """All that two runs with the same name share: the settings apart from the seed, and the baseline, if it is one."""
+        """All that two runs of a group share: the settings apart from the seed, and the baseline, if it is one."""
         return self.settings.with_arguments(seed=0), self.summary.get("baseline")
 
 
@@ -62,31 +69,102 @@ def _percent(accuracy: float | None) -> float | None:
     return None if accuracy is None else 100 * (1 - float(accuracy))
 
 
+def read_groups(folders: list[Path]) -> list[list[Run]]:
+    """Read the groups of runs that the user names.
+
+    Args:
+        folders: each folder that contains runs makes a group. The folders of single runs make one group together.
+
+    Raises:
+        DataError: a folder can't be read, or the runs of a group can't be averaged.
+    """
+    single = [folder for folder in dict.fromkeys(folders) if is_run(folder)]
+    groups = [read_runs(single)] if single else []
+    position = folders.index(single[0]) if single else 0
+    others = [read(folder) for folder in folders if folder not in single]
+    return [*others[:position], *groups, *others[position:]]
+
+
+def is_run(folder: Path) -> bool:
+    """Check if a folder is that of a single run."""
+    return (folder / "config.toml").is_file() or (folder / "summary.json").is_file()
+
+
 def read(folder: Path) -> list[Run]:
     """Read the complete runs in a folder, ordered by seed.
 
     Raises:
-        DataError: there is none, a file of a run can't be read, two runs have the same seed, or they differ in more than it.
+        DataError: there is none, a file of a run can't be read, they differ in more than their seed, or two have the same one.
     """
-    runs = []
-    for file in sorted(folder.glob("*/summary.json")):
-        try:
-            epochs = [json.loads(line) for line in (file.parent / "metrics.jsonl").read_text().splitlines()]
-            run = Run(folder.name, _settings(file.parent / "config.toml"), json.loads(file.read_text()), epochs)
-            assert (run.test_error or 0) >= 0 <= (run.validation_error or 0) and epochs[-1]["epoch"]
-        except (OSError, ValueError, LookupError, TypeError, AssertionError) as error:
-            raise DataError(f"{file.parent}: not a readable run of the network ({type(error).__name__}: {error})") from None
-        runs.append(run)
-    if not runs:
-        raise DataError(f"{folder}: contains no complete run; name the folder that was given as --output-dir")
-    runs.sort(key=lambda run: run.settings.training.seed)
-    if len({run.settings.training.seed for run in runs}) < len(runs):
-        raise DataError(f"{folder}: contains two runs with the same seed; remove one")
-    if any(run.identity != runs[0].identity for run in runs):
-        raise DataError(
-            f"{folder}: contains runs that differ in more than their seed; give each configuration its own --output-dir"
-        )
-    return runs
+    files = sorted(folder.glob("*/summary.json"))
+    if not files:
+        raise DataError(f"{folder}: contains no complete run; name the folder of a run, or one given as --output-dir")
+    return _comparable([_run(file.parent, folder.name) for file in files])
+
+
+def read_runs(folders: list[Path]) -> list[Run]:
+    """Read single runs as one group, ordered by seed. Its name is that of their folders, without date and number.
+
+    Raises:
+        DataError: a run is not complete, a file can't be read, they differ in more than their seed, or two have the same one.
+    """
+    for folder in folders:
+        if not (folder / "summary.json").is_file():
+            raise DataError(f"{folder}: the run is not complete; leave it out, or continue it with: rff resume {folder}")
+    names = dict.fromkeys(STAMP.sub("", folder.resolve().name) for folder in folders)
+    return _comparable([_run(folder, ", ".join(names)) for folder in folders])
+
+
+def _run(folder: Path, name: str) -> Run:
+    """Read a complete run.
+
+    Args:
+        folder: the run's folder.
+        name: the name of its group.
+    """
+    try:
+        epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        run = Run(name, folder, _settings(folder / "config.toml"), json.loads((folder / "summary.json").read_text()), epochs)
+        assert (run.test_error or 0) >= 0 <= (run.validation_error or 0) and epochs[-1]["epoch"]
+    except (OSError, ValueError, LookupError, TypeError, AssertionError) as error:
+        raise DataError(f"{folder}: not a readable run of the network ({type(error).__name__}: {error})") from None
+    return run
+
+
+def _comparable(runs: list[Run]) -> list[Run]:
+    """Order the runs of a group by seed.
+
+    Raises:
+        DataError: they differ in more than their seed, or two have the same one.
+    """
+    for run in runs[1:]:
+        if run.identity != runs[0].identity:
+            raise DataError(
+                f"{runs[0].folder} and {run.folder}: differ in more than their seed, {_difference(runs[0], run)}; name only the "
+                "folders of runs with one configuration, as in: rff report runs/mnist-*"
+            )
+    by_seed: dict[int, Run] = {}
+    for run in runs:
+        seed = run.settings.training.seed
+        if seed in by_seed:
+            raise DataError(f"{by_seed[seed].folder} and {run.folder}: two runs with the same seed, {seed}; move one away")
+        by_seed[seed] = run
+    return [by_seed[seed] for seed in sorted(by_seed)]
+
+
+def _difference(run: Run, other: Run) -> str:
+    """Name a key in which two runs differ: "in network.dropout"."""
+    one, two = (flat(run.identity[0].to_tree()) for run in (run, other))
+    keys = [key for key in {**one, **two} if one.get(key) != two.get(key)]
+    return f"in {keys[0]}" if keys else "in their baseline"
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of a nested dictionary by their keys, as in "network.dropout"."""
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return values
 
 
 def _settings(file: Path) -> Settings:
@@ -149,6 +227,7 @@ def plot(groups: list[list[Run]], path: Path) -> None:
         OutputError: the file can't be written.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     groups = [runs for runs in groups if runs[0].validation_error is not None]
     if not groups:
@@ -160,6 +239,7 @@ def plot(groups: list[list[Run]], path: Path) -> None:
         epochs, columns = [epoch["epoch"] for epoch in runs[0].epochs], list(zip(*curves, strict=True))
         axes.plot(epochs, [statistics.mean(column) for column in columns], label=runs[0].name)
         axes.fill_between(epochs, [min(column) for column in columns], [max(column) for column in columns], alpha=0.15)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
@@ -190,7 +270,7 @@ def run(arguments: argparse.Namespace) -> bool:
         RecurrentFFError: a folder can't be read, or a file can't be written.
     """
     import_modules(arguments.plugins)
-    groups = [read(folder) for folder in arguments.folders]
+    groups = read_groups(arguments.folders)
     print(table(groups))
     if arguments.csv is not None:
         write_text(arguments.csv, as_csv(groups))

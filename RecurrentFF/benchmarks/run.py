@@ -18,8 +18,9 @@ from RecurrentFF.training import checkpoint
 from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build
 from RecurrentFF.training.callbacks import Callback, default_callbacks
+from RecurrentFF.training.callbacks.base import require_callbacks
 from RecurrentFF.training.files import RunFolder
-from RecurrentFF.training.run import run_training
+from RecurrentFF.training.run import run_training, start_training
 from RecurrentFF.training.splits import load_splits
 from RecurrentFF.training.trainer import BatchLearner, Trainer
 
@@ -48,13 +49,14 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
         raise SettingsError(f"training.weights = {weights!r}: a baseline has its own initial weights; leave it out")
     if weights is not None:
         checkpoint.load_weights(prepared.network, checkpoint.read(weights), weights)
-    folder = RunFolder.create(parent, name)
-    with folder.lock():
-        return run_training(prepared.trainer([*default_callbacks(prepared.network.settings, folder), *callbacks]), folder)
+    return start_training(parent, name, lambda folder: prepared.trainer(folder, callbacks)).finished
 
 
 def resume(path: Path, change: Callable[[Settings], Settings], *, callbacks: Sequence[Callback] = ()) -> bool:
     """Resume an interrupted run.
+
+    A run that was stopped before its last epoch, for instance by early stopping, is complete. It is continued if `change` gives
+    it another number of epochs than before.
 
     Args:
         path: the run's folder, or a checkpoint in that folder to resume from.
@@ -85,10 +87,12 @@ def _continue(folder: RunFolder, start: Path, change: Callable[[Settings], Setti
             f"epochs; start another run from it with --weights {folder.last}"
         )
     prepared = _prepare(settings, saved.get("learner", {}).get("baseline"))
-    trainer = prepared.trainer([*default_callbacks(prepared.network.settings, folder), *callbacks])
+    trainer = prepared.trainer(folder, callbacks)
     trainer.resume(start)
     if trainer.progress.epoch > epochs:
         raise SettingsError(f"--epochs {epochs}: the run has trained {trainer.progress.epoch} already")
+    if epochs != before.training.epochs:
+        trainer.continue_stopped()
     if start.resolve() != folder.last.resolve():  # replace a damaged checkpoint by the one that was resumed from
         write_atomically(folder.last, lambda file: file.write_bytes(start.read_bytes()))
     return run_training(trainer, folder)
@@ -101,8 +105,10 @@ class _Prepared(NamedTuple):
     splits: Splits
     learner: BatchLearner | None
 
-    def trainer(self, callbacks: Sequence[Callback]) -> Trainer:
-        return Trainer(self.network, self.splits, callbacks, learner=self.learner)
+    def trainer(self, folder: RunFolder, callbacks: Sequence[Callback]) -> Trainer:
+        """A trainer with the callbacks that the settings ask for, and further ones."""
+        own = default_callbacks(self.network.settings, folder)
+        return Trainer(self.network, self.splits, [*own, *require_callbacks(callbacks)], learner=self.learner)
 
 
 def _prepare(settings: Settings, baseline: str | None) -> _Prepared:
@@ -133,7 +139,7 @@ def _read(start: Path, folder: RunFolder) -> dict[str, Any]:
     try:
         return checkpoint.read(start)
     except CheckpointError as error:
-        previous = f"; the previous checkpoint is complete: resume from it with --resume {folder.previous}"
+        previous = f"; the previous checkpoint is complete: resume from it with: rff resume {folder.previous}"
         advice = previous if _is_readable(folder.previous) else ""
         raise CheckpointError(f"{error}{advice}") from None
 

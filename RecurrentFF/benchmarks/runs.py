@@ -17,8 +17,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-HEADER = ("run", "data", "network", "epochs", "validation", "test", "time", "state")
-NUMBERS = ("epochs", "validation", "test", "time")
+HEADER = ("run", "data", "network", "seed", "epochs", "validation", "test", "time", "state")
+NUMBERS = ("seed", "epochs", "validation", "test", "time")
 """The columns that are aligned to the right."""
 
 
@@ -29,9 +29,11 @@ class Line:
     run: str
     """The path of the run's folder, below the folder that was searched."""
     data: str = ""
-    """The name of the data set."""
+    """The name of the data set; "own" for data that a program passed."""
     network: str = ""
     """The sizes of all layers, or the name of a baseline."""
+    seed: str = ""
+    """The seed of the configuration."""
     epochs: str = ""
     """Finished epochs, and those of the configuration."""
     validation: str = ""
@@ -90,6 +92,7 @@ def _described(
         name,
         str(config["data"]["name"] if "data" in config else former.get("dataset", "?")),
         summary.get("baseline") or "-".join(str(size) for size in sizes),
+        str(config["training"].get("seed", "")),
         f"{done}/{total}",
         _percent(best),
         _percent(summary["test_accuracy"]) if complete else "",

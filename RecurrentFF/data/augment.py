@@ -207,7 +207,7 @@ def augmented_dataset(samples: LabeledSamples, transform: Transform, config: Aug
     """Make a data set of training images with a new augmentation in every epoch.
 
     An image transform standardizes first, and normalizes and encodes the augmented images. Any other transform is given the
-    augmented pixels, in 0..1.
+    augmented pixels as float32 in 0..1, as it is given images of uint8 without augmentation.
 
     Args:
         samples: images (n, side, side), of the range that `transforms.checked_pixels` accepts.
@@ -216,7 +216,8 @@ def augmented_dataset(samples: LabeledSamples, transform: Transform, config: Aug
         seed: the seed of the run.
 
     Raises:
-        DataError: the images are not square, have several channels, or are too small for the limits.
+        DataError: the images are not square, have several channels, or are too small for the limits; or they are of a type of
+            integers that the transform is given unchanged without augmentation.
         InputError: the pixels are out of range.
     """
     shape = samples.samples.shape[1:]
@@ -232,5 +233,8 @@ def augmented_dataset(samples: LabeledSamples, transform: Transform, config: Aug
         return AugmentedImages(
             data, config, seed=seed, background=background, normalization=normalization, encode=transform.encode
         )
+    kind = samples.samples.dtype
+    if not (transform.takes_bytes or kind.is_floating_point or kind in (torch.uint8, torch.bool)):
+        raise DataError(f"augmentation of images of type {kind}: expected torch.uint8, or floating-point numbers in 0..1")
     data = TensorDataset(scaled_pixels(samples.samples).flatten(1), samples.labels)
     return AugmentedImages(data, config, seed=seed, background=0.0, encode=transform)

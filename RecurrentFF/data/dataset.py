@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor
 
+from RecurrentFF.data.raw import as_class_numbers, as_samples
 from RecurrentFF.errors import DataError, InputError
 
 
@@ -92,7 +93,7 @@ class LoaderDataset:
 
     Args:
         loader: a torch DataLoader, or any iterable of known length. Its batches are (inputs, labels) or (inputs, labels, mask),
-            with the shapes of `Batch`.
+            with the shapes of `Batch`. If its sampler has a method `set_epoch`, that is called with the number of each epoch.
 
     Raises:
         InputError: the loader has no length, or is empty.
@@ -114,7 +115,7 @@ class LoaderDataset:
         """Return the number of samples if it is known without an iteration over the loader, else the number of batches."""
         sampler = getattr(self.loader, "sampler", None)
         if isinstance(self.loader, list | tuple):
-            return sum(batch.labels.shape[-1] for batch in self.batches(0))
+            return sum(self._sample_count(labels) for _, labels, _ in self._raw_batches(0))
         return len(sampler) if isinstance(sampler, Sized) else self._batch_count
 
     def batch_count(self, size: int) -> int:
@@ -122,15 +123,61 @@ class LoaderDataset:
         return self._batch_count
 
     def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """Yield the loader's batches; `size`, `order` and `epoch` are ignored.
+        """Yield the loader's batches; `size` and `order` are ignored.
+
+        Raises:
+            InputError: a batch is not (inputs, labels) or (inputs, labels, mask) of numbers.
+        """
+        for inputs, labels, mask in self._raw_batches(epoch):
+            yield Batch(as_samples(inputs), as_class_numbers(labels), None if mask is None else torch.as_tensor(mask))
+
+    def _raw_batches(self, epoch: int) -> Iterator[tuple[Any, Any, Any]]:
+        """Yield samples, labels, and the mask or None, as the loader gives them.
 
         Raises:
             InputError: a batch is not (inputs, labels) or (inputs, labels, mask).
         """
+        set_epoch = getattr(getattr(self.loader, "sampler", None), "set_epoch", None)
+        if callable(set_epoch):
+            set_epoch(epoch)
         for batch in self.loader:
             if not (isinstance(batch, tuple | list) and len(batch) in (2, 3)):
                 raise InputError(f"a batch of type {type(batch).__name__}: expected (inputs, labels) or (inputs, labels, mask)")
-            yield Batch(*(torch.as_tensor(value) for value in batch if value is not None))
+            yield (*batch, None) if len(batch) == 2 else (batch[0], batch[1], batch[2])
+
+    def _sample_count(self, labels: Any) -> int:
+        """Count the samples of a batch by its labels, (batch,) or (timesteps, batch)."""
+        return as_class_numbers(labels).shape[-1]
+
+
+def is_dataset(data: Any) -> TypeGuard[Dataset]:
+    """Tell a data set of network inputs from other kinds of data."""
+    return hasattr(data, "batches") and hasattr(data, "batch_count")
+
+
+class RelabeledDataset:
+    """A data set with other class numbers.
+
+    Args:
+        dataset: the data set. Its labels are (samples,).
+        numbers: the new number of each of its classes, (classes,).
+    """
+
+    def __init__(self, dataset: Dataset, numbers: Tensor) -> None:
+        self.dataset = dataset
+        self.numbers = numbers
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def batch_count(self, size: int) -> int:
+        """Return the number of batches of `size` samples."""
+        return self.dataset.batch_count(size)
+
+    def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
+        """Yield the batches of the data set with their new class numbers."""
+        for inputs, labels, mask in self.dataset.batches(size, order, epoch):
+            yield Batch(inputs, self.numbers.to(labels.device)[labels.long()], mask)
 
 
 class Splits(NamedTuple):

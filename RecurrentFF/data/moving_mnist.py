@@ -22,7 +22,7 @@ from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import Batch, LabeledImages, SplitOptions, Splits, split
 from RecurrentFF.data.random_bits import random_bits
 from RecurrentFF.data.source import DataSource, SourceTask, fitted_transform
-from RecurrentFF.data.transforms import Frames, Transform
+from RecurrentFF.data.transforms import Frames, Transform, as_given
 from RecurrentFF.errors import DataError
 from RecurrentFF.options import Flag
 from RecurrentFF.registry import register
@@ -117,7 +117,7 @@ class MovingDigits:
         split: name of the split that the digits are from, "train" or "test".
         first_sample: number of the first sample within the split.
         fresh_velocities: whether every epoch has its own velocities.
-        transform: the transform of frames (n, CANVAS_SIDE, CANVAS_SIDE) uint8; by default, division by their root mean square.
+        transform: the transform of frames (n, CANVAS_SIDE, CANVAS_SIDE); by default, division by their root mean square.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class MovingDigits:
         if isinstance(self.transform, Frames):
             return render(self.transform.scaled(digits), positions)  # the same as below, with fewer pixels to scale
         frames = render(digits, positions).view(-1, CANVAS_SIDE, CANVAS_SIDE)
-        return self.transform(frames).view(*positions.shape[:2], -1)
+        return self.transform(as_given(frames, self.transform)).view(*positions.shape[:2], -1)
 
 
 @register("data", "moving_mnist")

@@ -44,6 +44,7 @@ class PenStrokes(Transform):
     """The moves of a pen that draws the image as network inputs, a few at each timestep."""
 
     gives_sequences: ClassVar[bool] = True
+    takes_bytes: ClassVar[bool] = True
 
     moves_per_timestep: Annotated[int, Field(ge=1)] = 4
     """The number of new pen moves at a timestep."""

@@ -70,6 +70,34 @@ def as_labels(labels: Any) -> list[Label]:
     return [_label(value, sample) for sample, value in enumerate(labels.reshape(-1).tolist())]
 
 
+def as_class_numbers(labels: Any) -> Tensor:
+    """Convert the class numbers of network inputs to a tensor, without a check of their shape and range.
+
+    Raises:
+        InputError: they are not numbers in an array.
+    """
+    try:
+        return torch.as_tensor(labels.to_numpy() if hasattr(labels, "to_numpy") else labels)
+    except (TypeError, ValueError, RuntimeError):
+        first = f" such as {labels[0]!r}" if isinstance(labels, list | tuple) and labels else ""
+        raise InputError(
+            f"labels of type {type(labels).__name__}{first}: expected class numbers; for names, build the network with a task, "
+            "as in rff.build(task=rff.TensorTask(samples, labels))"
+        ) from None
+
+
+def is_pair(data: Any) -> bool:
+    """Tell (samples, labels), as a tuple or a list, from a loader, which may be a list of two batches."""
+    return isinstance(data, tuple | list) and len(data) == 2 and not all(map(_is_batch, data))
+
+
+def _is_batch(value: Any) -> bool:
+    if not (isinstance(value, tuple | list) and len(value) in (2, 3)):
+        return False
+    first = value[0]
+    return len(getattr(first, "shape", ())) > 0 or (isinstance(value, tuple) and isinstance(first, tuple | list))
+
+
 def _label(value: Any, sample: int) -> Label:
     """Convert a label to a text or an integer."""
     if isinstance(value, str):

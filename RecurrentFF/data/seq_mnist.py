@@ -131,16 +131,14 @@ class SeqMnist(DataSource):
             DataError: the transform is not of the class `PenStrokes`.
         """
         fitted = fitted_transform(self, transform, lambda: mnist.read()[0])
-        if not isinstance(fitted, PenStrokes):
-            raise DataError(f"Seq MNIST: its transform is pen_strokes, not {type(fitted).__name__}; leave out the transform")
-        return SourceTask(self, (28, 28), tuple(range(10)), fitted, self._splits)
+        return SourceTask(self, (28, 28), tuple(range(10)), _pen_strokes(fitted), self._splits)
 
     def _splits(self, transform: Transform, options: SplitOptions) -> Splits:
         """Make training, validation and test strokes."""
-        assert isinstance(transform, PenStrokes)
         if options.timesteps is None:
             raise DataError("Seq MNIST: the number of timesteps is unknown; pass timesteps=…")
-        train, test = (StrokeDataset(sequences, options.timesteps, transform) for sequences in self._read(options))
+        strokes = _pen_strokes(transform)
+        train, test = (StrokeDataset(sequences, options.timesteps, strokes) for sequences in self._read(options))
         return Splits(*split(train, test, options))
 
     def _read(self, options: SplitOptions) -> list[Sequences]:
@@ -150,6 +148,17 @@ class SeqMnist(DataSource):
             return [stroke_files.read_folder(folder, name, images.labels) for name, images in zip(names, digits, strict=True)]
         train = _ends(digits[0], options.train_samples, options.validation_samples)
         return [stroke_files.trace_cached(images) for images in (train, _ends(digits[1], options.test_samples, 0))]
+
+
+def _pen_strokes(transform: Transform) -> PenStrokes:
+    """Return the transform, if it is one of pen strokes.
+
+    Raises:
+        DataError: it is another one.
+    """
+    if not isinstance(transform, PenStrokes):
+        raise DataError(f"Seq MNIST: its transform is pen_strokes, not {type(transform).__name__}; leave out the transform")
+    return transform
 
 
 def _ends(digits: LabeledImages, first: int, last: int) -> LabeledImages:

@@ -13,7 +13,7 @@ from RecurrentFF.data.augment import Augmentation, augmented_dataset
 from RecurrentFF.data.dataset import LabeledImages, LabeledSamples, SplitOptions, Splits, split
 from RecurrentFF.data.raw import Label
 from RecurrentFF.data.task import Task, dataset_of
-from RecurrentFF.data.transforms import Pixels, Transform
+from RecurrentFF.data.transforms import Pixels, Transform, as_given
 from RecurrentFF.registry import Component, register
 
 Count = Annotated[int, Field(ge=0)]
@@ -143,7 +143,7 @@ def fitted_transform(
         return chosen
     images = read().images
     remaining = max(1, len(images) - source.validation_count)
-    return chosen.fitted(images[: source.train_samples or remaining])
+    return chosen.fitted(as_given(images[: source.train_samples or remaining], chosen))
 
 
 def image_splits(

@@ -5,9 +5,11 @@ A task travels with the network and is saved with it, without its data, so that 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,14 +18,27 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.data.augment import Augmentation, augmented_dataset
-from RecurrentFF.data.dataset import Batch, Dataset, LabeledSamples, LoaderDataset, SequenceDataset, Splits, TensorDataset
-from RecurrentFF.data.raw import Label, as_labels, as_samples, listed
-from RecurrentFF.data.transforms import Identity, ImageTransform, Pixels, Prepared, Standardize, Transform
+from RecurrentFF.data.dataset import (
+    Batch,
+    Dataset,
+    LabeledSamples,
+    LoaderDataset,
+    RelabeledDataset,
+    SequenceDataset,
+    Splits,
+    TensorDataset,
+    is_dataset,
+)
+from RecurrentFF.data.raw import Label, as_labels, as_samples, is_pair, listed
+from RecurrentFF.data.transforms import Identity, ImageTransform, Pixels, Prepared, Standardize, Transform, as_given
 from RecurrentFF.errors import DataError, InputError
 from RecurrentFF.registry import make, tree_of
 
-Part = float | int | tuple[Any, Any] | None
-"""A part of the data: a fraction in 0..1, a number of samples, separate data (samples, labels), or None for no such part."""
+Part = Any
+"""A part of the data: a fraction in 0..1, a number of samples, separate data, or None for no such part.
+
+Separate data are (samples, labels), or a loader of such batches; or a data set of network inputs and class numbers.
+"""
 
 
 @dataclass(frozen=True)
@@ -71,7 +86,7 @@ class Task:
             InputError: the samples have the wrong shape, type or range.
         """
         raw, length = self._raw(as_samples(samples))
-        prepared = self.transform.prepare(raw, timesteps)
+        prepared = self.transform.prepare(as_given(raw, self.transform), timesteps)
         if length is None:
             return prepared
         return Prepared(prepared.inputs.view(length, -1, prepared.inputs.shape[-1]))
@@ -136,6 +151,44 @@ class Task:
         """
         raise DataError(f"the task '{self.name}' from a checkpoint has no data; pass data=… to train or evaluate on")
 
+    def adapted_to(self, other: Task) -> Task:
+        """Return the same data with the transform and the class numbers of another task, as a network made for that one needs.
+
+        Classes are the same if their names are. A task of network inputs, whose transform is `Identity`, keeps it.
+
+        Args:
+            other: the task of the network.
+
+        Raises:
+            InputError: the samples have another shape, or the other task does not have a class.
+        """
+        numbers = _class_numbers_in(self, other)
+        keeps = isinstance(self.transform, Identity) or (self.transform, self.input_shape) == (other.transform, other.input_shape)
+        if keeps and self.classes == other.classes:
+            return self
+        adapted = self if keeps else self._transformed_by(other)
+        if numbers == list(range(other.num_classes)):
+            return adapted
+        return _RelabeledTask(adapted, other.classes, torch.tensor(numbers))
+
+    def _transformed_by(self, other: Task) -> Task:
+        """Return the same data with the transform of another task.
+
+        Raises:
+            InputError: the samples have another shape.
+        """
+        shapes = (self.input_shape, other.input_shape)
+        flattened = 1 in map(len, shapes) and math.prod(shapes[0]) == math.prod(shapes[1])
+        if self.input_shape != other.input_shape and not flattened:
+            raise InputError(
+                f"the task '{self.name}' has samples of shape {self.input_shape}, but the network was made for samples of shape "
+                f"{other.input_shape}; bring them to that shape, or build a network for them"
+            )
+        adapted = copy.copy(self)
+        object.__setattr__(adapted, "input_shape", other.input_shape)
+        object.__setattr__(adapted, "transform", other.transform)
+        return adapted
+
     def show(self, dataset: Dataset, samples: int) -> Tensor:
         """Arrange the first samples of a data set as images.
 
@@ -146,6 +199,8 @@ class Task:
         Returns:
             (timesteps, samples, height, width), of any range of values. Static inputs have one timestep.
         """
+        if isinstance(dataset, RelabeledDataset):
+            dataset = dataset.dataset
         drawn = getattr(dataset, "show", None)
         if drawn is not None:
             images: Tensor = drawn(samples)
@@ -180,7 +235,7 @@ class Task:
         """
         try:
             name, shape, classes = str(tree["name"]), tree["input_shape"], tree["classes"]
-            made = transform if transform is not None else make("transform", tree["transform"], "task.transform")
+            made = transform if transform is not None else make("transform", tree["transform"], "transform")
             return Task(name, tuple(int(length) for length in shape), tuple(classes), made)
         except (KeyError, TypeError, ValueError) as error:
             raise DataError(f"not a saved task ({error!r}); save the network again") from None
@@ -211,6 +266,46 @@ class Task:
         raise InputError(f"samples of shape {found}: the task '{self.name}' expects {' or '.join(texts)}{hint}")
 
 
+class _RelabeledTask(Task):
+    """A task whose data sets have the class numbers of another task.
+
+    Args:
+        task: the task.
+        classes: the classes of the other task.
+        numbers: the number there of each class of `task`, (classes,).
+    """
+
+    def __init__(self, task: Task, classes: tuple[Label, ...], numbers: Tensor) -> None:
+        super().__init__(task.name, task.input_shape, classes, task.transform)
+        object.__setattr__(self, "_task", task)
+        object.__setattr__(self, "_numbers", numbers)
+
+    _task: Task
+    _numbers: Tensor
+
+    def splits(self, **options: Any) -> Splits:
+        """Make the data sets of a training, with the class numbers of the other task."""
+        parts = self._task.splits(**options)
+        return Splits(*(part if part is None else RelabeledDataset(part, self._numbers) for part in parts))  # type: ignore[arg-type]
+
+
+def _class_numbers_in(task: Task, other: Task) -> list[int]:
+    """Return the number that each class of a task has in another one. A number and its text are the same name.
+
+    Raises:
+        InputError: the other task does not have a class.
+    """
+    texts = {str(name): number for number, name in enumerate(other.classes)}
+    names: dict[Label, int] = {name: number for number, name in enumerate(other.classes)}
+    found = [names.get(name, texts.get(str(name))) for name in task.classes]
+    if None in found:
+        raise InputError(
+            f"the task '{task.name}' has a class {task.classes[found.index(None)]!r}, which is none of the network's: "
+            f"{listed(other.classes)}"
+        )
+    return [number for number in found if number is not None]
+
+
 def _classes_of(classes: int | Iterable[Any] | None, labels: Iterable[Label] = ()) -> tuple[Label, ...]:
     """Return the names of classes.
 
@@ -221,8 +316,8 @@ def _classes_of(classes: int | Iterable[Any] | None, labels: Iterable[Label] = (
     Raises:
         InputError: there are fewer than two classes, or a name occurs twice.
     """
-    if isinstance(classes, int):
-        names: tuple[Label, ...] = tuple(range(classes))
+    if isinstance(classes, int | Integral):
+        names: tuple[Label, ...] = tuple(range(int(classes)))
     elif classes is not None:
         names = tuple(as_labels(list(classes)))
     else:
@@ -242,7 +337,7 @@ def dataset_of(samples: LabeledSamples, transform: Transform, timesteps: int | N
         transform: the transform to network inputs.
         timesteps: number of timesteps of a transform to sequences.
     """
-    return prepared_dataset(transform.prepare(samples.samples, timesteps), samples.labels)
+    return prepared_dataset(transform.prepare(as_given(samples.samples, transform), timesteps), samples.labels)
 
 
 def prepared_dataset(prepared: Prepared, labels: Tensor) -> Dataset:
@@ -258,6 +353,26 @@ def prepared_dataset(prepared: Prepared, labels: Tensor) -> Dataset:
     return SequenceDataset(prepared.inputs, labels, prepared.mask)
 
 
+def separate_dataset(task: Task, data: Any, device: torch.device, timesteps: int | None) -> Dataset:
+    """Make a data set of network inputs from data beside the training samples of a task.
+
+    Args:
+        task: the task, whose transform and classes are those of the data.
+        data: (samples, labels), a loader of such batches, or a data set of network inputs, which is returned unchanged.
+        device: the device of the network inputs.
+        timesteps: number of timesteps of a transform to sequences.
+
+    Raises:
+        InputError: samples or labels are not those of the task.
+    """
+    if is_dataset(data):
+        return data
+    if is_pair(data):
+        prepared = task.prepare(as_samples(data[0]).to(device), timesteps)
+        return prepared_dataset(prepared, task.class_numbers(data[1]).to(device))
+    return _TransformedLoader(data, task, device, timesteps)
+
+
 class TensorTask(Task):
     """A task whose samples are in memory. The transform is fitted on the training samples only.
 
@@ -269,13 +384,15 @@ class TensorTask(Task):
             images of uint8 that are flattened), else `Standardize`.
         classes: the class names in the order of their numbers, or the number of classes; None for those in the labels, sorted.
         validation: the validation samples that select the best epoch: a fraction or a number of the samples, drawn at random, or
-            separate data (samples, labels), or None for none.
+            separate data, or None for none. Separate data are (samples, labels), a loader of such batches, or a data set of
+            network inputs and class numbers.
         test: the test samples, in the same forms.
         augmentation: random variation of the training images, which must be square; None for none.
         name: the name of the data set.
         seed: seed of the draw of validation and test samples.
         train_samples: number of training samples to use, from the beginning; 0 for all.
         test_samples: number of test samples to use, from the beginning; 0 for all.
+        input_shape: the shape of a raw sample, without a channel axis of 1, for samples that may be flattened; None to find it.
 
     Raises:
         InputError: samples or labels are of the wrong shape, type or range, or their numbers differ.
@@ -296,29 +413,41 @@ class TensorTask(Task):
         seed: int = 0,
         train_samples: int = 0,
         test_samples: int = 0,
+        input_shape: Sequence[int] | None = None,
     ) -> None:
         raw, names = as_samples(samples), as_labels(labels)
         sequences = transform is not None and transform.takes_sequences and raw.dim() > 2 and len(raw) != len(names)
         if raw.dim() < 2 or raw.shape[int(sequences)] != len(names):
             raise InputError(f"samples {tuple(raw.shape)} and {len(names)} labels: expected (n, ...) samples and n labels")
-        others = [name for part in (validation, test) if isinstance(part, tuple) for name in as_labels(part[1])]
-        shape = _sample_shape(raw[0] if sequences else raw, transform)
+        drawn, separate = _sizes_and_data({"test": test, "validation": validation})
+        others = [name for part in separate.values() if is_pair(part) for name in as_labels(part[1])]
+        shape = _sample_shape(raw[0] if sequences else raw, transform) if input_shape is None else tuple(input_shape)
         chosen = transform if transform is not None else Pixels() if len(shape) in (2, 3) else Standardize()
         super().__init__(name, shape, _classes_of(classes, [*names, *others]), chosen)
-        parts = _draw_parts(self._labeled(raw, names), {"test": test, "validation": validation}, seed)
-        separate = {
-            key: self._labeled(*part) for key, part in (("validation", validation), ("test", test)) if isinstance(part, tuple)
-        }
+        parts = _draw_parts(self._labeled(raw, names), drawn, seed)
+        parts |= {key: self._labeled(*part) for key, part in separate.items() if is_pair(part)}
+        loaders = {key: part for key, part in separate.items() if not is_pair(part)}
         train = parts["train"].samples
-        object.__setattr__(self, "transform", chosen.fitted(train.reshape(-1, *shape)))
-        object.__setattr__(self, "_parts", parts | separate)
+        object.__setattr__(self, "transform", chosen.fitted(as_given(train.reshape(-1, *shape), chosen)))
+        object.__setattr__(self, "_parts", parts)
+        object.__setattr__(self, "_loaders", loaders)
         object.__setattr__(self, "_augmentation", augmentation)
         object.__setattr__(self, "_sizes", (train_samples, test_samples))
         _ = self.input_size  # refuses a transform that does not fit the samples
 
     _parts: dict[str, LabeledSamples]
+    _loaders: dict[str, Any]
     _augmentation: Augmentation | None
     _sizes: tuple[int, int]
+
+    def _transformed_by(self, other: Task) -> Task:
+        adapted = super()._transformed_by(other)
+        parts = {}
+        for key, (samples, labels) in ((key, (part.samples, part.labels)) for key, part in self._parts.items()):
+            outer = samples.shape[: samples.dim() - len(self.input_shape)]  # (n,) or (n, timesteps)
+            parts[key] = LabeledSamples(samples.reshape(*outer, *other.input_shape), labels)
+        object.__setattr__(adapted, "_parts", parts)
+        return adapted
 
     def _labeled(self, samples: Any, labels: Any) -> LabeledSamples:
         """Bring samples to the shape (n, *input_shape), or (n, timesteps, *input_shape), and labels to class numbers."""
@@ -346,16 +475,25 @@ class TensorTask(Task):
         test_samples: int = 0,
         train_subset_samples: int = 0,
     ) -> Splits:
-        """Make the data sets of a training. Fewer samples than there are can be chosen, from the beginning of each part."""
+        """Make the data sets of a training. Fewer samples than there are can be chosen, from the beginning of each part.
+
+        Raises:
+            DataError: there are too few samples, or some of a loader are requested.
+        """
         sizes = {
             "train": train_samples or self._sizes[0],
             "validation": validation_samples,
             "test": test_samples or self._sizes[1],
         }
-        parts = {key: _first(part.to(torch.device(device)), key, sizes[key]) for key, part in self._parts.items()}
-        if validation_samples == 0:
-            parts.pop("validation", None)
+        place = torch.device(device)
+        skipped = "validation" if validation_samples == 0 else None
+        parts = {key: _first(part.to(place), key, sizes[key]) for key, part in self._parts.items() if key != skipped}
         data = {key: self._dataset(part, timesteps) for key, part in parts.items() if key != "train"}
+        for key, loader in self._loaders.items():
+            if sizes[key]:
+                raise DataError(f"{key}_samples = {sizes[key]}, but a loader decides on the number of samples; leave it out")
+            if key != skipped:
+                data[key] = separate_dataset(self, loader, place, timesteps)
         train, subset = parts["train"], parts["train"][:train_subset_samples]
         return Splits(
             augmented_dataset(train, self.transform, self._augmentation, seed=seed)
@@ -374,12 +512,32 @@ def _first(samples: LabeledSamples, part: str, count: int | None) -> LabeledSamp
     return samples[: count or len(samples)]
 
 
-def _draw_parts(samples: LabeledSamples, sizes: Mapping[str, Part], seed: int) -> dict[str, LabeledSamples]:
+def _sizes_and_data(parts: Mapping[str, Part]) -> tuple[dict[str, float | int], dict[str, Any]]:
+    """Divide parts into the sizes of those to draw and the data of the others. Parts of None or 0 samples are left out.
+
+    Raises:
+        InputError: a part is neither a number, nor (samples, labels), nor a loader.
+    """
+    sizes: dict[str, float | int] = {}
+    data: dict[str, Any] = {}
+    for name, part in parts.items():
+        if isinstance(part, Integral):
+            sizes[name] = int(part)
+        elif isinstance(part, Real):
+            sizes[name] = float(part)
+        elif part is not None:
+            data[name] = part
+            if not (is_pair(part) or is_dataset(part)):
+                LoaderDataset(part)  # refuses what is no loader
+    return {name: size for name, size in sizes.items() if size != 0}, data
+
+
+def _draw_parts(samples: LabeledSamples, sizes: Mapping[str, float | int], seed: int) -> dict[str, LabeledSamples]:
     """Draw parts of the samples at random. Each part keeps the order of the samples; the rest is the part "train".
 
     Args:
         samples: all samples.
-        sizes: the size of each part, as a fraction or a number. Separate data and None draw nothing.
+        sizes: the size of each part, as a fraction or a number.
         seed: the seed of the draw.
 
     Raises:
@@ -389,8 +547,6 @@ def _draw_parts(samples: LabeledSamples, sizes: Mapping[str, Part], seed: int) -
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
     parts = {}
     for name, size in sizes.items():
-        if size is None or isinstance(size, tuple) or size == 0:
-            continue
         if size < 0 or (isinstance(size, float) and size >= 1):
             raise InputError(f"{name} = {size}: expected a fraction in 0..1, a whole number of samples, or (samples, labels)")
         count = max(1, round(size * len(samples))) if isinstance(size, float) else size
@@ -433,11 +589,14 @@ class _TransformedLoader(LoaderDataset):
         self.timesteps = timesteps
 
     def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """Yield the loader's batches as network inputs; `size`, `order` and `epoch` are ignored."""
-        for inputs, labels, mask in super().batches(size, order, epoch):
-            prepared = self.task.prepare(inputs.to(self.device), self.timesteps)
+        """Yield the loader's batches as network inputs; `size` and `order` are ignored."""
+        for samples, labels, mask in self._raw_batches(epoch):
+            prepared = self.task.prepare(as_samples(samples).to(self.device), self.timesteps)
             numbers = self.task.class_numbers(labels).to(self.device)
-            yield Batch(prepared.inputs, numbers, mask.to(self.device) if mask is not None else prepared.mask)
+            yield Batch(prepared.inputs, numbers, prepared.mask if mask is None else torch.as_tensor(mask).to(self.device))
+
+    def _sample_count(self, labels: Any) -> int:
+        return len(as_labels(labels))
 
 
 class LoaderTask(Task):
@@ -447,9 +606,10 @@ class LoaderTask(Task):
         loader: batches (samples, labels) or (samples, labels, mask), of known number.
         input_shape: the shape of a sample, without a channel axis of 1.
         classes: the class names in the order of their numbers, or the number of classes, which are then named 0, 1, ….
-        validation: a loader of validation samples, or (samples, labels), or None for none.
+        validation: a loader of validation samples, or (samples, labels), or a data set of network inputs, or None for none.
         test: the test samples, in the same forms.
-        transform: the transform to network inputs; it is fitted on the first batch if need be. None if the batches are network
+        transform: the transform to network inputs; it is fitted on the first batch if need be, which a loader that shuffles draws
+            at random: for the same statistics in every run, give `transform.fitted(samples)`. None if the batches are network
             inputs already. The network then predicts from network inputs, too.
         name: the name of the data set.
 
@@ -471,14 +631,15 @@ class LoaderTask(Task):
         super().__init__(name, tuple(input_shape), _classes_of(classes), transform if transform is not None else Identity())
         loaders = {"train": loader, "validation": validation, "test": test}
         for key, part in loaders.items():
-            if part is not None and not _is_pair(part):
-                LoaderDataset(part)
+            if part is not None and not is_pair(part):
+                _ = is_dataset(part) or LoaderDataset(part)  # refuses what is no loader
             elif part is not None and key == "train":
                 raise InputError("LoaderTask of (samples, labels): expected a loader; use TensorTask(samples, labels)")
         object.__setattr__(self, "_loaders", loaders)
         if not self.transform.is_fitted:
-            first = next(LoaderDataset(loader).batches(0)).inputs
-            object.__setattr__(self, "transform", self.transform.fitted(self._raw(first)[0]))
+            first, _, _ = next(LoaderDataset(loader)._raw_batches(0))
+            raw, _ = self._raw(as_samples(first))
+            object.__setattr__(self, "transform", self.transform.fitted(as_given(raw, self.transform)))
         _ = self.input_size  # refuses a transform that does not fit the samples
 
     _loaders: dict[str, Any]
@@ -504,23 +665,12 @@ class LoaderTask(Task):
                 "a loader decides on the number of samples; leave out train_samples, validation_samples, test_samples"
             )
 
-        def dataset(part: Any) -> Dataset | None:
-            if part is None:
-                return None
-            if _is_pair(part):
-                prepared = self.prepare(as_samples(part[0]).to(device), timesteps)
-                return prepared_dataset(prepared, self.class_numbers(part[1]).to(device))
-            return _TransformedLoader(part, self, torch.device(device), timesteps)
-
-        train = dataset(self._loaders["train"])
-        assert train is not None
-        validation = None if validation_samples == 0 else dataset(self._loaders["validation"])
-        return Splits(train, validation, dataset(self._loaders["test"]))
-
-
-def _is_pair(part: Any) -> bool:
-    """Tell (samples, labels) from a loader, which may be a list of batches."""
-    return isinstance(part, tuple) and len(part) == 2 and not isinstance(part[0], tuple | list)
+        data = {
+            key: separate_dataset(self, part, torch.device(device), timesteps)
+            for key, part in self._loaders.items()
+            if part is not None and not (key == "validation" and validation_samples == 0)
+        }
+        return Splits(data["train"], data.get("validation"), data.get("test"))
 
 
 class _Folder(NamedTuple):
@@ -596,8 +746,17 @@ def _read_image_folder(folder: Path, size: tuple[int, int] | None, grayscale: bo
     from PIL import Image, UnidentifiedImageError  # imported late, with torchvision, which takes a second
     from torchvision.datasets import ImageFolder
 
+    class VisibleFolders(ImageFolder):  # type: ignore[misc]  # torchvision has no types
+        """The class folders, without hidden ones such as .git."""
+
+        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
+            names = sorted(path.name for path in Path(directory).iterdir() if path.is_dir() and path.name[0] != ".")
+            if not names:
+                raise FileNotFoundError(f"no class folder in {directory}")
+            return names, {name: number for number, name in enumerate(names)}
+
     try:
-        files = ImageFolder(str(folder))
+        files = VisibleFolders(str(folder))
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DataError(f"{folder}: expected one folder of images for each class ({reason})") from None

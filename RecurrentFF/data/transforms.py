@@ -6,7 +6,9 @@ A transform of one's own is a dataclass with `__call__`; everything else has a d
     @dataclass(frozen=True)
     class Inverted(Transform):
         def __call__(self, samples: Tensor) -> Tensor:
-            return 1 - samples.float().flatten(1) / 255
+            return 1 - samples.flatten(1)
+
+Images of uint8 come as float32 in 0..1, in training, validation and prediction; all other samples as a program passes them.
 """
 
 from __future__ import annotations
@@ -51,12 +53,15 @@ class Transform(Component, kind="transform"):
     """True if samples may have timesteps, (timesteps, n, ...). The transform is then applied to each timestep by itself."""
     gives_sequences: ClassVar[bool] = False
     """True if a sample without timesteps becomes a sequence. Such a transform overrides `prepare`."""
+    takes_bytes: ClassVar[bool] = False
+    """True if images of uint8 come unchanged, because the transform scales them itself."""
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Convert raw samples to network inputs.
 
         Args:
-            samples: (n, *input_shape), of any type.
+            samples: (n, *input_shape). Images of uint8, (n, height, width) or (n, channels, height, width), come as float32 in
+                0..1, augmented or not, unless `takes_bytes` is true. Other samples are of the type that a program passes.
 
         Returns:
             (n, output_size) float32.
@@ -67,7 +72,7 @@ class Transform(Component, kind="transform"):
         """Convert raw samples to network inputs and the mask of their valid timesteps.
 
         Args:
-            samples: (n, *input_shape).
+            samples: (n, *input_shape), as for `__call__`.
             timesteps: number of timesteps; None for as many as needed. Ignored unless `gives_sequences`.
         """
         return Prepared(self(samples))
@@ -92,7 +97,7 @@ class Transform(Component, kind="transform"):
         """Return this transform with the statistics of training samples in place of the options that are None.
 
         Args:
-            samples: (n, *input_shape).
+            samples: (n, *input_shape), as for `__call__`.
         """
         return self
 
@@ -157,6 +162,12 @@ def scaled_pixels(samples: Tensor) -> Tensor:
     return pixels.float().mul_(1 / 255) if pixels.dtype == torch.uint8 else pixels
 
 
+def as_given(samples: Tensor, transform: Transform) -> Tensor:
+    """Bring raw samples (n, *input_shape) to the form in which a transform takes them: images of uint8 are scaled to 0..1."""
+    is_image = samples.dtype == torch.uint8 and samples.dim() in (3, 4)
+    return scaled_pixels(samples) if is_image and not transform.takes_bytes else samples
+
+
 def mean_and_std(samples: Tensor) -> tuple[float, float]:
     """Compute the mean and the standard deviation of all pixels, scaled to 0..1. A deviation of 0 is returned as 1."""
     total = squares = 0.0
@@ -175,6 +186,7 @@ class Identity(Transform):
 
     gives_images: ClassVar[bool] = True
     takes_sequences: ClassVar[bool] = True
+    takes_bytes: ClassVar[bool] = True  # it refuses them
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Flatten each sample.
@@ -206,6 +218,8 @@ class ImageTransform(Transform):
 
     Augmentation of training images comes between the first two. All options but the first two need square images of one channel.
     """
+
+    takes_bytes: ClassVar[bool] = True
 
     mean: FiniteFloat | None = None
     """The mean of the pixels, scaled to 0..1, that is subtracted. If left out, it is that of the data set."""
@@ -371,6 +385,7 @@ class Frames(Transform):
 
     gives_images: ClassVar[bool] = True
     takes_sequences: ClassVar[bool] = True
+    takes_bytes: ClassVar[bool] = True
 
     rms: Size | None = None
     """The root mean square of the pixels, scaled to 0..1. If left out, it is that of the data set."""

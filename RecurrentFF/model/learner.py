@@ -91,7 +91,7 @@ class Learner:
         self.objective = self.settings.objective if objective is None else objective
         _check_objective(self.objective)
         self.negatives = (self.settings.negatives if negatives is None else negatives).for_network(network)
-        self.observers = observers
+        self.observers = _require_observers(observers)
         self.regularizers = Regularizers(options.input_dropout, options.activity_dropout, options.adversarial_noise)
         self.optimizers = {
             module.name: network.path.optimizer(module, self.settings.optimizer)
@@ -292,10 +292,26 @@ class Learner:
         self.negatives.load_state_dict(state["negatives"])
 
 
+def _require_observers(observers: Sequence[Observer]) -> Sequence[Observer]:
+    """The observers themselves. Raises InputError if one of them is something else, for instance a class."""
+    for observer in observers:
+        if not isinstance(observer, Observer):
+            found = observer.__name__ if isinstance(observer, type) else type(observer).__name__
+            raise InputError(f"observers: {found} is not an object of a subclass of Observer; pass [{found}()] of such a class")
+    return observers
+
+
 def _check_objective(objective: Objective) -> None:
-    """Raise InputError if the loss is not one value for each sample and negative."""
+    """Raise InputError if the loss is not one value for each sample and negative, or has no gradient."""
     shape = (2, 3)
-    found = tuple(objective.loss(torch.ones(1, 3), torch.ones(2, 3)).shape)
+    with torch.enable_grad():
+        loss = objective.loss(torch.ones(1, 3, requires_grad=True), torch.ones(2, 3, requires_grad=True))
+    found = tuple(loss.shape)
+    if not loss.requires_grad and type(objective).gradients is Objective.gradients:
+        raise InputError(
+            f"{type(objective).__name__}.loss: has no gradient, since it depends on badness by no differentiable operation; "
+            "use one, or define the method gradients"
+        )
     if found != shape:
         raise InputError(
             f"{type(objective).__name__}.loss: gives shape {found} for 2 negatives and 3 samples, expected {shape}; "

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from RecurrentFF.errors import SettingsError
 from RecurrentFF.registry import Component, register
 
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -37,11 +38,20 @@ class Optimizer(Component, ABC, kind="optimizer"):
     @classmethod
     def from_value(cls, value: object) -> Component | None:
         """Convert a class of torch.optim, or a `functools.partial` of one, to the component `Torch`."""
-        function, options = (value.func, dict(value.keywords)) if isinstance(value, functools.partial) else (value, {})
+        function: Any = value
+        if isinstance(value, functools.partial):
+            function = value.func
+        options = dict(value.keywords) if isinstance(value, functools.partial) else {}
         if not (isinstance(function, type) and issubclass(function, torch.optim.Optimizer)):
             return None
-        rate = float(options.pop("lr", 1e-3))
-        return Torch(optimizer=function.__name__, learning_rate=rate, options=tuple(options.items()))
+        positional, name = isinstance(value, functools.partial) and bool(value.args), str(function.__name__)
+        if positional or getattr(torch.optim, name, None) is not function:
+            raise SettingsError(
+                f"optimizer: {name} must be a class of torch.optim, or a functools.partial of one with arguments by "
+                "name; for another class write an Optimizer with a method make"
+            )
+        rate, given = float(options.pop("lr", 1e-3)), {name: option for name, option in options.items() if option is not None}
+        return Torch(optimizer=name, learning_rate=rate, options=tuple(given.items()))
 
 
 @register("optimizer", "rmsprop")
@@ -109,9 +119,11 @@ class Torch(Optimizer):
         cls = getattr(torch.optim, self.optimizer, None)
         if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)) or cls is torch.optim.Optimizer:
             raise ValueError(f"torch.optim has no optimizer '{self.optimizer}'; name a class such as 'SGD'")
+        parameter = nn.Parameter(torch.ones(2, 2))
+        parameter.grad = torch.ones(2, 2)
         try:
-            self.make([nn.Parameter(torch.zeros(1))])
-        except (TypeError, ValueError) as error:
+            self.make([parameter]).step()
+        except (TypeError, ValueError, RuntimeError) as error:  # for instance one that needs a closure
             raise ValueError(f"torch.optim.{self.optimizer} refuses these options ({str(error).partition(chr(10))[0]})") from None
 
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

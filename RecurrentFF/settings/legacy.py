@@ -145,6 +145,15 @@ def with_related(override: Mapping[str, Any], former: Mapping[str, Any]) -> Tree
     return {section: {key: value for key, value in former[section].items() if key in related}}
 
 
+def joined(tree: Mapping[str, Any], more: Mapping[str, Any]) -> Tree:
+    """A former configuration with more keys, of which sections are joined and other values replaced."""
+    values = dict(tree)
+    for key, value in more.items():
+        before = values.get(key)
+        values[key] = joined(before, value) if isinstance(before, Mapping) and isinstance(value, Mapping) else value
+    return values
+
+
 def translate(tree: Mapping[str, Any], present: Mapping[str, Any], *, strict: bool = True) -> Translation:
     """Translate a former configuration, or a part of one.
 
@@ -266,8 +275,15 @@ def _data(given: Tree, present: Mapping[str, Any], new: Tree, names: dict[str, s
     keys = {path.partition(".")[2]: value for path, value in given.items() if path.startswith("data_config.")}
     used = [benchmark for benchmark, defaults in BENCHMARK_KEYS.items()
             if any(key in keys and keys[key] != default for key, default in defaults.items())]  # fmt: skip
-    known = present.get("data", {}).get("name")
-    if name is None and known in (None, "own") and used:
+    known = _section_dict(new, "data").get("name") or present.get("data", {}).get("name")
+    if name is None and known == "own" and used:
+        key = next(key for key in BENCHMARK_KEYS[used[0]] if key in keys)
+        raise SettingsError(
+            f"data_config.{key}: an option of the data set {used[0]}; name it too, as data = {used[0]!r}, or give your data to a "
+            "task with a transform",
+            f"data_config.{key}",
+        )
+    if name is None and known is None and used:
         name = used[0]
     current = name or (None if known == "own" else known)
     if strict and current is not None:

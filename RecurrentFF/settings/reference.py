@@ -312,7 +312,8 @@ def _table_row(key: Key) -> str:
 
 
 def _paragraph(cls: type) -> str:
-    return " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
+    text = " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
+    return "" if text.startswith(f"{cls.__name__}(") else text  # the signature, which a dataclass without a docstring gets
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from RecurrentFF.errors import SettingsError
-from RecurrentFF.messages import in_words, nearest
+from RecurrentFF.messages import in_words, nearest, one_line
 from RecurrentFF.options import Section, as_tuple
 from RecurrentFF.registry import Component, ComponentOf, make, make_components, name_of, tree_of
-from RecurrentFF.settings import legacy
+from RecurrentFF.settings import legacy, recipes
 from RecurrentFF.settings.network import NetworkSettings
 from RecurrentFF.settings.run import DeviceSettings, TrackingSettings, TrainingSettings
 
@@ -181,16 +181,18 @@ class Settings(Section):
         """Read settings from a TOML file, and import the plugins that it names.
 
         Args:
-            path: the file.
+            path: the file, or the name of a recipe, one of the configurations of this package.
             data, import_plugins: as for `from_dict`.
 
         Raises:
             SettingsError: the file is missing, unreadable or not TOML, or a section, key or value is invalid.
         """
         try:
-            text = Path(path).expanduser().read_text(encoding="utf-8")
+            text = recipes.find(Path(path).expanduser()).read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise SettingsError(f"{path}: no such configuration file") from None
+            raise SettingsError(
+                f"{path}: no such configuration file, and no recipe of that name{nearest(str(path), recipes.names())}"
+            ) from None
         except OSError as error:
             raise SettingsError(f"{path}: the configuration file can't be read ({error.strerror})") from None
         except UnicodeDecodeError:
@@ -247,15 +249,25 @@ class Settings(Section):
             elif former is not None:
                 tree.setdefault(former.partition(".")[0], {})[key] = value
             else:
-                known = [*type(self).model_fields, *(key for section in SECTIONS.values() for key in section.model_fields)]
-                raise SettingsError(f"arguments: unknown key '{key}'{nearest(key, known)}")
+                raise SettingsError(f"arguments: unknown key '{key}'{self._home_of(key)}")
         former_names: dict[str, str] = {}
         try:
             if legacy.is_former(tree):
                 tree, former_names = legacy.translate(tree, self.to_tree())
-            return Settings(**_merged(self._parts(), tree))
+            settings = Settings(**_merged(self._parts(), tree))
+            settings.to_toml()  # so that what a checkpoint can't hold is refused now, and not after training
+            return settings
         except SettingsError as error:
             raise SettingsError(f"arguments: {error}{legacy.hint(former_names, error)}", error.place) from None
+
+    def _home_of(self, key: str) -> str:
+        """The end of the message about an unknown argument: the component that has an option of this name, or a similar key."""
+        for kind in (*DEFAULT_NAMES, "transform"):
+            component = getattr(self, kind)
+            if component is not None and key != "name" and key in _options(component):
+                return f"; it is an option of {kind}: {kind}={{'name': '{name_of(component)}', '{key}': …}}"
+        known = {*type(self).model_fields, *(key for section in SECTIONS.values() for key in section.model_fields)}
+        return nearest(key, known)
 
     def override(self, overrides: Sequence[str], written: Sequence[str] | None = None) -> Settings:
         """Return a copy with assignments of the form "section.key=value" applied.
@@ -270,7 +282,7 @@ class Settings(Section):
         Raises:
             SettingsError: an assignment is invalid; the message quotes it.
         """
-        written = written or [f"--set {override}" for override in overrides]
+        written = [one_line(name) for name in written or [f"--set {override}" for override in overrides]]
         tree, places = self._parts(), []
         former: dict[str, Any] = {}
         for override, name in zip(overrides, written, strict=True):
@@ -293,7 +305,15 @@ class Settings(Section):
 
     def to_toml(self) -> str:
         """Return all keys as TOML. Keys without a value are omitted. `from_toml` is the inverse."""
-        return tomli_w.dumps(self.to_tree())
+        tree = self.to_tree()
+        try:
+            return tomli_w.dumps(tree)
+        except TypeError:
+            path, value = _unwritable(tree, "") or ("", None)
+            raise SettingsError(
+                f"{path}: a configuration can't hold a {type(value).__name__}; use numbers, text, booleans, and lists of them",
+                path,
+            ) from None
 
     def _parts(self) -> dict[str, Any]:
         """The sections as dictionaries; components stay objects, since a class need not be registered."""
@@ -302,6 +322,18 @@ class Settings(Section):
             value = getattr(self, name)
             tree[name] = _options(value) if isinstance(value, BaseModel) else value
         return tree
+
+
+def _unwritable(value: Any, path: str) -> tuple[str, Any] | None:
+    """The path and the value of the first entry of a tree that TOML has no type for; None if there is none."""
+    entries: list[tuple[str, Any]] = []
+    if isinstance(value, Mapping):
+        entries = [(f"{path}.{key}" if path else key, item) for key, item in value.items()]
+    elif isinstance(value, list):
+        entries = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    elif not isinstance(value, str | int | float):
+        return path, value
+    return next((found for place, item in entries if (found := _unwritable(item, place)) is not None), None)
 
 
 def import_modules(modules: object) -> None:
@@ -321,9 +353,11 @@ def _import(module: str) -> None:
         raise
     except Exception as error:  # the module may raise anything
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise SettingsError(
-            f"plugins: {module} can't be imported ({reason}); install it, or start Python in its folder", "plugins"
-        ) from None
+        first, _, rest = module.partition(".")
+        absent = isinstance(error, ModuleNotFoundError) and error.name in (first, module)
+        home = f"run rff in the folder that contains {f'the folder {first}' if rest else f'{first}.py'}, or add it to PYTHONPATH"
+        advice = home if absent else "correct the name or the module"
+        raise SettingsError(f"plugins: {module} can't be imported ({reason}); {advice}", "plugins") from None
 
 
 def _with_components(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -350,13 +384,19 @@ def _merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     """A tree with changes. A component with another name replaces the former one; otherwise its options are changed."""
     merged = dict(tree)
     for key, change in changes.items():
-        before = merged.get(key)
+        before, change = merged.get(key), _named(key, change)
         if isinstance(change, Mapping) and before is not None:
             former = _options(before) if isinstance(before, Component | BaseModel) else before
             if isinstance(former, Mapping) and ("name" not in change or change["name"] == former.get("name")):
                 change = _merged(former, change)
         merged[key] = change
     return merged
+
+
+def _named(key: str, change: Any) -> Any:
+    """A change of the tree; the name of a component stands for a section with that name."""
+    is_name = isinstance(change, str) and key in (*DEFAULT_NAMES, "transform", "activation")
+    return {"name": change} if is_name else change
 
 
 def _options(component: Component | BaseModel) -> dict[str, Any]:
@@ -403,7 +443,7 @@ def _overridden(tree: Mapping[str, Any], override: str, written: str, former: di
     try:
         partial, places = _assignment(override, tree), [override.partition("=")[0].strip()]
         if legacy.is_former(partial):
-            former.update(_merged(former, partial))
+            former.update(legacy.joined(former, partial))
             partial, former_names = legacy.translate(legacy.with_related(partial, former), tree_of(tree))
             places = list(former_names)
         return _merged(tree, partial), places

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from RecurrentFF.data.task import Task
+from RecurrentFF.data.transforms import Transform
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
@@ -30,8 +32,8 @@ def build(settings: Settings | str | Path | None = None, /, *, task: Task | None
         transform that `predict` applies.
 
     Raises:
-        SettingsError: a key or a value is invalid, input_size or num_classes is missing or not that of the task, or training
-            needs more memory than the device has.
+        SettingsError: a key or a value is invalid, input_size or num_classes is missing or not that of the task, the task has
+            another transform than the argument `transform`, or training needs more memory than the device has.
         DeviceError: this machine does not have the device.
     """
     if isinstance(settings, str | Path):
@@ -40,6 +42,8 @@ def build(settings: Settings | str | Path | None = None, /, *, task: Task | None
         raise SettingsError(f"build: expected Settings or the path of a TOML file, not {type(settings).__name__}; "
                             "for a dictionary, use Settings.from_dict")  # fmt: skip
     settings = (settings or Settings()).with_arguments(**arguments)
+    if task is not None and arguments.get("transform") is not None and settings.transform is not None:
+        _require_same(settings.transform, task)
     task = settings.data.task(settings.transform) if task is None else task
     settings = settings.model_copy(update={"device": devices.resolve(settings.device)})
     if task is not None:
@@ -51,6 +55,22 @@ def build(settings: Settings | str | Path | None = None, /, *, task: Task | None
     network = Network(settings, compute_dtype=devices.compute_dtype(settings.device)).to(settings.device.device)
     network.task = None if task is None else task.without_data()
     return network
+
+
+def _require_same(transform: Transform, task: Task) -> None:
+    """Check that a transform is that of a task, besides options that are left out, which are fitted.
+
+    Raises:
+        SettingsError: it is another one.
+    """
+    own = task.transform
+    options: list[str] = [field.name for field in fields(transform)] if is_dataclass(transform) else []
+    if type(transform) is type(own) and all(getattr(transform, o) in (None, getattr(own, o)) for o in options):
+        return
+    raise SettingsError(
+        f"transform = {transform}: the task '{task.name}' has a transform of its own, {own}; leave it out here, or make the task "
+        "with it, as in TensorTask(samples, labels, transform=…)"
+    )
 
 
 def _for_task(settings: Settings, task: Task) -> Settings:

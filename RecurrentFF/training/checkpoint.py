@@ -19,8 +19,9 @@ from torch import Tensor
 from RecurrentFF.atomic_files import write_atomically
 from RecurrentFF.data.task import Task
 from RecurrentFF.errors import CheckpointError, RecurrentFFError, SettingsError
+from RecurrentFF.messages import nearest
 from RecurrentFF.model.network import Network
-from RecurrentFF.registry import tree_of
+from RecurrentFF.registry import HOMES, tree_of
 from RecurrentFF.settings import Settings
 from RecurrentFF.training import format_5
 from RecurrentFF.training.build import build
@@ -72,8 +73,8 @@ def load(path: str | Path, device: str | torch.device = "auto", *, network: Netw
     Args:
         path: the checkpoint, or the folder of a run, whose best.pt is loaded.
         device: the device of the network, "auto" for the best one of this machine.
-        network: an existing network that takes the weights, in place of a new one on `device`. It is needed for a network
-            that was made with modules of its own, which a checkpoint does not hold.
+        network: an existing network that takes the weights and the task, in place of a new one on `device`. It is needed for a
+            network that was made with modules of its own, which a checkpoint does not hold.
         components: components in place of those that the file names, such as objective=Hinge() or activation=Softsign(). They
             are needed for a class that is not registered here.
 
@@ -88,7 +89,10 @@ def load(path: str | Path, device: str | torch.device = "auto", *, network: Netw
     path = Path(path).expanduser()
     path = path / BEST if path.is_dir() else path
     content = read(path)
-    if network is None:
+    if network is not None:
+        own_task = task(content, path, components)
+        load_weights(network, content, path, components)
+    else:
         if content.get("own_modules"):
             raise CheckpointError(
                 f"{path}: the network has modules of its own, which the file does not hold; make it again with "
@@ -96,8 +100,8 @@ def load(path: str | Path, device: str | torch.device = "auto", *, network: Netw
             )
         own_task = task(content, path, components)
         network = build(settings(content, path, components), task=own_task, device=str(device))
-        network.task = own_task
-    load_weights(network, content, path, components)
+        load_weights(network, content, path, components)
+    network.task = own_task
     return network
 
 
@@ -112,6 +116,10 @@ def settings(content: dict[str, Any], path: str | Path, components: Mapping[str,
     Raises:
         CheckpointError: the configuration is invalid, or names a component that is not registered.
     """
+    known = [*(kind for kind in HOMES if kind != "connection"), "connections"]
+    for name in components or {}:
+        if name not in known:
+            raise CheckpointError(f"load: there is no component '{name}'{nearest(name, known)}")
     try:
         tree = tomllib.loads(content["settings"])
         if content["format"] < 7:  # those formats have built-in components only

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.atomic_files import write_text
-from RecurrentFF.data.dataset import Dataset, LoaderDataset
-from RecurrentFF.data.raw import Label
+from RecurrentFF.data.dataset import Dataset, LoaderDataset, is_dataset
+from RecurrentFF.data.raw import Label, as_class_numbers, is_pair
 from RecurrentFF.data.task import Task
 from RecurrentFF.errors import InputError
 from RecurrentFF.model.network import Network
@@ -85,7 +85,8 @@ def evaluate(network: Network, data: Any, *, predictions: str | Path | None = No
         data: one of
             - (samples, labels): raw samples and class names if the network has a task, else network inputs and class numbers;
             - a DataLoader or another iterable of such pairs, or of (samples, labels, mask);
-            - a task: its test samples, or its validation samples if it has no test samples;
+            - a task: its test samples, or its validation samples if it has no test samples. If the network has a task, its
+              transform and class numbers are used, and classes are matched by name;
             - a data set of network inputs and class numbers, such as `trainer.splits.test`.
         predictions: a CSV file to write, with a line for each sample: its index, label, prediction, and badness with each class.
 
@@ -97,6 +98,8 @@ def evaluate(network: Network, data: Any, *, predictions: str | Path | None = No
     Example:
         >>> print(evaluate(network, (images, labels)))
     """
+    if isinstance(data, Task) and network.task is not None:
+        data = data.adapted_to(network.task)
     classes = _classes(network, data)
     badness, labels = [], []
     for batch in _batches(network, data):
@@ -146,9 +149,9 @@ def _batches(network: Network, data: Any) -> Iterator[_Batch]:
             raise InputError("evaluate: the task has neither test nor validation samples")
     elif isinstance(tensors := getattr(data, "tensors", None), tuple):  # torch's own TensorDataset
         data = tensors
-    if hasattr(data, "batches") and hasattr(data, "batch_count"):
+    if is_dataset(data):
         yield from _of_dataset(network, data)
-    elif _is_pair(data):
+    elif is_pair(data):
         yield _prepared(network, *data)
     else:
         yield from _of_loader(network, data)
@@ -174,17 +177,12 @@ def _prepared(network: Network, samples: Any, labels: Any, mask: Tensor | None =
     if network.task is not None:
         numbers = network.task.class_numbers(labels)
     else:
-        numbers = torch.as_tensor(labels)
+        numbers = as_class_numbers(labels)
         _require_class_numbers(numbers, None, network.num_classes, "evaluate")
     x, mask = network.prepare(samples, mask)
     if x.shape[3] != len(numbers):
         raise InputError(f"evaluate: {x.shape[3]} samples but {len(numbers)} labels; give one label to each sample")
     return _Batch(x, numbers, mask)
-
-
-def _is_pair(data: Any) -> bool:
-    """Tell (samples, labels) from a loader, which may be a list of batches."""
-    return isinstance(data, tuple | list) and len(data) == 2 and not any(isinstance(part, tuple) for part in data)
 
 
 def _require_class_numbers(labels: Tensor, samples: int | None, classes: int, place: str) -> None:

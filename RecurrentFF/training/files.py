@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -59,6 +60,10 @@ class RunFolder:
         if not folder.last.is_file():
             raise CheckpointError(f"{path}: not a run folder to resume, it has no {folder.last.name}")
         return folder
+
+    def remove(self) -> None:
+        """Remove the folder with all files in it, as far as possible. It is meant for a run that has trained nothing."""
+        shutil.rmtree(self.path, ignore_errors=True)
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:

@@ -2,34 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from RecurrentFF.data.dataset import Dataset, LoaderDataset, Splits, TensorDataset
-from RecurrentFF.data.task import LoaderTask, Task, TensorTask
+from RecurrentFF.data.dataset import Dataset, LoaderDataset, Splits, TensorDataset, is_dataset
+from RecurrentFF.data.raw import as_class_numbers, as_samples, is_pair
+from RecurrentFF.data.task import LoaderTask, Task, TensorTask, separate_dataset
 from RecurrentFF.errors import InputError, SettingsError
 from RecurrentFF.model.learner import Learner, Observer
 from RecurrentFF.model.negatives import NegativeSource
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import Objective
 from RecurrentFF.training.callbacks import Callback, default_callbacks
+from RecurrentFF.training.callbacks.base import require_callbacks
 from RecurrentFF.training.callbacks.checkpoints import load_best
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.metrics import EpochMetrics
-from RecurrentFF.training.run import run_training
+from RecurrentFF.training.run import start_training, undone_if_untrained
 from RecurrentFF.training.schedules import Schedule
-from RecurrentFF.training.trainer import Trainer
+from RecurrentFF.training.trainer import Trainer, epoch_order
 
-Data = Task | tuple[Any, Any] | TensorDataset | torch.utils.data.Dataset[Any] | Iterable[Sequence[Any]]
-"""A Task; a pair (samples, labels) of tensors or arrays; a data set; or a DataLoader or list of batches.
+Data = Task | tuple[Any, Any] | Dataset | torch.utils.data.Dataset[Any] | Iterable[Sequence[Any]]
+"""A Task; a pair (samples, labels) of tensors or arrays; a data set of torch; or a DataLoader or list of batches.
+
+A data set of this library has network inputs and class numbers, such as `trainer.splits.train`.
 
 A batch is a pair (samples, labels), or (samples, labels, mask).
 """
+
+
+CONTINUE = 'train on from the last weights with rff.fit(rff.load("{folder}/last.pt"), …)'
+"""The advice after an interruption with `output_dir`. The command line could not resume: it does not have the data."""
 
 
 def fit(
@@ -53,12 +61,13 @@ def fit(
 
     Args:
         network: the network, trained in place. What is given here in place of its settings is recorded in them.
-        data: the training data; the data set that the settings name if left out. A Task has its own validation data. A pair
-            (samples, labels) is split into batches of `batch_size` in a new order every epoch. A loader yields batches
-            (samples, labels), or (samples, labels, mask). For a network with a task, samples are raw, and the task's transform
-            is applied. Otherwise they are network inputs, (batch, input_size) or (timesteps, batch, input_size). Labels are
-            (batch,), or (label_timesteps, batch), and the mask is (timesteps, batch), for sequences that end before the last
-            timestep (`Learner.train_batch` describes it).
+        data: the training data; the data set that the settings name if left out. A Task has its own validation data, and is given
+            the network's transform and class numbers. A pair (samples, labels) is split into batches of `batch_size` in a new
+            order every epoch. A loader yields batches (samples, labels), or (samples, labels, mask). For a network with a task,
+            samples are raw, and the task's transform is applied. Without one, they are network inputs, (batch, input_size) or
+            (timesteps, batch, input_size). A data set of this library, such as `trainer.splits.train`, always has network
+            inputs. Labels are (batch,), or (label_timesteps, batch), and the mask is (timesteps, batch), for sequences that end
+            before the last timestep (`Learner.train_batch` describes it).
         validation: data of the same kind. Its accuracy is reported after every epoch. Its labels must be (samples,) or (batch,).
         epochs: the number of epochs.
         output_dir: the folder in which a run folder with configuration, metrics, checkpoints and pictures is created. By default
@@ -82,29 +91,33 @@ def fit(
         DivergenceError: the loss or the weights are NaN or infinite.
         OutputError: the best weights could not be written to the run folder. The network is trained nevertheless.
         KeyboardInterrupt: the training was interrupted. The network keeps what it has learned.
+
+    After an error before the end of the first batch, the network has its former settings, and no run folder is left.
     """
     given = {"epochs": epochs, "objective": objective, "negatives": negatives, "optimizer": optimizer, "schedule": schedule}
     changes = {name: value for name, value in given.items() if value is not None}
-    if changes:
-        network.settings = network.settings.with_arguments(**changes)
-    task = _task(network, data, validation)
-    folder = RunFolder.create(Path(output_dir).expanduser(), "fit") if output_dir is not None else None
-    trainer = Trainer(
-        network,
-        task,
-        [*default_callbacks(network.settings, folder), *callbacks],
-        learner=Learner(network, observers=observers),
-        console=Console(quiet),
-    )
-    if folder is not None:
-        with folder.lock():
-            finished = run_training(trainer, folder)
-    else:
-        trainer.compile()
-        finished = trainer.fit()
-        if finished:
-            load_best(trainer)
-    if not finished:
+    settings = network.settings.with_arguments(**changes) if changes else network.settings
+    own, task, before = require_callbacks(callbacks), _task(network, data, validation), (network.settings, network.task)
+
+    def restore() -> None:
+        network.settings, network.task = before
+
+    with undone_if_untrained(restore) as watched:
+        network.settings = settings
+
+        def prepare(folder: RunFolder | None) -> Trainer:
+            every = [*default_callbacks(settings, folder), *own]
+            learner = Learner(network, observers=observers)
+            return watched(Trainer(network, task, every, learner=learner, console=Console(quiet)))
+
+        if output_dir is not None:
+            trainer = start_training(Path(output_dir).expanduser(), "fit", prepare, CONTINUE)
+        else:
+            trainer = prepare(None)
+            trainer.compile()
+            if trainer.fit():
+                load_best(trainer)
+    if not trainer.finished:
         raise KeyboardInterrupt(f"after {trainer.progress.epoch} epochs and {trainer.progress.batch} batches")
     return trainer.history
 
@@ -124,57 +137,77 @@ def _task(network: Network, data: Data | None, validation: Data | None) -> Task 
 
 
 def _task_of_samples(network: Network, data: Any, validation: Any) -> Task | Splits:
-    """The data of a training from pairs or loaders."""
+    """The data of a training from pairs, loaders or data sets. A data set has network inputs, also if the network has a task."""
     own = network.task
-    if own is None:
-        return Splits(_dataset(data, network), _dataset(validation, network) if validation is not None else None)
+    if own is None or is_dataset(data):
+        return Splits(_dataset(data, network), None if validation is None else _dataset(validation, network))
     facts: dict[str, Any] = {
+        "input_shape": own.input_shape,
         "classes": own.classes,
         "transform": own.transform,
-        "validation": validation,
+        "validation": _dataset(validation, network) if is_dataset(validation) else validation,
         "name": own.name,
     }
-    if _is_pair(data):
-        return TensorTask(data[0], data[1], **facts)
-    return LoaderTask(data, input_shape=own.input_shape, **facts)
+    return TensorTask(data[0], data[1], **facts) if is_pair(data) else LoaderTask(data, **facts)
 
 
 def _unwrapped(data: Any, network: Network) -> Any:
-    """Data as a pair, or as a loader. A data set of torch is loaded in a new order every epoch, which the seed determines."""
-    if isinstance(data, TensorDataset):
-        return data.inputs, data.labels
-    if isinstance(tensors := getattr(data, "tensors", None), tuple):  # torch's own TensorDataset
-        return tensors
-    if isinstance(data, torch.utils.data.Dataset) and hasattr(data, "__len__"):
-        generator = torch.Generator().manual_seed(network.settings.training.seed)
-        return torch.utils.data.DataLoader(data, network.settings.training.batch_size, shuffle=True, generator=generator)
-    return data
-
-
-def _is_pair(data: Any) -> bool:
-    """True for (samples, labels); false for a loader, or a list of batches.
+    """Data as a pair, a loader, or a data set of network inputs. A data set of torch is loaded in a new order every epoch.
 
     Raises:
         InputError: it is (samples, labels, mask).
     """
-    arrays = isinstance(data, tuple | list) and all(hasattr(array, "shape") or isinstance(array, list) for array in data)
-    if isinstance(data, tuple) and arrays and len(data) == 3:
+    if isinstance(tensors := getattr(data, "tensors", None), tuple):  # torch's own TensorDataset
+        data = tensors
+    elif isinstance(data, torch.utils.data.Dataset) and hasattr(data, "__len__"):
+        options = network.settings.training
+        generator = torch.Generator().manual_seed(options.seed)  # in place of the global one, which is left alone
+        order = _EpochOrder(len(data), options.seed)
+        return torch.utils.data.DataLoader(data, options.batch_size, sampler=order, generator=generator)
+    if isinstance(data, tuple) and len(data) == 3 and all(hasattr(array, "shape") or isinstance(array, list) for array in data):
         raise InputError(
             "data: expected (inputs, labels), not (inputs, labels, mask); pass sequences as a list of such batches, or as a "
             "DataLoader"
         )
-    return isinstance(data, tuple | list) and arrays and len(data) == 2 and not _is_batch(data[0])
+    return data
 
 
-def _is_batch(value: Any) -> bool:
-    return isinstance(value, tuple | list) and len(value) in (2, 3) and all(hasattr(item, "shape") for item in value)
+class _EpochOrder(torch.utils.data.Sampler[int]):
+    """The order of the samples of an epoch, that of tensors. It does not depend on what else has read the loader.
+
+    Args:
+        samples: the number of samples.
+        seed: the seed of the training.
+    """
+
+    def __init__(self, samples: int, seed: int) -> None:
+        self.samples = samples
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.samples
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, from 0, of the next iteration."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        yield from epoch_order(self.seed, self.epoch, self.samples).tolist()
 
 
 def _dataset(data: Any, network: Network) -> Dataset:
-    """A data set of network inputs. Tensors are moved to the network's device; a loader's batches are not."""
-    if not _is_pair(data):
+    """A data set of network inputs. Tensors are moved to the network's device; the batches of a loader without a task are not."""
+    if isinstance(data, TensorDataset):
+        inputs, labels = data.inputs, data.labels
+    elif is_dataset(data):
+        return data
+    elif network.task is not None:
+        return separate_dataset(network.task, data, network.device, network.settings.timesteps)
+    elif not is_pair(data):
         return LoaderDataset(data)
-    inputs, labels = (torch.as_tensor(array) for array in data)
+    else:
+        inputs, labels = as_samples(data[0]), as_class_numbers(data[1])
     if not inputs.is_floating_point():
         raise InputError(f"inputs of type {inputs.dtype}: expected floating point, scaled to about unit mean square")
     dataset = TensorDataset(inputs.to(network.device, network.dtype), labels.to(network.device))

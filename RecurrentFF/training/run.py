@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
@@ -19,13 +22,68 @@ from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.summary import Summary
 from RecurrentFF.training.trainer import Trainer
 
+RESUME = "continue with: rff resume {folder}"
+"""The advice after an interruption of a run on data that its configuration names."""
 
-def run_training(trainer: Trainer, folder: RunFolder) -> bool:
-    """Train the remaining epochs of a run, and finish it. The command line and `rff.fit` with a folder do this.
+
+def start_training(parent: Path, name: str, prepare: Callable[[RunFolder], Trainer], how_to_continue: str = "") -> Trainer:
+    """Train in a new folder `name-DATE-TIME-number`. The command line and `rff.fit` with `output_dir` do this.
+
+    After an error before the end of the first batch, the folder is removed: there is nothing in it to continue from.
+
+    Args:
+        parent: the folder of the run's folder.
+        name: the first part of the folder's name.
+        prepare: makes the trainer, with the callbacks of `default_callbacks(settings, folder)`.
+        how_to_continue: printed after an interruption, as in `run_training`.
+
+    Returns:
+        The trainer. Its `finished` is false after an interruption.
+
+    Raises:
+        SettingsError: the folder can't be created.
+        DivergenceError: the loss or the weights are not finite.
+        OutputError: the configuration or the trained network could not be written.
+    """
+    folder = RunFolder.create(parent, name)
+    with folder.lock(), undone_if_untrained(folder.remove) as watched:
+        trainer = watched(prepare(folder))
+        run_training(trainer, folder, how_to_continue)
+    return trainer
+
+
+@contextlib.contextmanager
+def undone_if_untrained(undo: Callable[[], None]) -> Iterator[Callable[[Trainer], Trainer]]:
+    """Undo the preparations of a training after an error before the end of its first batch, as a context manager.
+
+    Args:
+        undo: called after such an error, which is raised unchanged.
+
+    Returns:
+        A function that takes the trainer when it is made, and returns it. An error before that is one before the first batch.
+    """
+    trainers: list[Trainer] = []
+
+    def watched(trainer: Trainer) -> Trainer:
+        trainers.append(trainer)
+        return trainer
+
+    try:
+        yield watched
+    except Exception:
+        if all(trainer.progress.is_initial for trainer in trainers):
+            undo()
+        raise
+
+
+def run_training(trainer: Trainer, folder: RunFolder, how_to_continue: str = "") -> bool:
+    """Train the remaining epochs of a run, and finish it.
 
     Args:
         trainer: with the callbacks of `default_callbacks(settings, folder)`. Its network has the best weights afterwards.
         folder: the run's folder, locked by the caller.
+        how_to_continue: printed after an interruption, with the path of the folder in place of {folder}. By default this is the
+            command `rff resume`.
 
     Returns:
         True if the run is complete, False if it was interrupted and can be resumed.
@@ -42,7 +100,7 @@ def run_training(trainer: Trainer, folder: RunFolder) -> bool:
     trainer.log("")
     if not trainer.fit():
         saved = "all saved" if trainer.saved else "not all could be saved (see above)"
-        trainer.log(f"stopped     {saved}; continue with --resume {folder.path}")
+        trainer.log(f"stopped     {saved}; " + (how_to_continue or RESUME).replace("{folder}", str(folder.path)))
         return False
     finish_run(trainer, folder)
     return True
@@ -90,7 +148,7 @@ def _header(trainer: Trainer, folder: RunFolder) -> list[str]:
     device = settings.device
     lines = [
         _network_line(trainer),
-        f"data        {trainer.name}: {', '.join(samples)} samples; batches of {settings.training.batch_size}",
+        f"data        {trainer.name}: {', '.join(samples)} samples; batches of {_batch_size(trainer)}",
         f"device      {device.device}, {device.precision} matrix products{_precision_warning(device)}",
         f"run folder  {folder.path}",
     ]
@@ -115,11 +173,11 @@ def _completion(trainer: Trainer, folder: RunFolder) -> str:
     """Return the end of the line about a resumed run, if nothing remains to be trained."""
     if not trainer.finished:
         return ""
-    if trainer.progress.stopped:
-        return f"; training is complete ({trainer.progress.stopped})"
+    stopped = f" ({trainer.progress.stopped})" if trainer.progress.stopped else ""
     if trainer.settings.schedule.depends_on_epochs:
-        return f"; training is complete; --weights {folder.last} starts from it"
-    return "; training is complete, --epochs N trains longer"
+        return f"; training is complete{stopped}; --weights {folder.last} starts from it"
+    longer = f"N above {trainer.settings.training.epochs}" if stopped else "N"
+    return f"; training is complete{stopped}, --epochs {longer} trains longer"
 
 
 def _weights(network: Network) -> int:
@@ -138,3 +196,12 @@ def _precision_warning(device: DeviceSettings) -> str:
     if device.precision == "bfloat16" and not has_fast_bfloat16(torch.device(device.device)):
         return ', which is not known to be fast on this hardware; device.precision = "auto" selects float32 here'
     return ""
+
+
+def _batch_size(trainer: Trainer) -> str:
+    """Return the number of samples of a batch, and a hint if an epoch has so few batches that little is learned in it."""
+    samples, size = len(trainer.splits.train), trainer.settings.training.batch_size
+    if samples >= 4 * size or not isinstance(trainer.network, Network):
+        return str(min(samples, size))
+    batches = trainer.splits.train.batch_count(size)
+    return f"{min(samples, size)}, {batches} in an epoch (a smaller training.batch_size learns more in it)"

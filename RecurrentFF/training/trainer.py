@@ -20,7 +20,7 @@ from RecurrentFF.model.network import Network
 from RecurrentFF.registry import name_of
 from RecurrentFF.settings import Settings
 from RecurrentFF.training import checkpoint, compiling
-from RecurrentFF.training.callbacks.base import Callback
+from RecurrentFF.training.callbacks.base import Callback, require_callbacks
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.interruption import Interruption
@@ -30,6 +30,9 @@ from RecurrentFF.training.stopwatch import Stopwatch
 
 OWN_ENTRIES = {"WeightAveraging": "average", "Checkpoints": "best"}
 """Callbacks whose state has an entry of its own in a checkpoint, as it had before there were callbacks."""
+
+MAX_REASON = 160
+"""Maximum number of characters of a callback's own error that are shown."""
 
 Kind = TypeVar("Kind", bound=Callback)
 
@@ -77,11 +80,20 @@ class Progress:
     """Factor of all learning rates. It is halved after each divergence, with on_divergence = "retry"."""
     stopped: str = ""
     """Why the training was completed before its last epoch; empty if it was not."""
+    retries: int = 0
+    """Number of divergences after which training was continued from an earlier state."""
+    continued_after: int = 0
+    """Number of finished epochs when a stopped training was last continued; 0 if it never was."""
 
     @property
     def is_initial(self) -> bool:
         """True before the first batch of the run."""
         return self == Progress()
+
+    @property
+    def is_continued(self) -> bool:
+        """True before the first batch after a stopped training was continued."""
+        return self.continued_after == self.epoch > 0 and self.batch == 0
 
 
 class Trainer:
@@ -108,6 +120,8 @@ class Trainer:
     Raises:
         DataError: the data can't be read.
         InputError: the task's samples don't fit the network.
+        SettingsError: something in `callbacks` is not a callback.
+        CallbackError: a callback refuses the training.
 
     Example:
         >>> trainer = Trainer(network, task, [*default_callbacks(network.settings), MyCallback()])
@@ -125,6 +139,7 @@ class Trainer:
         settings: Settings | None = None,
         console: Console | None = None,
     ) -> None:
+        self.callbacks = require_callbacks(callbacks)
         settings = settings or network.settings
         self.network = network
         self.splits = task if isinstance(task, Splits) else load_splits(_matching(task, network), settings, network.device)
@@ -133,7 +148,6 @@ class Trainer:
         self.settings = settings.model_copy(update={"device": device})  # "auto" is resolved for this data
         self.name = name_of(settings.data) if network.task is None else network.task.name
         self.learner: BatchLearner = Learner(network) if learner is None else learner
-        self.callbacks = list(callbacks)
         self.console = console or Console()
         self.evaluated = network
         self.progress = Progress()
@@ -177,6 +191,11 @@ class Trainer:
             reason: a few words for the user.
         """
         self.progress.stopped = reason
+
+    def continue_stopped(self) -> None:
+        """Let a training that was stopped train its remaining epochs after all. Early stopping counts its epochs anew."""
+        if self.progress.stopped:
+            self.progress.stopped, self.progress.continued_after = "", self.progress.epoch
 
     def _train_epoch(self, interruption: Interruption) -> None:
         """Train the remaining batches of an epoch and evaluate it, or return to an earlier state if the training diverges."""
@@ -233,6 +252,7 @@ class Trainer:
         self.history.append(metrics)
         self.totals, self._weights_before = Totals(), self._weights()
         self._emit("on_epoch_end", metrics)
+        self._emit("on_epoch_complete", metrics)
 
     # ---------------------------------------------------------------- callbacks
 
@@ -259,12 +279,9 @@ class Trainer:
         except DivergenceError:
             raise
         except Exception as error:
-            if type(callback).__module__.startswith("RecurrentFF."):
+            if _is_own(callback):
                 raise
-            reason = str(error).strip().partition("\n")[0]
-            raise CallbackError(
-                f"{type(callback).__name__}.{event}: {type(error).__name__}: {reason}; correct the callback or leave it out"
-            ) from error
+            raise _callback_error(callback, event, error, "correct the callback or leave it out") from error
 
     @contextmanager
     def _callbacks_closed(self) -> Iterator[None]:
@@ -360,12 +377,10 @@ class Trainer:
     def _call_load(callback: Callback, state: dict[str, Any]) -> None:
         try:
             callback.load_state_dict(state)
-        except RecurrentFFError:
-            raise
         except Exception as error:
-            raise CallbackError(
-                f"{type(callback).__name__}.load_state_dict: {type(error).__name__}: {error}; the checkpoint has another state"
-            ) from error
+            if isinstance(error, RecurrentFFError) and _is_own(callback):
+                raise
+            raise _callback_error(callback, "load_state_dict", error, "the checkpoint has another state") from error
 
     def _accuracy(self, dataset: Dataset | None) -> float | None:
         return None if dataset is None else accuracy(self.evaluated, dataset)
@@ -379,11 +394,13 @@ class Trainer:
 
 
 def _matching(task: Task, network: Network) -> Task:
-    """The task itself, which is made that of the network if it has none.
+    """The task with the network's transform and class numbers. It is made that of the network if it has none.
 
     Raises:
         InputError: its samples or classes are not those of the network.
     """
+    if network.task is not None:
+        task = task.adapted_to(network.task)
     found, expected = (task.input_size, task.num_classes), (network.input_size, network.num_classes)
     if found != expected:
         raise InputError(
@@ -401,17 +418,30 @@ def _plain_state(callback: Callback) -> dict[str, Any]:
     Raises:
         CallbackError: it holds an object that a checkpoint can't, or the callback has failed.
     """
-    name = f"{type(callback).__name__}.state_dict"
     try:
         state = callback.state_dict()
     except Exception as error:
-        raise CallbackError(f"{name}: {type(error).__name__}: {error}; correct the callback or leave it out") from error
+        raise _callback_error(callback, "state_dict", error, "correct the callback or leave it out") from error
     wrong = _not_plain(state)
     if wrong is not None:
         raise CallbackError(
-            f"{name}: has a {type(wrong).__name__}; give tensors, numbers, strings, and lists and dictionaries of them"
+            f"{type(callback).__name__}.state_dict: has a {type(wrong).__name__}; give tensors, numbers, strings, and lists and "
+            "dictionaries of them"
         )
     return copy.copy(state)
+
+
+def _is_own(callback: Callback) -> bool:
+    """Check if a callback is one of this library."""
+    return type(callback).__module__.startswith("RecurrentFF.")
+
+
+def _callback_error(callback: Callback, event: str, error: Exception, advice: str) -> CallbackError:
+    """The error about a callback that has failed: one line, with the first line of the original error, shortened."""
+    lines = str(error).strip().splitlines()
+    text = lines[0][:MAX_REASON] if lines else ""
+    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return CallbackError(f"{type(callback).__name__}.{event}: {reason}; {advice}")
 
 
 def _not_plain(value: object) -> object:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+
+from RecurrentFF.errors import SettingsError
+from RecurrentFF.messages import nearest
 
 if TYPE_CHECKING:
     from RecurrentFF.errors import DivergenceError
@@ -23,6 +27,7 @@ class Callback:
                 on_batch_end   for each batch
             on_batches_end     when no further batch of the epoch follows: all are done, or training was interrupted
             on_epoch_end       when the epoch is evaluated; not after an interruption
+            on_epoch_complete  when all callbacks have done their work of on_epoch_end: the state is saved
         on_fit_end             when all epochs are done, or training was stopped or interrupted
         close                  at the very end of fit, also after an error
         on_summary             when the best weights were tested; the last event of a run
@@ -31,8 +36,10 @@ class Callback:
     event of an epoch, training continues with `on_epoch_start` or ends with the error.
 
     A callback may call `trainer.stop(reason)`, which ends the training after the current batch or epoch. It may change the
-    weights of `trainer.network` in `on_batch_end`, `on_epoch_start` and `on_epoch_end`, but not the metrics it is given. The
-    learning rates are set anew at each batch: change `trainer.progress.rate_factor`, which multiplies all of them.
+    weights of `trainer.network` in `on_batch_end`, `on_epoch_start` and `on_epoch_end`, but not the metrics it is given. A change
+    in `on_epoch_end` is part of the state that a run is resumed from, but not of the best weights: those are the weights that
+    were evaluated. The learning rates are set anew at each batch: change `trainer.progress.rate_factor`, which multiplies all
+    of them.
 
     An error in a callback ends the training with a CallbackError that names the callback and the event.
 
@@ -67,6 +74,9 @@ class Callback:
     def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
         """Called when an epoch is evaluated. `metrics` is the last entry of `trainer.history`."""
 
+    def on_epoch_complete(self, trainer: Trainer, metrics: EpochMetrics) -> None:
+        """Called after `on_epoch_end` of all callbacks, to save what they have left. Change neither weights nor a state here."""
+
     def on_divergence(self, trainer: Trainer, error: DivergenceError) -> bool:
         """Called when the loss or the weights are not finite.
 
@@ -95,3 +105,40 @@ class Callback:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`. Called after a checkpoint was loaded, if it has a state of this callback."""
+
+
+def require_callbacks(callbacks: Iterable[Callback]) -> list[Callback]:
+    """Check the callbacks that a user gives.
+
+    Args:
+        callbacks: a list of callbacks.
+
+    Returns:
+        The callbacks as a list.
+
+    Raises:
+        SettingsError: it is not a list, or something in it is not a callback, for instance a class instead of an object of it.
+    """
+    if isinstance(callbacks, Callback):
+        raise SettingsError(f"callbacks: expected a list; write [{type(callbacks).__name__}(…)]")
+    if not isinstance(callbacks, Iterable):
+        raise SettingsError(f"callbacks: expected a list, not {_described(callbacks)}")
+    found = list(callbacks)
+    for callback in found:
+        if not isinstance(callback, Callback):
+            raise SettingsError(f"callbacks: {_described(callback)} is not a callback{_advice(callback)}")
+        for name in dir(callback):
+            if name.startswith("on_") and not hasattr(Callback, name):
+                events = [event for event in dir(Callback) if event.startswith("on_")]
+                raise SettingsError(f"callbacks: {type(callback).__name__}.{name} is no event{nearest(name, events)}")
+    return found
+
+
+def _described(value: object) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"an object of {type(value).__name__}"
+
+
+def _advice(value: object) -> str:
+    if isinstance(value, type) and issubclass(value, Callback):
+        return f"; make an object of it: {value.__name__}()"
+    return "; derive its class from RecurrentFF.Callback"

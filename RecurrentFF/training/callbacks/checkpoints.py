@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,40 +24,50 @@ MAX_RETRIES = 5
 class Checkpoints(Callback):
     """The checkpoints of a run: last.pt before the first batch, after each epoch and at an interruption; best.pt.
 
-    A file that can't be written does not end the training: the best weights then stay in memory and in last.pt.
+    A file that can't be written does not end the training: the best weights then stay in memory and in last.pt. The best weights
+    are those that were evaluated, without what callbacks change in `on_epoch_end`; last.pt has these changes.
 
     Args:
-        folder: the run's folder. With None nothing is written, and the best weights are kept in memory.
-        retries: how often training may continue from last.pt with half the learning rate after a divergence.
+        folder: the run's folder. With None nothing is written, and the best weights are kept in memory; with `retries`, the last
+            state, too.
+        retries: how often training may continue from the last state with half the learning rate after a divergence.
     """
 
     def __init__(self, folder: RunFolder | None, retries: int = 0) -> None:
         self.folder = folder
         self.retries = retries
         self._best: dict[str, Tensor] | None = None  # the best epoch's weights until best.pt is written
+        self._last: dict[str, Any] | None = None  # the last state, without a folder
         self._saved_progress: Progress | None = None
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        """Save the initial state, so that a run that is killed at any moment can be resumed."""
-        if trainer.progress.is_initial:
+        """Save the state, so that a run that is killed at any moment can be resumed, unless last.pt already has it."""
+        progress = trainer.progress
+        if progress.is_initial or progress.is_continued or self.folder is None:
             self._save_last(trainer)
 
     def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
-        """Save the state, and the weights if they are the best."""
+        """Copy the weights if they are the best, before other callbacks change those of the network."""
         if trainer.progress.best_epoch == metrics.epoch:
-            self._best = trainer.evaluated.state_dict()
-            if self.folder is None:
-                self._keep_best()
+            self._best = {name: tensor.clone() for name, tensor in trainer.evaluated.state_dict().items()}
+
+    def on_epoch_complete(self, trainer: Trainer, metrics: EpochMetrics) -> None:
+        """Save the state, and the best weights if they are new."""
         self._save_last(trainer)
 
     def on_divergence(self, trainer: Trainer, error: DivergenceError) -> bool:
-        """Return to last.pt with half the learning rate, unless retries are off or used up."""
-        factor = trainer.progress.rate_factor / 2
-        if self.folder is None or factor < 2**-self.retries:
+        """Return to the last state with half the learning rate, unless retries are off or used up."""
+        retries, factor = trainer.progress.retries + 1, trainer.progress.rate_factor / 2
+        if retries > self.retries or (self.folder is None and self._last is None):
             return False
-        self._best = None  # last.pt has it
-        trainer.resume(self.folder.last)
-        trainer.progress.rate_factor = factor
+        self._best = None  # the last state has it
+        if self.folder is not None:
+            trainer.resume(self.folder.last)
+        else:
+            state = copy.deepcopy(self._last or {})  # it may be needed again
+            trainer.network.load_state_dict(state.pop("network"))
+            trainer.load_state_dict(state)
+        trainer.progress.retries, trainer.progress.rate_factor = retries, factor
         place = str(error).partition(":")[0]
         trainer.log(f"diverged    in {place}; back to the last checkpoint, with learning rates times {factor:g}")
         return True
@@ -98,8 +109,13 @@ class Checkpoints(Callback):
         self._best = state
 
     def _save_last(self, trainer: Trainer) -> None:
-        """Write last.pt: all the state that the next batch depends on, and the sums of the current epoch."""
+        """Write last.pt: all the state that the next batch depends on, and the sums of the current epoch.
+
+        Without a folder the state is kept in memory, if a retry may need it.
+        """
         if self.folder is None:
+            if self.retries:
+                self._last = copy.deepcopy({"network": trainer.network.state_dict(), **trainer.state_dict()})
             return
         folder = self.folder
         self._save_best(trainer, folder)
@@ -115,13 +131,6 @@ class Checkpoints(Callback):
             extra: dict[str, Any] = {"epoch": trainer.progress.best_epoch, "metrics": metrics}
             if trainer.try_save(lambda: checkpoint.save(trainer.network, folder.best, weights=best, **extra)):
                 self._best = None
-            else:
-                self._keep_best()
-
-    def _keep_best(self) -> None:
-        """Copy the best weights, since training continues to change those of the network."""
-        if self._best is not None:
-            self._best = {name: tensor.clone() for name, tensor in self._best.items()}
 
 
 def load_best(trainer: Trainer) -> None:

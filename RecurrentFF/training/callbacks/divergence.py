@@ -10,6 +10,7 @@ from torch import Tensor
 
 from RecurrentFF.errors import DivergenceError
 from RecurrentFF.training.callbacks.base import Callback
+from RecurrentFF.training.callbacks.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
     from RecurrentFF.model.learner import BatchMetrics
@@ -25,7 +26,7 @@ class NonFiniteCheck(Callback):
 
     def on_epoch_start(self, trainer: Trainer) -> None:
         """Begin with the first batch of the epoch, or the first remaining one."""
-        self._losses = NonFiniteLossCheck(trainer.progress.epoch + 1, trainer.progress.batch)
+        self._losses = NonFiniteLossCheck(trainer.progress.epoch + 1, trainer.progress.batch, advice(trainer))
 
     def on_batch_end(self, trainer: Trainer, metrics: BatchMetrics, samples: int) -> None:
         """Check the losses of a batch; on a GPU only now and then."""
@@ -37,7 +38,7 @@ class NonFiniteCheck(Callback):
 
     def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
         """Check the metrics of all layers."""
-        require_finite(metrics)
+        require_finite(metrics, advice(trainer))
 
 
 class NonFiniteLossCheck:
@@ -46,14 +47,16 @@ class NonFiniteLossCheck:
     Args:
         epoch: number of the epoch, from 1, for the error message.
         batch: number of batches that are already done.
+        advice: the end of the error message: what the user can do.
     """
 
     CHECK_INTERVAL = 50
     """Number of batches between two checks on a GPU, since each one synchronizes. On a CPU every batch is checked."""
 
-    def __init__(self, epoch: int, batch: int) -> None:
+    def __init__(self, epoch: int, batch: int, advice: str = "use a smaller learning rate") -> None:
         self.epoch = epoch
         self.batch = batch
+        self.advice = advice
         # Of the first batch with a non-finite loss: the losses that are not finite, (timesteps, layers), and the batch number.
         self._non_finite: Tensor | None = None
         self._non_finite_batch = torch.zeros(())
@@ -85,13 +88,27 @@ class NonFiniteLossCheck:
             timestep, layer = self._non_finite.nonzero()[0].tolist()  # the earliest timestep, and the lowest layer in it
             raise DivergenceError(
                 f"epoch {self.epoch}, batch {int(self._non_finite_batch)}: the training has diverged, the loss of "
-                f"layer {layer + 1} at label timestep {timestep} is not finite; use a smaller "
-                'learning rate, or training.on_divergence = "retry" (the last checkpoint was saved before)'
+                f"layer {layer + 1} at label timestep {timestep} is not finite; {self.advice}"
             )
 
 
-def require_finite(metrics: EpochMetrics) -> None:
+def advice(trainer: Trainer) -> str:
+    """The end of the message about a divergence: what the user can do."""
+    checkpoints, retries = trainer.find(Checkpoints), trainer.progress.retries
+    kept = checkpoints is not None and checkpoints.folder is not None
+    saved = " (the last checkpoint was saved before)" if kept else ""
+    if trainer.settings.training.on_divergence == "retry":
+        halved = f"; it was halved {retries} times already" if retries else ""
+        return f"use a smaller learning rate{halved}{saved}"
+    return f'use a smaller learning rate, or training.on_divergence = "retry"{saved}'
+
+
+def require_finite(metrics: EpochMetrics, advice: str) -> None:
     """Check that the metrics of all layers are finite.
+
+    Args:
+        metrics: the metrics of an epoch.
+        advice: the end of the error message: what the user can do.
 
     Raises:
         DivergenceError: a metric is NaN or infinite. The message names the first one and its layer.
@@ -100,6 +117,5 @@ def require_finite(metrics: EpochMetrics) -> None:
         for layer, value in enumerate(getattr(metrics, name), start=1):
             if not math.isfinite(value):
                 raise DivergenceError(
-                    f"epoch {metrics.epoch}: the training has diverged, {name} of layer {layer} is {value}; "
-                    "use a smaller learning rate (the checkpoint of the previous epoch is kept)"
+                    f"epoch {metrics.epoch}: the training has diverged, {name} of layer {layer} is {value}; {advice}"
                 )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 class EarlyStopping(Callback):
     """The end of training after a number of epochs without a better validation accuracy. The training is complete then.
 
+    The epochs are counted from the best one. They are counted anew when a training that was stopped is continued.
+
     Args:
         epochs: the number of epochs, at least 1.
     """
@@ -36,5 +38,6 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
         """Stop the training if the best epoch is too long ago."""
-        if trainer.progress.epoch - trainer.progress.best_epoch >= self.epochs:
-            trainer.stop(f"no better validation accuracy since epoch {trainer.progress.best_epoch}")
+        progress = trainer.progress
+        if progress.epoch - max(progress.best_epoch, progress.continued_after) >= self.epochs:
+            trainer.stop(f"no better validation accuracy since epoch {progress.best_epoch}")

@@ -28,7 +28,7 @@ class JsonLines(Callback):
         if trainer.history:
             self._write(trainer)
 
-    def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
+    def on_epoch_complete(self, trainer: Trainer, metrics: EpochMetrics) -> None:
         """Write the metrics of all epochs."""
         self._write(trainer)
 

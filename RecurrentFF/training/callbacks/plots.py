@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from RecurrentFF.data.dataset import LoaderDataset
 from RecurrentFF.model.network import Network
 from RecurrentFF.training.callbacks.base import Callback
 from RecurrentFF.training.files import RunFolder
@@ -30,8 +31,8 @@ class Plots(Callback):
     def on_fit_start(self, trainer: Trainer) -> None:
         """Show training samples as the network sees them, if they can be shown as images."""
         task, train = trainer.network.task, trainer.splits.train
-        if task is None or len(task.input_shape) < 2:
-            return
+        if task is None or len(task.input_shape) < 2 or isinstance(train, LoaderDataset):
+            return  # to look at a loader's batches may change its later ones
         labels = next(iter(train.batches(SAMPLES_SHOWN))).labels[:SAMPLES_SHOWN]
         images, names = task.show(train, len(labels)), [str(task.classes[number]) for number in labels.tolist()]
         trainer.try_save(lambda: plot_samples(images, names, self.folder.samples))
