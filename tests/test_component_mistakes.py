@@ -4,6 +4,7 @@ import functools
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -199,3 +200,16 @@ def test_hidden_folders_are_no_classes(tmp_path: Any) -> None:
     for name in ("a", "b"):
         Image.new("L", (4, 4), 200).save(tmp_path / name / "1.png")
     assert rff.ImageFolderTask(tmp_path, validation=None).classes == ("a", "b")
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    settings = Settings.from_arguments(input_size=np.int64(4), hidden_sizes=[np.int64(8)], dropout=np.float32(0.5))
+    assert settings == Settings.from_arguments(input_size=4, hidden_sizes=[8], dropout=0.5)
+
+
+def test_network_inputs_may_be_arrays_and_what_is_none_is_refused_in_one_line() -> None:
+    network = rff.build(input_size=3, num_classes=2, hidden_sizes=[4], device="cpu")
+    inputs = np.ones((2, 3), np.float32)
+    assert network.predict(inputs).tolist() == network.predict(torch.ones(2, 3)).tolist()
+    with pytest.raises(InputError, match=r"inputs of type object: expected a tensor or an array of numbers"):
+        network.predict(object())

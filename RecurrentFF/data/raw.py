@@ -77,7 +77,8 @@ def as_class_numbers(labels: Any) -> Tensor:
         InputError: they are not numbers in an array.
     """
     try:
-        return torch.as_tensor(labels.to_numpy() if hasattr(labels, "to_numpy") else labels)
+        array = labels.to_numpy() if hasattr(labels, "to_numpy") else labels
+        return torch.as_tensor(np.require(array, requirements="W") if isinstance(array, np.ndarray) else array)
     except (TypeError, ValueError, RuntimeError):
         first = f" such as {labels[0]!r}" if isinstance(labels, list | tuple) and labels else ""
         raise InputError(

@@ -127,7 +127,7 @@ class Network(nn.Module):
                 not finite. (On a GPU that check would synchronize with the device; there, the check of the losses finds it.)
         """
         timesteps, input_size = self.settings.timesteps, self.input_size
-        inputs = torch.as_tensor(inputs)
+        inputs = _as_tensor(inputs)
         if not inputs.is_floating_point():
             raise InputError(f"inputs of type {inputs.dtype}: expected floating point, scaled to about unit mean square")
         given, inputs = tuple(inputs.shape), inputs.to(self.device, self.dtype)
@@ -326,6 +326,15 @@ class Network(nn.Module):
     def forward(self, samples: Any, mask: Tensor | None = None) -> Any:
         """The label of lowest badness for every sample, as `predict`."""
         return self.predict(samples, mask)
+
+
+def _as_tensor(inputs: Any) -> Tensor:
+    """Inputs as a tensor, from an array, a list or a frame of pandas. Raises InputError if they are none of these."""
+    try:
+        return torch.as_tensor(inputs.to_numpy(copy=True) if hasattr(inputs, "to_numpy") else inputs)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise InputError(f"inputs of type {type(inputs).__name__}: expected a tensor or an array of numbers ({reason})") from None
 
 
 def at_timestep(sequence: Tensor, t: int) -> Tensor:

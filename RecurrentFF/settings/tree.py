@@ -241,7 +241,7 @@ class Settings(Section):
         for key, value in arguments.items():
             section = next((name for name, section in SECTIONS.items() if key in section.model_fields), None)
             former = legacy.former_path(key)
-            value = _options(value) if isinstance(value, BaseModel) else value
+            value = _options(value) if isinstance(value, BaseModel) else _plain(value)
             if key in type(self).model_fields and not _is_former_value(key, value):
                 tree[key] = value if not isinstance(value, Mapping) else tree.get(key, {}) | dict(value)
             elif section is not None:
@@ -408,6 +408,14 @@ def _options(component: Component | BaseModel) -> dict[str, Any]:
         return {name: getattr(component, name) for name in type(component).model_fields}
     names: list[str] = [field.name for field in fields(component)] if is_dataclass(component) else []
     return {"name": name_of(component)} | {name: getattr(component, name) for name in names}
+
+
+def _plain(value: Any) -> Any:
+    """A value with Python's own numbers in place of those of numpy, also in lists."""
+    if type(value) in (list, tuple):
+        return type(value)(_plain(item) for item in value)
+    is_numpy_scalar = type(value).__module__ == "numpy" and getattr(value, "shape", None) == ()
+    return value.item() if is_numpy_scalar else value
 
 
 def _is_former_value(key: str, value: object) -> bool:
