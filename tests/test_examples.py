@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,18 @@ def test_an_example_is_short_and_explained_in_two_sentences(path: Path) -> None:
     assert len(re.findall(r"[.](?=\s|$)", explanation)) == 2
 
 
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Future[str]]:
+    """What the examples print, two of them running at a time."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return {path.stem: pool.submit(run, path, cwd=tmp_path_factory.mktemp(path.stem)) for path in EXAMPLES}
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_an_example_runs_as_a_script(path: Path, tmp_path: Path) -> None:
+def test_an_example_runs_as_a_script(path: Path, outputs: dict[str, Future[str]]) -> None:
     if path.stem == "digits_sklearn":
         pytest.importorskip("sklearn")
-    printed = run(path, cwd=tmp_path)
+    printed = outputs[path.stem].result()
     if path.stem == "digits_sklearn":
         assert float(printed.partition("%")[0]) >= 97
     elif path.stem == "own_data":
