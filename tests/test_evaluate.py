@@ -188,7 +188,9 @@ def test_labels_of_a_later_batch_are_checked_first_where_they_are_known() -> Non
         accuracy(network, TensorDataset(inputs, labels))
 
 
-@pytest.mark.parametrize("data", [3, [], [torch.zeros(2, DATA_SIZE)], torch.zeros(2, DATA_SIZE), iter([])], ids=str)
+@pytest.mark.parametrize(
+    "data", [3, [], [torch.zeros(2, DATA_SIZE)], torch.zeros(2, DATA_SIZE), iter([])], ids=lambda data: type(data).__name__
+)
 def test_data_that_can_not_be_evaluated_is_refused(data: Any) -> None:
     with pytest.raises(InputError):
         evaluate(rff.build(small_settings()), data)

@@ -308,7 +308,9 @@ def data_predicted_without_errors(network: rff.Network) -> tuple[Tensor, Tensor]
     return inputs, network.predict_inputs(inputs)
 
 
-@pytest.mark.parametrize("options", [{"sampler": SubsetRandomSampler(range(32))}, {"batch_size": 40, "drop_last": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"sampler": SubsetRandomSampler(range(32))}, {"batch_size": 40, "drop_last": True}], ids=["sampler", "batches"]
+)
 def test_accuracy_is_a_mean_over_the_samples_that_a_loader_returns(options: dict[str, Any]) -> None:
     network = rff.build(small_settings())
     assert accuracy(network, LoaderDataset(DataLoader(TorchDataset(*data_predicted_without_errors(network)), **options))) == 1
@@ -339,7 +341,7 @@ def test_fit_accepts_data_of_all_documented_types() -> None:
         iter([]),
         3,
     ],
-    ids=str,
+    ids=lambda data: type(data).__name__,
 )
 def test_fit_refuses_invalid_data(data: Any) -> None:
     with pytest.raises(InputError):
