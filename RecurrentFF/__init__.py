@@ -22,7 +22,10 @@ from RecurrentFF.registry import register
 from RecurrentFF.settings import Settings
 
 if TYPE_CHECKING:
-    from RecurrentFF.data.task import ImageFolderTask, LoaderTask, Task, TensorTask
+    from RecurrentFF.data.image_folder import ImageFolderTask
+    from RecurrentFF.data.loader_task import LoaderTask
+    from RecurrentFF.data.task import Task
+    from RecurrentFF.data.tensor_task import TensorTask
     from RecurrentFF.data.transforms import Transform
     from RecurrentFF.estimator import RecurrentFFClassifier
     from RecurrentFF.model.activations import Activation
@@ -52,9 +55,9 @@ _HOMES = {
     "Connection": "RecurrentFF.model.connections",
     "ConnectionKind": "RecurrentFF.model.connection_kinds",
     "Evaluation": "RecurrentFF.training.evaluation",
-    "ImageFolderTask": "RecurrentFF.data.task",
+    "ImageFolderTask": "RecurrentFF.data.image_folder",
     "Learner": "RecurrentFF.model.learner",
-    "LoaderTask": "RecurrentFF.data.task",
+    "LoaderTask": "RecurrentFF.data.loader_task",
     "NegativeSource": "RecurrentFF.model.negatives",
     "Negatives": "RecurrentFF.model.negatives",
     "Network": "RecurrentFF.model.network",
@@ -64,7 +67,7 @@ _HOMES = {
     "RecurrentFFClassifier": "RecurrentFF.estimator",
     "Schedule": "RecurrentFF.training.schedules",
     "Task": "RecurrentFF.data.task",
-    "TensorTask": "RecurrentFF.data.task",
+    "TensorTask": "RecurrentFF.data.tensor_task",
     "Trainer": "RecurrentFF.training.trainer",
     "Transform": "RecurrentFF.data.transforms",
     "build": "RecurrentFF.training.build",

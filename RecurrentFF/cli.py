@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from RecurrentFF import toml
 from RecurrentFF.benchmarks.benchmark import MNIST, MOVING_MNIST, SEQ_MNIST, Benchmark
 from RecurrentFF.benchmarks.cli import resume, start_or_resume
 from RecurrentFF.benchmarks.flags import (
@@ -27,12 +28,7 @@ from RecurrentFF.benchmarks.flags import (
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import nearest
 from RecurrentFF.settings import Settings, legacy, recipes, reference
-from RecurrentFF.settings.tree import import_modules
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from RecurrentFF.settings.plugins import import_modules
 
 DESCRIPTION = "The Recurrent Forward-Forward network: train it, evaluate it, and look at its runs and configurations."
 DATA_HELP = (
@@ -208,11 +204,10 @@ def present_form(path: Path) -> str:
     """
     Settings.from_file(path, import_plugins=False)  # names what is wrong in it
     text = path.read_text(encoding="utf-8")
-    tree = tomllib.loads(text)
+    tree = toml.loads(text)
     if not legacy.is_former(tree):
         raise SettingsError(f"{path}: has the present form already, with no section [model] or [data_config]")
-    new = legacy.translate(tree, {}, strict=False).tree
-    new.setdefault("training", {}).setdefault("test_every_epoch", True)  # the former default
+    new = legacy.translate_file(tree, {}, strict=False).tree
     sections = [f"[{name}]\n" + "".join(f"{key} = {reference.as_toml(value)}\n" for key, value in new[name].items())
                 for name in Settings.model_fields if new.get(name) and name != "plugins"]  # fmt: skip
     if "plugins" in new:

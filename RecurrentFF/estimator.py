@@ -29,7 +29,7 @@ try:
 except ImportError:
     raise ImportError('RecurrentFFClassifier needs scikit-learn 1.6 or newer: pip install "scikit-learn>=1.6"') from None
 
-from RecurrentFF.data.task import TensorTask
+from RecurrentFF.data.tensor_task import TensorTask
 from RecurrentFF.data.transforms import Standardize, Transform
 from RecurrentFF.errors import DataError, InputError, RecurrentFFError, SettingsError
 from RecurrentFF.model.network import Network

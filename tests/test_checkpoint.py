@@ -18,8 +18,10 @@ from torch.nn import functional as F
 
 import RecurrentFF as rff
 from RecurrentFF.data.dataset import Splits, TensorDataset
-from RecurrentFF.data.task import Task, TensorTask
-from RecurrentFF.data.transforms import Pixels, Standardize, Transform
+from RecurrentFF.data.image_transforms import Pixels
+from RecurrentFF.data.task import Task
+from RecurrentFF.data.tensor_task import TensorTask
+from RecurrentFF.data.transforms import Standardize, Transform
 from RecurrentFF.errors import CheckpointError, DataError, InputError
 from RecurrentFF.model.objectives import Pairwise, Sum, Threshold
 from RecurrentFF.model.optimizers import Adam, RMSprop

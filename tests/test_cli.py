@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import RecurrentFF as rff
+from RecurrentFF import toml
 from RecurrentFF.benchmarks import report
 from RecurrentFF.benchmarks.baselines import GRU
 from RecurrentFF.benchmarks.cli import main
@@ -23,11 +24,6 @@ from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import Batch, LabeledImages
 from RecurrentFF.data.seq_mnist import SeqMnist
 from RecurrentFF.settings import Settings
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 TINY = [
     "--set=network.hidden_sizes=[16, 12]",
@@ -56,7 +52,7 @@ def run_folder(parent: Path) -> Path:
 
 
 def config_of(folder: Path) -> dict[str, Any]:
-    return tomllib.loads((folder / "config.toml").read_text())
+    return toml.loads((folder / "config.toml").read_text())
 
 
 def best_weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -16,9 +16,9 @@ import torch
 from RecurrentFF.data import fashion_mnist, mnist
 from RecurrentFF.data.augment import Augmentation
 from RecurrentFF.data.dataset import LoaderDataset, SequenceDataset, SplitOptions, Splits, TensorDataset, split
+from RecurrentFF.data.image_transforms import OrientedGradients, Pixels
 from RecurrentFF.data.moments import NormalizationConfig, normalize
 from RecurrentFF.data.oriented_gradients import OrientedGradientConfig, oriented_gradients
-from RecurrentFF.data.transforms import OrientedGradients, Pixels
 from RecurrentFF.errors import DataError, InputError
 
 

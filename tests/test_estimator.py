@@ -20,7 +20,8 @@ from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import RecurrentFF as rff
-from RecurrentFF.data.transforms import Pixels, Standardize
+from RecurrentFF.data.image_transforms import Pixels
+from RecurrentFF.data.transforms import Standardize
 from RecurrentFF.errors import RecurrentFFError
 from RecurrentFF.estimator import EstimatorError, RecurrentFFClassifier, _best_scale
 from RecurrentFF.model.objectives import Pairwise, Threshold

@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset as TorchDataset
 
 import RecurrentFF as rff
 from RecurrentFF.data.dataset import LoaderDataset, TensorDataset
-from RecurrentFF.data.task import TensorTask
+from RecurrentFF.data.tensor_task import TensorTask
 from RecurrentFF.errors import InputError, OutputError
 from RecurrentFF.model.optimizers import Adam
 from RecurrentFF.training.evaluation import accuracy, evaluate

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 import RecurrentFF as rff
 from RecurrentFF.data.augment import Augmentation
+from RecurrentFF.data.image_transforms import OrientedGradients, Pixels
 from RecurrentFF.data.mnist import Mnist
 from RecurrentFF.data.moving_mnist import MovingMnist
 from RecurrentFF.data.pen_strokes import PenStrokes
 from RecurrentFF.data.seq_mnist import SeqMnist
 from RecurrentFF.data.source import Own
-from RecurrentFF.data.transforms import OrientedGradients, Pixels
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.activations import ReLU
 from RecurrentFF.model.convolutions import ConvolutionKind
@@ -23,7 +23,7 @@ from RecurrentFF.model.negatives import BadnessNegatives, NegativeSource, Readou
 from RecurrentFF.model.objectives import Objective, Pairwise, Sum, Threshold
 from RecurrentFF.model.optimizers import Adadelta, Adam, Optimizer, RMSprop
 from RecurrentFF.model.receptive_fields import ReceptiveField
-from RecurrentFF.settings import Settings, legacy
+from RecurrentFF.settings import Settings, former_keys
 from RecurrentFF.training.schedules import Cosine, Schedule, Step
 
 FORMER = Path(__file__).parent / "fixtures" / "former"
@@ -502,7 +502,7 @@ def test_a_key_of_another_data_set_is_refused_where_the_data_set_is_known_before
     with pytest.raises(SettingsError, match=f"data_config.{message}"):
         Settings.from_toml(f"[data_config]\n{key}", data=data)
     name = key.partition(" ")[0]
-    default = next(defaults[name] for defaults in legacy.BENCHMARK_KEYS.values() if name in defaults)
+    default = next(defaults[name] for defaults in former_keys.BENCHMARK_KEYS.values() if name in defaults)
     assert Settings.from_dict({"data_config": {name: default}}, data=data).transform is None
 
 
@@ -558,7 +558,7 @@ def test_a_mistake_is_named_by_the_former_key(text: str) -> None:
 STRANGE = [None, -1, 2.5, "x", [], [[1]], {}, {"x": 1}, float("nan"), 10**30]
 
 
-@pytest.mark.parametrize("path", legacy._known())
+@pytest.mark.parametrize("path", former_keys.known_paths())
 def test_a_strange_value_of_any_former_key_is_accepted_or_named(path: str) -> None:
     section, _, key = path.partition(".")
     datasets: list[dict[str, Any]] = [{}, {"dataset": "MNIST"}, {"dataset": "Seq MNIST"}]

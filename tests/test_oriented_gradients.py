@@ -15,9 +15,10 @@ from torch.utils._pytree import tree_leaves
 from RecurrentFF.data import mnist
 from RecurrentFF.data.augment import Augmentation, AugmentedImages, augment
 from RecurrentFF.data.dataset import TensorDataset
+from RecurrentFF.data.image_transforms import OrientedGradients, Pixels
 from RecurrentFF.data.moments import NormalizationConfig, normalize
 from RecurrentFF.data.oriented_gradients import OrientedGradientConfig, oriented_gradients, tile_maps
-from RecurrentFF.data.transforms import OrientedGradients, Pixels, Transform
+from RecurrentFF.data.transforms import Transform
 from RecurrentFF.errors import InputError, SettingsError
 
 BACKGROUND = -0.5

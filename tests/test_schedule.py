@@ -7,8 +7,8 @@ import pytest
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.registry import tree_of
 from RecurrentFF.settings import Settings
+from RecurrentFF.training.randomness import epoch_order
 from RecurrentFF.training.schedules import Cosine, Schedule, Step
-from RecurrentFF.training.trainer import epoch_order
 
 
 def test_warmup_rises_to_the_schedule() -> None:

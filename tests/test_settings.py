@@ -8,15 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from RecurrentFF.data.image_transforms import OrientedGradients, Pixels
 from RecurrentFF.data.mnist import Mnist
-from RecurrentFF.data.transforms import OrientedGradients, Pixels
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.activations import LeakyReLU, ReLU
 from RecurrentFF.model.negatives import ReadoutNegatives, UniformNegatives
 from RecurrentFF.model.objectives import Pairwise, Sum, Threshold
 from RecurrentFF.model.optimizers import Adam, RMSprop
 from RecurrentFF.settings import NetworkSettings, Settings, TrainingSettings
-from RecurrentFF.settings.tree import SECTIONS
+from RecurrentFF.settings.sections import SECTIONS
 from RecurrentFF.training.schedules import Cosine
 from tests.helpers import TEXT, all_settings
 

@@ -46,7 +46,7 @@ def make_trainer(path: Path, **arguments: Any) -> Trainer:
 
 
 def checkpoints(trainer: Trainer) -> Checkpoints:
-    found = trainer.find(Checkpoints)
+    found = trainer.callbacks.find(Checkpoints)
     assert found is not None
     return found
 

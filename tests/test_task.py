@@ -16,11 +16,14 @@ from torch.utils.data import TensorDataset as TorchDataset
 from RecurrentFF.data import mnist
 from RecurrentFF.data.augment import Augmentation, AugmentedImages
 from RecurrentFF.data.dataset import Batch, Dataset, SequenceDataset
-from RecurrentFF.data.image_folder import ImageFolder
+from RecurrentFF.data.image_folder import ImageFolder, ImageFolderTask
+from RecurrentFF.data.image_transforms import Frames, OrientedGradients, Pixels
+from RecurrentFF.data.loader_task import LoaderTask
 from RecurrentFF.data.pen_strokes import PenStrokes
 from RecurrentFF.data.source import DataSource, Own
-from RecurrentFF.data.task import ImageFolderTask, LoaderTask, Task, TensorTask
-from RecurrentFF.data.transforms import Frames, Identity, OrientedGradients, Pixels, Standardize, Transform
+from RecurrentFF.data.task import Task
+from RecurrentFF.data.tensor_task import TensorTask
+from RecurrentFF.data.transforms import Identity, Standardize, Transform
 from RecurrentFF.errors import DataError, InputError, SettingsError
 from RecurrentFF.registry import make, names
 

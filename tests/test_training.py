@@ -21,8 +21,9 @@ from torch.utils.data import TensorDataset as TorchDataset
 import RecurrentFF as rff
 from RecurrentFF.atomic_files import write_atomically
 from RecurrentFF.data.dataset import Batch, Dataset, LoaderDataset, Splits, TensorDataset
-from RecurrentFF.data.task import TensorTask
-from RecurrentFF.data.transforms import Pixels, Transform
+from RecurrentFF.data.image_transforms import Pixels
+from RecurrentFF.data.tensor_task import TensorTask
+from RecurrentFF.data.transforms import Transform
 from RecurrentFF.errors import (
     CallbackError,
     CheckpointError,

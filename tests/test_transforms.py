@@ -13,13 +13,14 @@ from torch import Tensor
 from RecurrentFF.data import mnist
 from RecurrentFF.data.augment import Augmentation, augment
 from RecurrentFF.data.dataset import Batch, Dataset, LabeledImages
+from RecurrentFF.data.image_transforms import Frames, ImageTransform, OrientedGradients, Pixels
 from RecurrentFF.data.moments import NormalizationConfig, normalize
 from RecurrentFF.data.moving_mnist import MovingMnist, render, trajectories, velocities
 from RecurrentFF.data.oriented_gradients import OrientedGradientConfig, oriented_gradients
 from RecurrentFF.data.pen_strokes import PenStrokes
 from RecurrentFF.data.seq_mnist import SeqMnist, StrokeDataset
 from RecurrentFF.data.stroke_files import trace_cached
-from RecurrentFF.data.transforms import Frames, Identity, ImageTransform, OrientedGradients, Pixels, Standardize, Transform
+from RecurrentFF.data.transforms import Identity, Standardize, Transform
 from RecurrentFF.errors import DataError, InputError, SettingsError
 from RecurrentFF.registry import make, names, tree_of
 

@@ -5,7 +5,7 @@ The page lists the keys of former configurations, as `RecurrentFF.settings.legac
 
 from __future__ import annotations
 
-from RecurrentFF.settings.legacy import GROUPS, MOVED, OTHERS
+from RecurrentFF.settings.former_keys import GROUPS, MOVED, OTHERS
 
 TOP = """# Keys of former configurations
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from RecurrentFF import toml
 from RecurrentFF.benchmarks.benchmark import Benchmark
 from RecurrentFF.benchmarks.flags import Parser, add_training_flags, exit_code
 from RecurrentFF.errors import CheckpointError, SettingsError
 from RecurrentFF.messages import nearest
 from RecurrentFF.registry import name_of, names, tree_of
 from RecurrentFF.settings import Settings, recipes
-from RecurrentFF.settings.legacy import DATASETS
-from RecurrentFF.settings.tree import import_modules
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from RecurrentFF.settings.former_keys import DATASETS
+from RecurrentFF.settings.plugins import import_modules
 
 Result = TypeVar("Result")
 
@@ -166,7 +161,7 @@ def plugins_of_checkpoint(path: Path) -> object:
 
     files = [path / name for name in ("best.pt", "last.pt")] if path.is_dir() else [path]
     text = checkpoint.read(next(file for file in files if file.exists()))["settings"]
-    return tomllib.loads(text).get("plugins")
+    return toml.loads(text).get("plugins")
 
 
 def _configured(benchmark: Benchmark, arguments: argparse.Namespace) -> Settings:

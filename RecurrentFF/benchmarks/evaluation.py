@@ -8,7 +8,7 @@ from typing import Any
 
 from RecurrentFF.benchmarks.cli import plugins_of_checkpoint, with_plugin_hint
 from RecurrentFF.data.dataset import Dataset
-from RecurrentFF.data.task import ImageFolderTask
+from RecurrentFF.data.image_folder import ImageFolderTask
 from RecurrentFF.errors import CheckpointError, DataError
 from RecurrentFF.model.network import Network
 from RecurrentFF.registry import name_of

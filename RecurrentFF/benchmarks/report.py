@@ -18,17 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from RecurrentFF import toml
 from RecurrentFF.atomic_files import write_atomically, write_text
 from RecurrentFF.benchmarks.cli import with_plugin_hint
 from RecurrentFF.benchmarks.flags import Parser, add_report_flags, exit_code
 from RecurrentFF.errors import DataError
 from RecurrentFF.settings import Settings
-from RecurrentFF.settings.tree import import_modules
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from RecurrentFF.settings.plugins import import_modules
 
 DESCRIPTION = "Summarize the results of several runs, with one line for each folder, and one for all folders of single runs."
 
@@ -171,7 +167,7 @@ def _settings(file: Path) -> Settings:
     """Read the configuration of a run. The plugins that it names are not imported."""
     return with_plugin_hint(
         lambda: Settings.from_file(file, import_plugins=False),
-        lambda: tomllib.loads(file.read_text(encoding="utf-8")).get("plugins"),
+        lambda: toml.loads(file.read_text(encoding="utf-8")).get("plugins"),
     )
 
 

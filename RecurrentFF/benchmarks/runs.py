@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
+from RecurrentFF import toml
 from RecurrentFF.errors import DataError
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 HEADER = ("run", "data", "network", "seed", "epochs", "validation", "test", "time", "state")
 NUMBERS = ("seed", "epochs", "validation", "test", "time")
@@ -68,7 +63,7 @@ def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
 def _line(run: Path, folder: Path) -> Line:
     name = str(run.relative_to(folder)) if run != folder else run.name
     try:
-        config = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))
+        config = toml.loads((run / "config.toml").read_text(encoding="utf-8"))
         return _described(name, config, _summary(run), _metrics(run), _is_locked(run))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return Line(name)

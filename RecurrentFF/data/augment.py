@@ -19,9 +19,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.data.dataset import Batch, Dataset, LabeledSamples, TensorDataset
+from RecurrentFF.data.image_transforms import ImageTransform
 from RecurrentFF.data.moments import NO_NORMALIZATION, NormalizationConfig, normalize
+from RecurrentFF.data.pixels import scaled_pixels
 from RecurrentFF.data.random_bits import random_numbers
-from RecurrentFF.data.transforms import ImageTransform, Transform, scaled_pixels
+from RecurrentFF.data.transforms import Transform
 from RecurrentFF.data.warp import affine_grid, warp
 from RecurrentFF.errors import DataError
 from RecurrentFF.options import Section

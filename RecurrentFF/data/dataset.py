@@ -271,8 +271,8 @@ class SplitOptions(NamedTuple):
     """Number of timesteps of generated sequences; None for as many as the samples need."""
     train_samples: int = 0
     """Number of training samples, from the beginning; 0 for all that remain."""
-    validation_samples: int = 0
-    """Number of validation samples, from the end of the training set; 0 for no validation set."""
+    validation_samples: int | None = None
+    """Number of validation samples, 0 for no validation set; None for the task's own choice."""
     test_samples: int = 0
     """Number of test samples, from the beginning; 0 for all."""
     train_subset_samples: int = 0
@@ -306,12 +306,13 @@ def split(train: S, test: S, options: SplitOptions) -> tuple[S, S | None, S, S |
     Raises:
         DataError: there are fewer samples than requested.
     """
-    remaining = len(train) - options.validation_samples
+    validation_samples = options.validation_samples or 0
+    remaining = len(train) - validation_samples
     if remaining < max(1, options.train_samples):
         raise DataError(
-            f"{options.validation_samples} validation samples leave {max(remaining, 0)} of {len(train)} for training, "
+            f"{validation_samples} validation samples leave {max(remaining, 0)} of {len(train)} for training, "
             f"fewer than {max(1, options.train_samples)}; lower "
-            + ("data.validation_samples or " if options.validation_samples else "")
+            + ("data.validation_samples or " if validation_samples else "")
             + "data.train_samples"
         )
     if options.test_samples > len(test):
@@ -319,7 +320,7 @@ def split(train: S, test: S, options: SplitOptions) -> tuple[S, S | None, S, S |
     selected = train[: options.train_samples or remaining]
     return (
         selected,
-        train[remaining:] if options.validation_samples else None,
+        train[remaining:] if validation_samples else None,
         test[: options.test_samples or len(test)],
         selected[: options.train_subset_samples] if options.train_subset_samples else None,
     )

@@ -20,9 +20,10 @@ from torch.nn import functional as F
 
 from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import Batch, LabeledImages, SplitOptions, Splits, split
+from RecurrentFF.data.image_transforms import Frames
 from RecurrentFF.data.random_bits import random_bits
 from RecurrentFF.data.source import DataSource, SourceTask, fitted_transform
-from RecurrentFF.data.transforms import Frames, Transform, as_given
+from RecurrentFF.data.transforms import Transform, as_given
 from RecurrentFF.errors import DataError
 from RecurrentFF.options import Flag
 from RecurrentFF.registry import register

@@ -17,8 +17,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from RecurrentFF.data.pixels import checked_pixels
 from RecurrentFF.data.stroke_files import trace_images
-from RecurrentFF.data.transforms import Prepared, Transform, checked_pixels
+from RecurrentFF.data.transforms import Prepared, Transform
 from RecurrentFF.errors import InputError
 from RecurrentFF.options import Flag
 from RecurrentFF.registry import register

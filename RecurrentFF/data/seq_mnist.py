@@ -146,7 +146,7 @@ class SeqMnist(DataSource):
         if self.data_dir is not None:
             folder, names = Path(self.data_dir), ("train", "test")
             return [stroke_files.read_folder(folder, name, images.labels) for name, images in zip(names, digits, strict=True)]
-        train = _ends(digits[0], options.train_samples, options.validation_samples)
+        train = _ends(digits[0], options.train_samples, options.validation_samples or 0)
         return [stroke_files.trace_cached(images) for images in (train, _ends(digits[1], options.test_samples, 0))]
 
 

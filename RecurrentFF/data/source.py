@@ -6,14 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-import torch
 from pydantic import Field
 
 from RecurrentFF.data.augment import Augmentation, augmented_dataset
 from RecurrentFF.data.dataset import LabeledImages, LabeledSamples, SplitOptions, Splits, split
+from RecurrentFF.data.image_transforms import Pixels
+from RecurrentFF.data.network_inputs import dataset_of
 from RecurrentFF.data.raw import Label
-from RecurrentFF.data.task import Task, dataset_of
-from RecurrentFF.data.transforms import Pixels, Transform, as_given
+from RecurrentFF.data.task import Task
+from RecurrentFF.data.transforms import Transform, as_given
 from RecurrentFF.registry import Component, register
 
 Count = Annotated[int, Field(ge=0)]
@@ -100,26 +101,13 @@ class SourceTask(Task):
     source: DataSource
     _load: Callable[[Transform, SplitOptions], Splits]
 
-    def splits(
-        self,
-        *,
-        device: torch.device | str = "cpu",
-        seed: int = 0,
-        timesteps: int | None = None,
-        train_samples: int = 0,
-        validation_samples: int | None = None,
-        test_samples: int = 0,
-        train_subset_samples: int = 0,
-    ) -> Splits:
+    def make_splits(self, options: SplitOptions) -> Splits:
         """Read the data, and make the data sets of a training. The task's own numbers of samples are those of the source."""
-        options = SplitOptions(
-            torch.device(device),
-            seed,
-            timesteps,
-            train_samples or self.source.train_samples,
-            self.source.validation_count if validation_samples is None else validation_samples,
-            test_samples or self.source.test_samples,
-            train_subset_samples,
+        source, validation_samples = self.source, options.validation_samples
+        options = options._replace(
+            train_samples=options.train_samples or source.train_samples,
+            validation_samples=source.validation_count if validation_samples is None else validation_samples,
+            test_samples=options.test_samples or source.test_samples,
         )
         return self._load(self.transform, options)
 

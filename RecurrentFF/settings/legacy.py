@@ -13,90 +13,17 @@ from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import nearest, shown
 from RecurrentFF.options import as_flag
 from RecurrentFF.registry import make
-
-Tree = dict[str, Any]
-
-FORMER_SECTIONS = ("model", "data_config")
-"""The sections that only former configurations have."""
-
-MOVED = {
-    "model.hidden_sizes": "network.hidden_sizes",
-    "model.residual_connections": "network.residual_connections",
-    "model.ff_activation": "network.activation",
-    "model.straight_through": "network.straight_through",
-    "model.damping_factor": "network.damping_factor",
-    "model.epsilon": "network.epsilon",
-    "model.badness": "network.badness",
-    "model.dropout": "network.dropout",
-    "model.activity_dropout": "network.activity_dropout",
-    "model.input_dropout": "network.input_dropout",
-    "model.adversarial_noise": "network.adversarial_noise",
-    "model.hard_example_fraction": "network.hard_example_fraction",
-    "model.hard_share": "network.hard_example_fraction",
-    "model.peer_normalization": "network.peer_normalization",
-    "model.peer_normalisation": "network.peer_normalization",
-    "model.prelabel_timesteps": "network.prelabel_timesteps",
-    "model.prediction_window": "network.prediction_window",
-    "model.prediction_layers": "network.prediction_layers",
-    "model.epochs": "training.epochs",
-    "model.weight_averaging": "training.weight_averaging",
-    "model.should_log_metrics": "tracking.wandb",
-    "data_config.data_size": "network.input_size",
-    "data_config.num_classes": "network.num_classes",
-    "data_config.iterations": "network.label_timesteps",
-    "data_config.train_batch_size": "training.batch_size",
-    "data_config.test_batch_size": "training.prediction_batch_size",
-    "data_config.train_samples": "data.train_samples",
-    "data_config.validation_samples": "data.validation_samples",
-    "data_config.test_samples": "data.test_samples",
-    "data_config.data_dir": "data.data_dir",
-    "data_config.fresh_velocities": "data.fresh_velocities",
-    "data_config.shift": "data.augmentation.translate",
-    "data_config.rotation": "data.augmentation.rotation",
-    "data_config.scaling": "data.augmentation.scale",
-    "data_config.bending": "data.augmentation.elastic",
-    "data_config.cutout": "data.augmentation.cutout",
-    "data_config.deskew": "transform.deskew",
-    "data_config.size_normalization": "transform.size_normalization",
-    "data_config.size_normalisation": "transform.size_normalization",
-    "data_config.moves_per_timestep": "transform.moves_per_timestep",
-    "data_config.delay_line": "transform.delay_line",
-    "data_config.repeat_strokes": "transform.repeat",
-}
-"""Keys that have another name or section now, and the same values."""
-
-GROUPS = {
-    "objective": ("objective", "loss_threshold", "pairwise_alpha"),
-    "optimizer": ("ff_optimizer", "ff_rmsprop", "ff_adam", "ff_adadelta"),
-    "negatives": (
-        "should_replace_neg_data", "negatives_from", "negative_temperature", "negatives",
-        "classifier_optimizer", "classifier_rmsprop", "classifier_adam", "classifier_adadelta",
-    ),
-    "schedule": ("lr_schedule", "lr_step_size", "lr_gamma", "lr_warmup_epochs"),
-    "connections": ("convolution", "receptive_field", "lateral_field"),
-}  # fmt: skip
-"""Keys of [model] that together describe one component now."""
-
-OTHERS = ("model.should_load_weights", "model.skip_profiling", "model.interconnect_density", "data_config.dataset",
-          "data_config.edge_directions", "data_config.edge_places")  # fmt: skip
-"""Keys that are translated one by one, in `_others` and `_data`."""
-
-DATASETS = {"mnist": "mnist", "fashion_mnist": "fashion_mnist", "moving mnist": "moving_mnist", "seq mnist": "seq_mnist"}
-"""The former names of data sets, in lower case, and the present ones."""
-
-BENCHMARK_KEYS: dict[str, Tree] = {
-    "mnist": {"shift": 0, "rotation": 0.0, "scaling": 0.0, "bending": 0.0, "cutout": 0, "deskew": False,
-              "size_normalization": 0.0, "size_normalisation": 0.0, "edge_directions": 0, "edge_places": 7},
-    "moving_mnist": {"fresh_velocities": True},
-    "seq_mnist": {"moves_per_timestep": 4, "delay_line": 32, "repeat_strokes": False},
-}  # fmt: skip
-"""The keys of [data_config] that only one benchmark used, with their defaults."""
-
-_OPTIMIZERS: dict[str, Tree] = {
-    "rmsprop": {"learning_rate": 5e-5, "momentum": 0.0},
-    "adam": {"learning_rate": 1e-3, "weight_decay": 0.0},
-    "adadelta": {"learning_rate": 1.0},
-}
+from RecurrentFF.settings.former_keys import (
+    BENCHMARK_KEYS,
+    DATASETS,
+    FORMER_SECTIONS,
+    GROUPS,
+    MOVED,
+    OPTIMIZERS,
+    Tree,
+    former_path,
+    known_paths,
+)
 
 
 class Translation(NamedTuple):
@@ -111,12 +38,6 @@ class Translation(NamedTuple):
 def is_former(tree: Mapping[str, Any]) -> bool:
     """True if a configuration, or a part of one, has a section that only former ones have."""
     return any(section in tree for section in FORMER_SECTIONS)
-
-
-def former_path(key: str) -> str | None:
-    """The former path of a key by its name alone, as in `from_arguments(ff_optimizer="adam")`; None if there was none."""
-    paths = [*MOVED, *OTHERS, *(f"model.{name}" for names in GROUPS.values() for name in names)]
-    return next((path for path in paths if path.partition(".")[2] == key), None)
 
 
 def hint(former_names: Mapping[str, str], error: SettingsError) -> str:
@@ -174,7 +95,7 @@ def translate(tree: Mapping[str, Any], present: Mapping[str, Any], *, strict: bo
     names: dict[str, str] = {}
     for former in [path for path in given if former_path(path.partition(".")[2]) != path]:
         section, _, key = former.partition(".")
-        known = [path.partition(".")[2] for path in _known() if path.startswith(f"{section}.")]
+        known = [path.partition(".")[2] for path in known_paths() if path.startswith(f"{section}.")]
         raise SettingsError(f"unknown key '{former}'{nearest(key, known)}", former)
     for former in given:
         _refuse_both(former, new)
@@ -234,10 +155,6 @@ def translate_file(tree: Mapping[str, Any], present: Mapping[str, Any], *, stric
         kept = {key: value for key, value in training.items() if loads or key != "weights"}
         translated = translated | {"training": {"test_every_epoch": True} | kept}
     return Translation(translated, names)
-
-
-def _known() -> list[str]:
-    return [*MOVED, *OTHERS, *(f"model.{name}" for keys in GROUPS.values() for name in keys)]
 
 
 def _section(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -331,10 +248,6 @@ def _image_transform(keys: Tree, present: Mapping[str, Any], new: Tree, names: d
 # ---------------------------------------------------------------- keys that together describe one component
 
 
-def _component(new: Tree, section: str, options: Tree) -> None:
-    new[section] = options
-
-
 def _objective(given: Tree, present: Mapping[str, Any], new: Tree) -> None:
     now = present.get("objective", {})
     former = {"objective": now.get("name", "threshold"), "loss_threshold": now.get("theta", 1.5),
@@ -358,24 +271,24 @@ def _objective(given: Tree, present: Mapping[str, Any], new: Tree) -> None:
 def _optimizer_of(owner: str, given: Tree, now: Mapping[str, Any], defaults: Mapping[str, Tree]) -> Tree:
     """The optimizer that the keys `owner`_optimizer, `owner`_rmsprop and so on describe."""
     name = given.get(f"{owner}_optimizer", now.get("name", "rmsprop"))
-    if name not in list(_OPTIMIZERS):
+    if name not in list(OPTIMIZERS):
         path = f"model.{owner}_optimizer"
-        raise SettingsError(f"{path} = {shown(name)}: there is no such optimizer{nearest(str(name), _OPTIMIZERS)}", path)
-    for kind in _OPTIMIZERS:
+        raise SettingsError(f"{path} = {shown(name)}: there is no such optimizer{nearest(str(name), OPTIMIZERS)}", path)
+    for kind in OPTIMIZERS:
         options = given.get(f"{owner}_{kind}", {})
         path = f"model.{owner}_{kind}"
         if not isinstance(options, Mapping):
             raise SettingsError(f"{path} = {shown(options)}: expected a section with keys of its own", path)
-        unknown = next((key for key in options if key not in _OPTIMIZERS[kind]), None)
+        unknown = next((key for key in options if key not in OPTIMIZERS[kind]), None)
         if unknown is not None:
-            raise SettingsError(f"unknown key '{path}.{unknown}'{nearest(unknown, _OPTIMIZERS[kind])}", f"{path}.{unknown}")
+            raise SettingsError(f"unknown key '{path}.{unknown}'{nearest(unknown, OPTIMIZERS[kind])}", f"{path}.{unknown}")
         _require_valid("optimizer", {"name": kind} | dict(options), {key: f"{path}.{key}" for key in options})
     own = {key: value for key, value in now.items() if key != "name"} if now.get("name") == name else {}
     return {"name": name} | defaults[name] | own | dict(given.get(f"{owner}_{name}", {}))
 
 
 def _optimizer(given: Tree, present: Mapping[str, Any], new: Tree) -> None:
-    new["optimizer"] = _optimizer_of("ff", given, present.get("optimizer", {}), _OPTIMIZERS)
+    new["optimizer"] = _optimizer_of("ff", given, present.get("optimizer", {}), OPTIMIZERS)
 
 
 def _negatives(given: Tree, present: Mapping[str, Any], new: Tree) -> None:
@@ -390,7 +303,7 @@ def _negatives(given: Tree, present: Mapping[str, Any], new: Tree) -> None:
     source = former["negatives_from"]
     if source not in ("classifier", "badness"):
         raise SettingsError(f"model.negatives_from = {shown(source)}: expected 'classifier' or 'badness'", "model.negatives_from")
-    readout_defaults = _OPTIMIZERS | {"rmsprop": _OPTIMIZERS["rmsprop"] | {"learning_rate": 1e-3}}
+    readout_defaults = OPTIMIZERS | {"rmsprop": OPTIMIZERS["rmsprop"] | {"learning_rate": 1e-3}}
     optimizer = _optimizer_of("classifier", given, now.get("optimizer", {}), readout_defaults)
     chosen = {"count": former["negatives"], "temperature": former["negative_temperature"]}
     _require_valid("negatives", {"name": "badness"} | chosen,

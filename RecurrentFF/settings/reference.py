@@ -23,7 +23,8 @@ from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import nearest
 from RecurrentFF.options import Section, as_switch
 from RecurrentFF.registry import Component, ComponentOf, component_class, names, schema, tree_of
-from RecurrentFF.settings.tree import DEFAULT_NAMES, SECTIONS, Settings
+from RecurrentFF.settings.sections import DEFAULT_NAMES, SECTIONS
+from RecurrentFF.settings.tree import Settings
 
 COMPONENT_SECTIONS = {
     "network.activation": "activation",

@@ -6,28 +6,24 @@ network of configs/tutorial.toml, with the threshold objective. Former configura
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import tomli_w
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
+from RecurrentFF import toml
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import in_words, nearest, one_line
 from RecurrentFF.options import Section, as_tuple
-from RecurrentFF.registry import Component, ComponentOf, make, make_components, name_of, tree_of
+from RecurrentFF.registry import ComponentOf, make, make_components, name_of, tree_of
 from RecurrentFF.settings import legacy, recipes
+from RecurrentFF.settings.former_keys import former_path
 from RecurrentFF.settings.network import NetworkSettings
+from RecurrentFF.settings.overrides import concerns, is_former_value, merged, options_of, overridden, plain
+from RecurrentFF.settings.plugins import import_modules
 from RecurrentFF.settings.run import DeviceSettings, TrackingSettings, TrainingSettings
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from RecurrentFF.settings.sections import DEFAULT_NAMES, SECTIONS
 
 if TYPE_CHECKING:  # their modules import torch
     from RecurrentFF.data.source import DataSource
@@ -38,17 +34,6 @@ if TYPE_CHECKING:  # their modules import torch
     from RecurrentFF.training.schedules import Schedule
 else:
     DataSource = Transform = NegativeSource = Objective = Optimizer = Schedule = Any
-
-DEFAULT_NAMES = {"objective": "threshold", "negatives": "uniform", "optimizer": "rmsprop", "schedule": "step", "data": "own"}
-"""The component of each section that a configuration without a name in it gets."""
-
-SECTIONS: dict[str, type[Section]] = {
-    "network": NetworkSettings,
-    "training": TrainingSettings,
-    "device": DeviceSettings,
-    "tracking": TrackingSettings,
-}
-"""The sections whose keys are fixed. The keys of the other sections are the options of a component."""
 
 
 def _default(kind: str) -> Any:
@@ -172,7 +157,7 @@ class Settings(Section):
                 tree, former_names = legacy.translate_file(tree, named, strict=data is not None)
             if import_plugins:
                 import_modules(tree.get("plugins", ()))
-            return cls(**_merged(named, tree))
+            return cls(**merged(named, tree))
         except SettingsError as error:
             raise SettingsError(f"{origin}: {error}{legacy.hint(former_names, error)}", error.place) from None
 
@@ -212,8 +197,8 @@ class Settings(Section):
             SettingsError: the text is not TOML, or a section, key or value is invalid.
         """
         try:
-            tree = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+            tree = toml.loads(text)
+        except toml.TOMLDecodeError as error:
             raise SettingsError(f"{origin}: not valid TOML ({error})") from None
         return cls.from_dict(tree, origin, data=data, import_plugins=import_plugins)
 
@@ -240,9 +225,9 @@ class Settings(Section):
         tree: dict[str, Any] = {}
         for key, value in arguments.items():
             section = next((name for name, section in SECTIONS.items() if key in section.model_fields), None)
-            former = legacy.former_path(key)
-            value = _options(value) if isinstance(value, BaseModel) else _plain(value)
-            if key in type(self).model_fields and not _is_former_value(key, value):
+            former = former_path(key)
+            value = options_of(value) if isinstance(value, BaseModel) else plain(value)
+            if key in type(self).model_fields and not is_former_value(key, value):
                 tree[key] = value if not isinstance(value, Mapping) else tree.get(key, {}) | dict(value)
             elif section is not None:
                 tree.setdefault(section, {})[key] = value
@@ -254,7 +239,7 @@ class Settings(Section):
         try:
             if legacy.is_former(tree):
                 tree, former_names = legacy.translate(tree, self.to_tree())
-            settings = Settings(**_merged(self._parts(), tree))
+            settings = Settings(**merged(self._parts(), tree))
             settings.to_toml()  # so that what a checkpoint can't hold is refused now, and not after training
             return settings
         except SettingsError as error:
@@ -264,7 +249,7 @@ class Settings(Section):
         """The end of the message about an unknown argument: the component that has an option of this name, or a similar key."""
         for kind in (*DEFAULT_NAMES, "transform"):
             component = getattr(self, kind)
-            if component is not None and key != "name" and key in _options(component):
+            if component is not None and key != "name" and key in options_of(component):
                 return f"; it is an option of {kind}: {kind}={{'name': '{name_of(component)}', '{key}': …}}"
         known = {*type(self).model_fields, *(key for section in SECTIONS.values() for key in section.model_fields)}
         return nearest(key, known)
@@ -286,13 +271,13 @@ class Settings(Section):
         tree, places = self._parts(), []
         former: dict[str, Any] = {}
         for override, name in zip(overrides, written, strict=True):
-            tree, changed = _overridden(tree, override, name, former)
+            tree, changed = overridden(tree, override, name, former)
             places.append(changed)
         try:
             return Settings(**tree)
         except SettingsError as error:
             at_fault = [
-                name for name, paths in zip(written, places, strict=True) if any(_concerns(path, error.place) for path in paths)
+                name for name, paths in zip(written, places, strict=True) if any(concerns(path, error.place) for path in paths)
             ]
             raise SettingsError(f"{' '.join(at_fault or written)}: {error}", error.place) from None
 
@@ -307,7 +292,7 @@ class Settings(Section):
         """Return all keys as TOML. Keys without a value are omitted. `from_toml` is the inverse."""
         tree = self.to_tree()
         try:
-            return tomli_w.dumps(tree)
+            return toml.dumps(tree)
         except TypeError:
             path, value = _unwritable(tree, "") or ("", None)
             raise SettingsError(
@@ -320,7 +305,7 @@ class Settings(Section):
         tree: dict[str, Any] = {}
         for name in type(self).model_fields:
             value = getattr(self, name)
-            tree[name] = _options(value) if isinstance(value, BaseModel) else value
+            tree[name] = options_of(value) if isinstance(value, BaseModel) else value
         return tree
 
 
@@ -334,30 +319,6 @@ def _unwritable(value: Any, path: str) -> tuple[str, Any] | None:
     elif not isinstance(value, str | int | float):
         return path, value
     return next((found for place, item in entries if (found := _unwritable(item, place)) is not None), None)
-
-
-def import_modules(modules: object) -> None:
-    """Import plugin modules by name, so that their components are registered.
-
-    Raises:
-        SettingsError: one can't be imported.
-    """
-    for module in modules if isinstance(modules, list | tuple) else (modules,):
-        _import(str(module))
-
-
-def _import(module: str) -> None:
-    try:
-        importlib.import_module(module)
-    except SettingsError:
-        raise
-    except Exception as error:  # the module may raise anything
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        first, _, rest = module.partition(".")
-        absent = isinstance(error, ModuleNotFoundError) and error.name in (first, module)
-        home = f"run rff in the folder that contains {f'the folder {first}' if rest else f'{first}.py'}, or add it to PYTHONPATH"
-        advice = home if absent else "correct the name or the module"
-        raise SettingsError(f"plugins: {module} can't be imported ({reason}); {advice}", "plugins") from None
 
 
 def _with_components(sections: Mapping[str, Any]) -> dict[str, Any]:
@@ -378,95 +339,3 @@ def _with_components(sections: Mapping[str, Any]) -> dict[str, Any]:
         fields = {name: field.rebuild_annotation() for name, field in NetworkSettings.model_fields.items()}
         made["network"] = make_components(fields, made["network"], "network")
     return made
-
-
-def _merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree with changes. A component with another name replaces the former one; otherwise its options are changed."""
-    merged = dict(tree)
-    for key, change in changes.items():
-        before, change = merged.get(key), _named(key, change)
-        if isinstance(change, Mapping) and before is not None:
-            former = _options(before) if isinstance(before, Component | BaseModel) else before
-            if isinstance(former, Mapping) and ("name" not in change or change["name"] == former.get("name")):
-                change = _merged(former, change)
-        merged[key] = change
-    return merged
-
-
-def _named(key: str, change: Any) -> Any:
-    """A change of the tree; the name of a component stands for a section with that name."""
-    is_name = isinstance(change, str) and key in (*DEFAULT_NAMES, "transform", "activation")
-    return {"name": change} if is_name else change
-
-
-def _options(component: Component | BaseModel) -> dict[str, Any]:
-    """The name and the options of a component, or the keys of a section.
-
-    Nested components stay objects, since a class need not be registered.
-    """
-    if isinstance(component, BaseModel):
-        return {name: getattr(component, name) for name in type(component).model_fields}
-    names: list[str] = [field.name for field in fields(component)] if is_dataclass(component) else []
-    return {"name": name_of(component)} | {name: getattr(component, name) for name in names}
-
-
-def _plain(value: Any) -> Any:
-    """A value with Python's own numbers in place of those of numpy, also in lists."""
-    if type(value) in (list, tuple):
-        return type(value)(_plain(item) for item in value)
-    is_numpy_scalar = type(value).__module__ == "numpy" and getattr(value, "shape", None) == ()
-    return value.item() if is_numpy_scalar else value
-
-
-def _is_former_value(key: str, value: object) -> bool:
-    """True for a value of a section's name that has another meaning as a former key, or as a key of a section."""
-    return (key == "negatives" and isinstance(value, int)) or (key == "device" and isinstance(value, str))
-
-
-def _assignment(override: str, tree: Mapping[str, Any]) -> dict[str, Any]:
-    """Read "section.key=value" as nested dictionaries of one key."""
-    path, separator, text = override.partition("=")
-    steps = path.strip().split(".")
-    single = [name for name in tree if name not in SECTIONS]  # a component's name, or the plugins
-    if not separator or (len(steps) < 2 and steps[0] not in single):
-        raise SettingsError("write it as section.key=value, for instance training.epochs=3")
-    known = [*tree, *legacy.FORMER_SECTIONS]
-    if steps[0] not in known:
-        raise SettingsError(f"there is no section '{steps[0]}'{nearest(steps[0], known)}")
-    value: Any = _toml_value(text.strip())
-    for depth in range(len(steps) - 1, 0, -1):
-        value = {steps[depth]: value}
-    return {steps[0]: value}
-
-
-def _overridden(tree: Mapping[str, Any], override: str, written: str, former: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A tree with one assignment applied, in the present form or a former one, and the present paths that it sets.
-
-    Args:
-        tree: is not changed.
-        override: the assignment.
-        written: its spelling for error messages.
-        former: the former keys that earlier assignments set, to which this one is added.
-    """
-    try:
-        partial, places = _assignment(override, tree), [override.partition("=")[0].strip()]
-        if legacy.is_former(partial):
-            former.update(legacy.joined(former, partial))
-            partial, former_names = legacy.translate(legacy.with_related(partial, former), tree_of(tree))
-            places = list(former_names)
-        return _merged(tree, partial), places
-    except SettingsError as error:
-        raise SettingsError(f"{written}: {error}", error.place) from None
-
-
-def _concerns(path: str, place: str) -> bool:
-    """True if an assignment to a path may be the cause of a mistake at a place."""
-    return f"{place}.".startswith(f"{path}.") or f"{path}.".startswith(f"{place}.")
-
-
-def _toml_value(text: str) -> Any:
-    """Read a TOML value, or return the text itself if it is not TOML: on a command line, `cuda:1` needs no quotes."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import pickle
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from RecurrentFF import toml
 from RecurrentFF.atomic_files import write_atomically
 from RecurrentFF.data.task import Task
 from RecurrentFF.errors import CheckpointError, RecurrentFFError, SettingsError
@@ -25,11 +25,6 @@ from RecurrentFF.registry import HOMES, tree_of
 from RecurrentFF.settings import Settings
 from RecurrentFF.training import format_5
 from RecurrentFF.training.build import build
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FORMAT = 7
 """Version number of the file format. Files of formats 5 and 6 are translated, files of other versions refused."""
@@ -121,14 +116,14 @@ def settings(content: dict[str, Any], path: str | Path, components: Mapping[str,
         if name not in known:
             raise CheckpointError(f"load: there is no component '{name}'{nearest(name, known)}")
     try:
-        tree = tomllib.loads(content["settings"])
+        tree = toml.loads(content["settings"])
         if content["format"] < 7:  # those formats have built-in components only
             return Settings.from_dict(tree, str(path)).with_arguments(**(components or {}))
         for name, component in (components or {}).items():
             home = tree.setdefault("network", {}) if name in ("activation", "connections") else tree
             home[name] = component
         return Settings.from_dict(tree, str(path))
-    except tomllib.TOMLDecodeError as error:
+    except toml.TOMLDecodeError as error:
         raise CheckpointError(f"{path}: its settings are not valid TOML ({error})") from None
     except SettingsError as error:
         raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None

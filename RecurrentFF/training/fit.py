@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,31 +10,42 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import Dataset, LoaderDataset, Splits, TensorDataset, is_dataset
+from RecurrentFF.data.loader_task import LoaderTask
+from RecurrentFF.data.network_inputs import separate_dataset
 from RecurrentFF.data.raw import as_class_numbers, as_samples, is_pair
-from RecurrentFF.data.task import LoaderTask, Task, TensorTask, separate_dataset
+from RecurrentFF.data.task import Task
+from RecurrentFF.data.tensor_task import TensorTask
 from RecurrentFF.errors import InputError, SettingsError
 from RecurrentFF.model.learner import Learner, Observer
 from RecurrentFF.model.negatives import NegativeSource
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import Objective
+from RecurrentFF.settings import Settings
 from RecurrentFF.training.callbacks import Callback, default_callbacks
 from RecurrentFF.training.callbacks.base import require_callbacks
 from RecurrentFF.training.callbacks.checkpoints import load_best
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.metrics import EpochMetrics
+from RecurrentFF.training.randomness import epoch_order
 from RecurrentFF.training.run import start_training, undone_if_untrained
 from RecurrentFF.training.schedules import Schedule
-from RecurrentFF.training.trainer import Trainer, epoch_order
+from RecurrentFF.training.trainer import Trainer
 
 Data = Task | tuple[Any, Any] | Dataset | torch.utils.data.Dataset[Any] | Iterable[Sequence[Any]]
-"""A Task; a pair (samples, labels) of tensors or arrays; a data set of torch; or a DataLoader or list of batches.
+"""Training or validation data.
 
-A data set of this library has network inputs and class numbers, such as `trainer.splits.train`.
+A Task has its own validation data, and is given the network's transform and class numbers. A pair (samples, labels) of tensors or
+arrays, or a data set of torch, is split into batches of `batch_size` in a new order every epoch. A DataLoader or list yields
+batches (samples, labels), or (samples, labels, mask).
 
-A batch is a pair (samples, labels), or (samples, labels, mask).
+For a network with a task, samples are raw, and the task's transform is applied. Without one, they are network inputs,
+(batch, input_size) or (timesteps, batch, input_size). A data set of this library, such as `trainer.splits.train`, always has
+network inputs and class numbers.
+
+Labels are (batch,), or (label_timesteps, batch), and the mask is (timesteps, batch), for sequences that end before the last
+timestep (`Learner.train_batch` describes it).
 """
-
 
 CONTINUE = 'train on from the last weights with rff.fit(rff.load("{folder}/last.pt"), …)'
 """The advice after an interruption with `output_dir`. The command line could not resume: it does not have the data."""
@@ -61,13 +72,8 @@ def fit(
 
     Args:
         network: the network, trained in place. What is given here in place of its settings is recorded in them.
-        data: the training data; the data set that the settings name if left out. A Task has its own validation data, and is given
-            the network's transform and class numbers. A pair (samples, labels) is split into batches of `batch_size` in a new
-            order every epoch. A loader yields batches (samples, labels), or (samples, labels, mask). For a network with a task,
-            samples are raw, and the task's transform is applied. Without one, they are network inputs, (batch, input_size) or
-            (timesteps, batch, input_size). A data set of this library, such as `trainer.splits.train`, always has network
-            inputs. Labels are (batch,), or (label_timesteps, batch), and the mask is (timesteps, batch), for sequences that end
-            before the last timestep (`Learner.train_batch` describes it).
+        data: a task, a pair (samples, labels), a data set or a loader, as `RecurrentFF.training.fit.Data` describes; the data set
+            that the settings name if left out.
         validation: data of the same kind. Its accuracy is reported after every epoch. Its labels must be (samples,) or (batch,).
         epochs: the number of epochs.
         output_dir: the folder in which a run folder with configuration, metrics, checkpoints and pictures is created. By default
@@ -75,8 +81,7 @@ def fit(
         quiet: print nothing.
         objective: the loss as a function of badness.
         negatives: the source of negative candidates.
-        optimizer: the optimizer of the layers: an `Optimizer`, its name, or a class of torch.optim or a `functools.partial` of
-            one.
+        optimizer: that of the layers: an `Optimizer`, its name, a class of torch.optim, or a `functools.partial` of one.
         schedule: the schedule of the learning rate.
         callbacks: called at the events of the training, after those that the settings ask for.
         observers: called at the timesteps of every batch.
@@ -97,29 +102,41 @@ def fit(
     given = {"epochs": epochs, "objective": objective, "negatives": negatives, "optimizer": optimizer, "schedule": schedule}
     changes = {name: value for name, value in given.items() if value is not None}
     settings = network.settings.with_arguments(**changes) if changes else network.settings
-    own, task, before = require_callbacks(callbacks), _task(network, data, validation), (network.settings, network.task)
+    own, task = require_callbacks(callbacks), _task(network, data, validation)
+
+    def prepare(folder: RunFolder | None) -> Trainer:
+        every = [*default_callbacks(settings, folder), *own]
+        return Trainer(network, task, every, learner=Learner(network, observers=observers), console=Console(quiet))
+
+    return _train(network, settings, prepare, output_dir).history
+
+
+def _train(
+    network: Network, settings: Settings, prepare: Callable[[RunFolder | None], Trainer], output_dir: str | Path | None
+) -> Trainer:
+    """Train a network with the settings in place of its own, and load the best weights.
+
+    Raises:
+        KeyboardInterrupt: the training was interrupted.
+    """
+    former = network.settings, network.task
 
     def restore() -> None:
-        network.settings, network.task = before
+        network.settings, network.task = former
 
     with undone_if_untrained(restore) as watched:
         network.settings = settings
-
-        def prepare(folder: RunFolder | None) -> Trainer:
-            every = [*default_callbacks(settings, folder), *own]
-            learner = Learner(network, observers=observers)
-            return watched(Trainer(network, task, every, learner=learner, console=Console(quiet)))
-
         if output_dir is not None:
-            trainer = start_training(Path(output_dir).expanduser(), "fit", prepare, CONTINUE)
+            parent = Path(output_dir).expanduser()
+            trainer = start_training(parent, "fit", lambda folder: watched(prepare(folder)), CONTINUE)
         else:
-            trainer = prepare(None)
+            trainer = watched(prepare(None))
             trainer.compile()
             if trainer.fit():
                 load_best(trainer)
     if not trainer.finished:
         raise KeyboardInterrupt(f"after {trainer.progress.epoch} epochs and {trainer.progress.batch} batches")
-    return trainer.history
+    return trainer
 
 
 def _task(network: Network, data: Data | None, validation: Data | None) -> Task | Splits:

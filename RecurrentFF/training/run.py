@@ -134,8 +134,8 @@ def finish_run(trainer: Trainer, folder: RunFolder) -> Summary:
     )
     text = json.dumps(asdict(summary), indent=2) + "\n"
     trainer.try_save(lambda: write_text(folder.summary, text))
-    trainer.emit_summary(summary)
-    checkpoints = trainer.find(Checkpoints)
+    trainer.callbacks.emit("on_summary", trainer, summary)
+    checkpoints = trainer.callbacks.find(Checkpoints)
     if checkpoints is not None:
         checkpoints.require_saved(trainer)
     return summary

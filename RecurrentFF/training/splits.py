@@ -8,7 +8,27 @@ from RecurrentFF.data.dataset import Dataset, Splits
 from RecurrentFF.data.source import Own
 from RecurrentFF.data.task import Task
 from RecurrentFF.errors import InputError
+from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
+
+
+def matching_task(task: Task, network: Network) -> Task:
+    """The task with the network's transform and class numbers. It is made that of the network if it has none.
+
+    Raises:
+        InputError: its samples or classes are not those of the network.
+    """
+    if network.task is not None:
+        task = task.adapted_to(network.task)
+    found, expected = (task.input_size, task.num_classes), (network.input_size, network.num_classes)
+    if found != expected:
+        raise InputError(
+            f"the task '{task.name}' has {found[0]} inputs and {found[1]} classes, but the network {expected[0]} and "
+            f"{expected[1]}; build the network with input_size={found[0]}, num_classes={found[1]}"
+        )
+    if network.task is None:
+        network.task = task.without_data()
+    return task
 
 
 def load_splits(task: Task, settings: Settings, device: torch.device) -> Splits:

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import Dataset, Splits
 from RecurrentFF.data.task import Task
-from RecurrentFF.errors import CallbackError, CheckpointError, DivergenceError, InputError, OutputError, RecurrentFFError
+from RecurrentFF.errors import CheckpointError, DivergenceError, OutputError
 from RecurrentFF.model.learner import BatchMetrics, Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.registry import name_of
 from RecurrentFF.settings import Settings
 from RecurrentFF.training import checkpoint, compiling
 from RecurrentFF.training.callbacks.base import Callback, require_callbacks
+from RecurrentFF.training.callbacks.dispatch import Callbacks
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.interruption import Interruption
 from RecurrentFF.training.metrics import EpochMetrics, Totals, epoch_metrics
-from RecurrentFF.training.splits import load_splits, require_labels
+from RecurrentFF.training.randomness import batch_seed, epoch_order
+from RecurrentFF.training.splits import load_splits, matching_task, require_labels
 from RecurrentFF.training.stopwatch import Stopwatch
-
-OWN_ENTRIES = {"WeightAveraging": "average", "Checkpoints": "best"}
-"""Callbacks whose state has an entry of its own in a checkpoint, as it had before there were callbacks."""
-
-MAX_REASON = 160
-"""Maximum number of characters of a callback's own error that are shown."""
-
-Kind = TypeVar("Kind", bound=Callback)
 
 
 class BatchLearner(Protocol):
@@ -139,10 +131,10 @@ class Trainer:
         settings: Settings | None = None,
         console: Console | None = None,
     ) -> None:
-        self.callbacks = require_callbacks(callbacks)
+        self.callbacks = Callbacks(require_callbacks(callbacks))
         settings = settings or network.settings
         self.network = network
-        self.splits = task if isinstance(task, Splits) else load_splits(_matching(task, network), settings, network.device)
+        self.splits = task if isinstance(task, Splits) else load_splits(matching_task(task, network), settings, network.device)
         compiled = compiling.resolve(network, len(self.splits.train)) if isinstance(network, Network) else False
         device = settings.device.model_copy(update={"compile": compiled})
         self.settings = settings.model_copy(update={"device": device})  # "auto" is resolved for this data
@@ -155,7 +147,7 @@ class Trainer:
         self.totals = Totals()
         self.saved = True
         self._weights_before = self._weights()
-        self._emit("setup")
+        self.callbacks.emit("setup", self)
 
     # ---------------------------------------------------------------- training
 
@@ -172,11 +164,11 @@ class Trainer:
         """
         for name in ("train", "validation", "test", "train_subset"):
             require_labels(getattr(self.splits, name), self.network.num_classes, f"{name} data")
-        with self._callbacks_closed(), Interruption() as interruption:
-            self._emit("on_fit_start")
+        with self.callbacks.closing(self), Interruption() as interruption:
+            self.callbacks.emit("on_fit_start", self)
             while not self.finished and not interruption.requested:
                 self._train_epoch(interruption)
-            self._emit("on_fit_end", self.finished)
+            self.callbacks.emit("on_fit_end", self, self.finished)
         return self.finished
 
     @property
@@ -204,7 +196,7 @@ class Trainer:
             if not interruption.requested:
                 self._end_epoch()
         except DivergenceError as error:
-            if not any([self._call(callback, "on_divergence", error) for callback in self.callbacks]):  # noqa: C419 (call all)
+            if not any(self.callbacks.emit("on_divergence", self, error)):
                 raise
 
     def _train_batches(self, interruption: Interruption) -> None:
@@ -212,7 +204,7 @@ class Trainer:
         options, train, epoch = self.settings.training, self.splits.train, self.progress.epoch
         size, batches = options.batch_size, train.batch_count(options.batch_size)
         order = epoch_order(options.seed, epoch, len(train))[self.progress.batch * size :]
-        self._emit("on_epoch_start")
+        self.callbacks.emit("on_epoch_start", self)
         clock = Stopwatch()
         for batch in train.batches(size, order, epoch):
             rate = self.settings.schedule.factor(epoch, self.progress.batch, batches, options.epochs)
@@ -222,10 +214,10 @@ class Trainer:
             metrics = self.learner.train_batch(*batch)
             self.totals.add(metrics, samples)
             self.progress.batch += 1
-            self._emit("on_batch_end", metrics, samples)
+            self.callbacks.emit("on_batch_end", self, metrics, samples)
             if interruption.requested or self.progress.stopped:
                 break
-        self._emit("on_batches_end")
+        self.callbacks.emit("on_batches_end", self)
         self._synchronize()
         self.progress.epoch_seconds += clock.seconds
         self.progress.seconds += clock.seconds
@@ -251,49 +243,10 @@ class Trainer:
         progress.seconds += clock.seconds
         self.history.append(metrics)
         self.totals, self._weights_before = Totals(), self._weights()
-        self._emit("on_epoch_end", metrics)
-        self._emit("on_epoch_complete", metrics)
+        self.callbacks.emit("on_epoch_end", self, metrics)
+        self.callbacks.emit("on_epoch_complete", self, metrics)
 
-    # ---------------------------------------------------------------- callbacks
-
-    def find(self, kind: type[Kind]) -> Kind | None:
-        """The first callback of a class, None if there is none."""
-        return next((callback for callback in self.callbacks if isinstance(callback, kind)), None)
-
-    def emit_summary(self, summary: Any) -> None:
-        """Give the results of the run to the callbacks."""
-        self._emit("on_summary", summary)
-
-    def _emit(self, event: str, *arguments: Any) -> None:
-        for callback in self.callbacks:
-            self._call(callback, event, *arguments)
-
-    def _call(self, callback: Callback, event: str, *arguments: Any) -> Any:
-        """Call a callback at an event.
-
-        Raises:
-            CallbackError: it has failed. Errors of the callbacks of this library are raised unchanged.
-        """
-        try:
-            return getattr(callback, event)(self, *arguments)
-        except DivergenceError:
-            raise
-        except Exception as error:
-            if _is_own(callback):
-                raise
-            raise _callback_error(callback, event, error, "correct the callback or leave it out") from error
-
-    @contextmanager
-    def _callbacks_closed(self) -> Iterator[None]:
-        """Close all callbacks at the end. After an error, that one is raised, and not one of closing."""
-        try:
-            yield
-        except BaseException:
-            for callback in self.callbacks:
-                with suppress(Exception):
-                    callback.close(self)
-            raise
-        self._emit("close")
+    # ---------------------------------------------------------------- output
 
     def log(self, text: str) -> None:
         """Print one line for the user."""
@@ -328,16 +281,13 @@ class Trainer:
         Raises:
             CallbackError: the state of a callback can't be saved.
         """
-        states = {name: _plain_state(callback) for name, callback in self._named_callbacks()}
-        own = {entry: states.pop(name, None) or None for name, entry in OWN_ENTRIES.items()}
         totals = {"sums": self.totals.sums, "samples": self.totals.samples, "weights_before": self._weights_before}
         return {
             "learner": self.learner.state_dict(),
             "progress": asdict(self.progress),
             "totals": totals,
             "history": [asdict(metrics) for metrics in self.history],
-            **own,
-            "callbacks": {name: state for name, state in states.items() if state},
+            **self.callbacks.state_dict(),
         }
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:
@@ -348,10 +298,7 @@ class Trainer:
         totals, device = saved["totals"], self.network.device
         self.totals = Totals([t.to(device) for t in totals["sums"]] if totals["sums"] else None, totals["samples"])
         self._weights_before = [weight.to(device) for weight in totals["weights_before"]]
-        states = {name: saved.get(entry) for name, entry in OWN_ENTRIES.items()} | saved.get("callbacks", {})
-        for name, callback in self._named_callbacks():
-            if states.get(name):
-                self._call_load(callback, states[name])
+        self.callbacks.load_state_dict(saved)
 
     def resume(self, start: Path) -> None:
         """Continue from a checkpoint.
@@ -365,23 +312,6 @@ class Trainer:
         checkpoint.load_weights(self.network, saved, start)
         self.load_state_dict(saved)
 
-    def _named_callbacks(self) -> Iterator[tuple[str, Callback]]:
-        """The callbacks with unique names: of the class, and a number from the second of a class."""
-        counts: dict[str, int] = {}
-        for callback in self.callbacks:
-            name = type(callback).__name__
-            counts[name] = counts.get(name, 0) + 1
-            yield (name if counts[name] == 1 else f"{name} {counts[name]}"), callback
-
-    @staticmethod
-    def _call_load(callback: Callback, state: dict[str, Any]) -> None:
-        try:
-            callback.load_state_dict(state)
-        except Exception as error:
-            if isinstance(error, RecurrentFFError) and _is_own(callback):
-                raise
-            raise _callback_error(callback, "load_state_dict", error, "the checkpoint has another state") from error
-
     def _accuracy(self, dataset: Dataset | None) -> float | None:
         return None if dataset is None else accuracy(self.evaluated, dataset)
 
@@ -391,83 +321,3 @@ class Trainer:
     def _synchronize(self) -> None:
         """Wait until the device has finished all its work, so that measured times are right."""
         next(self.network.parameters()).flatten()[0].item()
-
-
-def _matching(task: Task, network: Network) -> Task:
-    """The task with the network's transform and class numbers. It is made that of the network if it has none.
-
-    Raises:
-        InputError: its samples or classes are not those of the network.
-    """
-    if network.task is not None:
-        task = task.adapted_to(network.task)
-    found, expected = (task.input_size, task.num_classes), (network.input_size, network.num_classes)
-    if found != expected:
-        raise InputError(
-            f"the task '{task.name}' has {found[0]} inputs and {found[1]} classes, but the network {expected[0]} and "
-            f"{expected[1]}; build the network with input_size={found[0]}, num_classes={found[1]}"
-        )
-    if network.task is None:
-        network.task = task.without_data()
-    return task
-
-
-def _plain_state(callback: Callback) -> dict[str, Any]:
-    """The state of a callback, as a copy of its dictionaries and lists.
-
-    Raises:
-        CallbackError: it holds an object that a checkpoint can't, or the callback has failed.
-    """
-    try:
-        state = callback.state_dict()
-    except Exception as error:
-        raise _callback_error(callback, "state_dict", error, "correct the callback or leave it out") from error
-    wrong = _not_plain(state)
-    if wrong is not None:
-        raise CallbackError(
-            f"{type(callback).__name__}.state_dict: has a {type(wrong).__name__}; give tensors, numbers, strings, and lists and "
-            "dictionaries of them"
-        )
-    return copy.copy(state)
-
-
-def _is_own(callback: Callback) -> bool:
-    """Check if a callback is one of this library."""
-    return type(callback).__module__.startswith("RecurrentFF.")
-
-
-def _callback_error(callback: Callback, event: str, error: Exception, advice: str) -> CallbackError:
-    """The error about a callback that has failed: one line, with the first line of the original error, shortened."""
-    lines = str(error).strip().splitlines()
-    text = lines[0][:MAX_REASON] if lines else ""
-    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return CallbackError(f"{type(callback).__name__}.{event}: {reason}; {advice}")
-
-
-def _not_plain(value: object) -> object:
-    """The first object in nested dictionaries and lists that a checkpoint can't hold; None if there is none."""
-    if isinstance(value, dict):
-        value = [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple):
-        return next((wrong for item in value if (wrong := _not_plain(item)) is not None), None)
-    return None if isinstance(value, Tensor | str | int | float | None) else value
-
-
-def epoch_order(seed: int, epoch: int, samples: int) -> Tensor:
-    """The random order of the samples in an epoch, a pure function of the arguments.
-
-    Returns:
-        Indices of the samples, of shape (samples,).
-    """
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    return torch.randperm(samples, generator=generator)
-
-
-def batch_seed(seed: int, epoch: int, batch: int) -> int:
-    """The seed of a batch's negative labels and dropout masks, a pure function of the arguments.
-
-    A checkpoint therefore needs no state of the random generator, and a run can resume on a device of another kind.
-    """
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + epoch) % 2**63)
-    offset = int(torch.randint(2**62, (), generator=generator))
-    return offset ^ batch

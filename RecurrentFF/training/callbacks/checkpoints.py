@@ -139,7 +139,7 @@ def load_best(trainer: Trainer) -> None:
     Raises:
         CheckpointError: best.pt is missing or damaged.
     """
-    checkpoints = trainer.find(Checkpoints)
+    checkpoints = trainer.callbacks.find(Checkpoints)
     if checkpoints is not None and trainer.progress.best_epoch:
         checkpoints.load_best(trainer)
     else:

@@ -94,7 +94,7 @@ class NonFiniteLossCheck:
 
 def advice(trainer: Trainer) -> str:
     """The end of the message about a divergence: what the user can do."""
-    checkpoints, retries = trainer.find(Checkpoints), trainer.progress.retries
+    checkpoints, retries = trainer.callbacks.find(Checkpoints), trainer.progress.retries
     kept = checkpoints is not None and checkpoints.folder is not None
     saved = " (the last checkpoint was saved before)" if kept else ""
     if trainer.settings.training.on_divergence == "retry":

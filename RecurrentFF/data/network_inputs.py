@@ -1,0 +1,79 @@
+"""Data sets of network inputs, made of raw samples by the transform of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from RecurrentFF.data.dataset import Batch, Dataset, LabeledSamples, LoaderDataset, SequenceDataset, TensorDataset, is_dataset
+from RecurrentFF.data.raw import as_labels, as_samples, is_pair
+from RecurrentFF.data.task import Task
+from RecurrentFF.data.transforms import Prepared, Transform, as_given
+from RecurrentFF.errors import InputError
+
+
+class TransformedLoader(LoaderDataset):
+    """A loader's batches, transformed on a device."""
+
+    def __init__(self, loader: Iterable[Sequence[Any]], task: Task, device: torch.device, timesteps: int | None) -> None:
+        super().__init__(loader)
+        self.task = task
+        self.device = device
+        self.timesteps = timesteps
+
+    def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
+        """Yield the loader's batches as network inputs; `size` and `order` are ignored."""
+        for samples, labels, mask in self._raw_batches(epoch):
+            prepared = self.task.prepare(as_samples(samples).to(self.device), self.timesteps)
+            numbers = self.task.class_numbers(labels).to(self.device)
+            yield Batch(prepared.inputs, numbers, prepared.mask if mask is None else torch.as_tensor(mask).to(self.device))
+
+    def _sample_count(self, labels: Any) -> int:
+        return len(as_labels(labels))
+
+
+def dataset_of(samples: LabeledSamples, transform: Transform, timesteps: int | None) -> Dataset:
+    """Make a data set of the network inputs of raw samples, all of them computed at once.
+
+    Args:
+        samples: raw samples (n, *input_shape).
+        transform: the transform to network inputs.
+        timesteps: number of timesteps of a transform to sequences.
+    """
+    return prepared_dataset(transform.prepare(as_given(samples.samples, transform), timesteps), samples.labels)
+
+
+def prepared_dataset(prepared: Prepared, labels: Tensor) -> Dataset:
+    """Make a data set of network inputs and class numbers (n,).
+
+    Raises:
+        InputError: their numbers differ.
+    """
+    if prepared.inputs.shape[-2] != len(labels):
+        raise InputError(f"{prepared.inputs.shape[-2]} samples and {len(labels)} labels: expected as many of each")
+    if prepared.inputs.dim() == 2:
+        return TensorDataset(prepared.inputs, labels)
+    return SequenceDataset(prepared.inputs, labels, prepared.mask)
+
+
+def separate_dataset(task: Task, data: Any, device: torch.device, timesteps: int | None) -> Dataset:
+    """Make a data set of network inputs from data beside the training samples of a task.
+
+    Args:
+        task: the task, whose transform and classes are those of the data.
+        data: (samples, labels), a loader of such batches, or a data set of network inputs, which is returned unchanged.
+        device: the device of the network inputs.
+        timesteps: number of timesteps of a transform to sequences.
+
+    Raises:
+        InputError: samples or labels are not those of the task.
+    """
+    if is_dataset(data):
+        return data
+    if is_pair(data):
+        prepared = task.prepare(as_samples(data[0]).to(device), timesteps)
+        return prepared_dataset(prepared, task.class_numbers(data[1]).to(device))
+    return TransformedLoader(data, task, device, timesteps)

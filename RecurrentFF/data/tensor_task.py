@@ -1,0 +1,221 @@
+"""A task of samples in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from RecurrentFF.data.augment import Augmentation, augmented_dataset
+from RecurrentFF.data.dataset import Dataset, LabeledSamples, LoaderDataset, SplitOptions, Splits, is_dataset
+from RecurrentFF.data.image_transforms import ImageTransform, Pixels
+from RecurrentFF.data.network_inputs import prepared_dataset, separate_dataset
+from RecurrentFF.data.raw import as_labels, as_samples, is_pair
+from RecurrentFF.data.task import Task, classes_of
+from RecurrentFF.data.transforms import Standardize, Transform, as_given
+from RecurrentFF.errors import DataError, InputError
+
+Part = Any
+"""A part of the data: a fraction in 0..1, a number of samples, separate data, or None for no such part.
+
+Separate data are (samples, labels), or a loader of such batches; or a data set of network inputs and class numbers.
+"""
+
+
+class TensorTask(Task):
+    """A task whose samples are in memory. The transform is fitted on the training samples only.
+
+    Args:
+        samples: (n, ...) as a tensor, numpy array, nested list or pandas frame. A channel axis of 1 is dropped. Samples with
+            timesteps, (timesteps, n, ...), need a transform that takes sequences, such as `Frames`.
+        labels: (n,) class names, texts or whole numbers, as a tensor, array, list or pandas column.
+        transform: the transform to network inputs; None for `Pixels` if the samples are images (two or three axes, or square
+            images of uint8 that are flattened), else `Standardize`.
+        classes: the class names in the order of their numbers, or the number of classes; None for those in the labels, sorted.
+        validation: the validation samples that select the best epoch: a fraction or a number of the samples, drawn at random, or
+            separate data, or None for none. Separate data are (samples, labels), a loader of such batches, or a data set of
+            network inputs and class numbers.
+        test: the test samples, in the same forms.
+        augmentation: random variation of the training images, which must be square; None for none.
+        name: the name of the data set.
+        seed: seed of the draw of validation and test samples.
+        train_samples: number of training samples to use, from the beginning; 0 for all.
+        test_samples: number of test samples to use, from the beginning; 0 for all.
+        input_shape: the shape of a raw sample, without a channel axis of 1, for samples that may be flattened; None to find it.
+
+    Raises:
+        InputError: samples or labels are of the wrong shape, type or range, or their numbers differ.
+        DataError: there are too few samples.
+    """
+
+    def __init__(
+        self,
+        samples: Any,
+        labels: Any,
+        *,
+        transform: Transform | None = None,
+        classes: int | Iterable[Any] | None = None,
+        validation: Part = 0.1,
+        test: Part = None,
+        augmentation: Augmentation | None = None,
+        name: str = "tensors",
+        seed: int = 0,
+        train_samples: int = 0,
+        test_samples: int = 0,
+        input_shape: Sequence[int] | None = None,
+    ) -> None:
+        raw, names = as_samples(samples), as_labels(labels)
+        sequences = transform is not None and transform.takes_sequences and raw.dim() > 2 and len(raw) != len(names)
+        if raw.dim() < 2 or raw.shape[int(sequences)] != len(names):
+            raise InputError(f"samples {tuple(raw.shape)} and {len(names)} labels: expected (n, ...) samples and n labels")
+        drawn, separate = _sizes_and_data({"test": test, "validation": validation})
+        others = [name for part in separate.values() if is_pair(part) for name in as_labels(part[1])]
+        shape = _sample_shape(raw[0] if sequences else raw, transform) if input_shape is None else tuple(input_shape)
+        chosen = transform if transform is not None else Pixels() if len(shape) in (2, 3) else Standardize()
+        super().__init__(name, shape, classes_of(classes, [*names, *others]), chosen)
+        parts = _draw_parts(self._labeled(raw, names), drawn, seed)
+        parts |= {key: self._labeled(*part) for key, part in separate.items() if is_pair(part)}
+        loaders = {key: part for key, part in separate.items() if not is_pair(part)}
+        train = parts["train"].samples
+        object.__setattr__(self, "transform", chosen.fitted(as_given(train.reshape(-1, *shape), chosen)))
+        object.__setattr__(self, "_parts", parts)
+        object.__setattr__(self, "_loaders", loaders)
+        object.__setattr__(self, "_augmentation", augmentation)
+        object.__setattr__(self, "_sizes", (train_samples, test_samples))
+        _ = self.input_size  # refuses a transform that does not fit the samples
+
+    _parts: dict[str, LabeledSamples]
+    _loaders: dict[str, Any]
+    _augmentation: Augmentation | None
+    _sizes: tuple[int, int]
+
+    def _transformed_by(self, other: Task) -> Task:
+        adapted = super()._transformed_by(other)
+        parts = {}
+        for key, (samples, labels) in ((key, (part.samples, part.labels)) for key, part in self._parts.items()):
+            outer = samples.shape[: samples.dim() - len(self.input_shape)]  # (n,) or (n, timesteps)
+            parts[key] = LabeledSamples(samples.reshape(*outer, *other.input_shape), labels)
+        object.__setattr__(adapted, "_parts", parts)
+        return adapted
+
+    def _labeled(self, samples: Any, labels: Any) -> LabeledSamples:
+        """Bring samples to the shape (n, *input_shape), or (n, timesteps, *input_shape), and labels to class numbers."""
+        numbers = self.class_numbers(labels)
+        rows, length = self._raw(as_samples(samples))
+        if length is not None:
+            rows = rows.view(length, -1, *self.input_shape).transpose(0, 1)
+        if len(rows) != len(numbers):
+            raise InputError(f"{len(rows)} samples and {len(numbers)} labels: expected as many of each")
+        return LabeledSamples(rows, numbers)
+
+    def _dataset(self, part: LabeledSamples, timesteps: int | None) -> Dataset:
+        sequences = part.samples.dim() > len(self.input_shape) + 1
+        samples = part.samples.transpose(0, 1) if sequences else part.samples
+        return prepared_dataset(self.prepare(samples, timesteps), part.labels)
+
+    def make_splits(self, options: SplitOptions) -> Splits:
+        """Make the data sets of a training. Fewer samples than there are can be chosen, from the beginning of each part.
+
+        Raises:
+            DataError: there are too few samples, or some of a loader are requested.
+        """
+        sizes = {
+            "train": options.train_samples or self._sizes[0],
+            "validation": options.validation_samples,
+            "test": options.test_samples or self._sizes[1],
+        }
+        skipped = "validation" if options.validation_samples == 0 else None
+        parts = {key: _first(part.to(options.device), key, sizes[key]) for key, part in self._parts.items() if key != skipped}
+        data = {key: self._dataset(part, options.timesteps) for key, part in parts.items() if key != "train"}
+        for key, loader in self._loaders.items():
+            if sizes[key]:
+                raise DataError(f"{key}_samples = {sizes[key]}, but a loader decides on the number of samples; leave it out")
+            if key != skipped:
+                data[key] = separate_dataset(self, loader, options.device, options.timesteps)
+        train, subset = parts["train"], parts["train"][: options.train_subset_samples]
+        return Splits(
+            augmented_dataset(train, self.transform, self._augmentation, seed=options.seed)
+            if self._augmentation
+            else self._dataset(train, options.timesteps),
+            data.get("validation"),
+            data.get("test"),
+            self._dataset(subset, options.timesteps) if options.train_subset_samples else None,
+        )
+
+
+def _first(samples: LabeledSamples, part: str, count: int | None) -> LabeledSamples:
+    """Return the first samples of a part; all of them if `count` is 0 or None."""
+    if count and count > len(samples):
+        raise DataError(f"{part}_samples = {count}, but the task has {len(samples)} {part} samples; lower it")
+    return samples[: count or len(samples)]
+
+
+def _sizes_and_data(parts: Mapping[str, Part]) -> tuple[dict[str, float | int], dict[str, Any]]:
+    """Divide parts into the sizes of those to draw and the data of the others. Parts of None or 0 samples are left out.
+
+    Raises:
+        InputError: a part is neither a number, nor (samples, labels), nor a loader.
+    """
+    sizes: dict[str, float | int] = {}
+    data: dict[str, Any] = {}
+    for name, part in parts.items():
+        if isinstance(part, Integral):
+            sizes[name] = int(part)
+        elif isinstance(part, Real):
+            sizes[name] = float(part)
+        elif part is not None:
+            data[name] = part
+            if not (is_pair(part) or is_dataset(part)):
+                LoaderDataset(part)  # refuses what is no loader
+    return {name: size for name, size in sizes.items() if size != 0}, data
+
+
+def _draw_parts(samples: LabeledSamples, sizes: Mapping[str, float | int], seed: int) -> dict[str, LabeledSamples]:
+    """Draw parts of the samples at random. Each part keeps the order of the samples; the rest is the part "train".
+
+    Args:
+        samples: all samples.
+        sizes: the size of each part, as a fraction or a number.
+        seed: the seed of the draw.
+
+    Raises:
+        InputError: a size is invalid.
+        DataError: no samples remain for training.
+    """
+    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
+    parts = {}
+    for name, size in sizes.items():
+        if size < 0 or (isinstance(size, float) and size >= 1):
+            raise InputError(f"{name} = {size}: expected a fraction in 0..1, a whole number of samples, or (samples, labels)")
+        count = max(1, round(size * len(samples))) if isinstance(size, float) else size
+        parts[name], order = samples[order[:count].sort().values], order[count:]
+        if len(order) == 0:
+            raise DataError(f"{name} = {size} leaves none of the {len(samples)} samples for training; lower it")
+    return {"train": samples[order.sort().values] if parts else samples} | parts
+
+
+def _sample_shape(samples: Tensor, transform: Transform | None) -> tuple[int, ...]:
+    """Find the shape of a raw sample: without a channel axis of 1, and that of a square image if flat samples are images.
+
+    Args:
+        samples: (n, ...). Flat samples are images if they are uint8, or if the transform is one of images.
+        transform: the transform that was chosen, if any.
+
+    Raises:
+        InputError: the channels of color images come last.
+    """
+    shape = tuple(samples.shape[1:])
+    if len(shape) == 3 and 1 in (shape[0], shape[2]):
+        return shape[1:] if shape[0] == 1 else shape[:2]
+    if len(shape) == 3 and shape[2] in (3, 4) and shape[0] not in (3, 4):
+        raise InputError(f"images of shape {shape}: expected (channels, height, width); use samples.transpose(0, 3, 1, 2)")
+    side = math.isqrt(shape[0])
+    images = samples.dtype == torch.uint8 and transform is None
+    images = images or isinstance(transform, ImageTransform) or (transform is not None and transform.gives_sequences)
+    if len(shape) == 1 and images and side > 1 and side**2 == shape[0]:
+        return (side, side)
+    return shape
