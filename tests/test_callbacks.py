@@ -15,6 +15,7 @@ from torch import Tensor
 import RecurrentFF as rff
 from RecurrentFF.benchmarks import run
 from RecurrentFF.benchmarks.baselines import BackpropagationLearner, Baseline, make_baseline
+from RecurrentFF.cli import main
 from RecurrentFF.data.dataset import Splits, TensorDataset
 from RecurrentFF.errors import CallbackError, DivergenceError, InputError, SettingsError
 from RecurrentFF.model.learner import BatchMetrics
@@ -205,7 +206,7 @@ def test_a_divergence_is_found_by_the_check_alone() -> None:
         def on_batches_end(self, trainer: Trainer) -> None:
             dense(hidden_layers(trainer.network)[0]).weight[0, 0] = torch.inf
 
-    with pytest.raises(DivergenceError, match=r"^epoch 1: the training has diverged, weight_norm of layer 1 is inf"):
+    with pytest.raises(DivergenceError, match=r"^epoch 1: the training has diverged, weight_norm of layer 1 is inf; use a "):
         make_trainer(InfiniteAfterwards(), NonFiniteCheck()).fit()
 
 
@@ -460,6 +461,23 @@ def test_resume_with_more_epochs_continues_a_run_that_was_stopped(tmp_path: Path
     assert run.resume(folder, lambda settings: settings.with_arguments(epochs=3))
     assert [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
     assert checkpoint.read(folder / "last.pt")["progress"]["stopped"] == ""
+
+
+def test_resume_with_the_same_number_of_epochs_trains_the_rest_of_a_stopped_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Stop(Callback):
+        def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
+            trainer.stop("enough")
+
+    mnist = {"name": "mnist", "train_samples": 200, "validation_samples": 100, "test_samples": 100}
+    options: dict[str, Any] = {"data": mnist, "hidden_sizes": [8], "batch_size": 100, "epochs": 3, "device": "cpu"}
+    assert run.start(Settings.from_arguments(**options, schedule="cosine"), tmp_path, callbacks=[Stop()])
+    (folder,) = tmp_path.iterdir()
+    assert main(["resume", str(folder)]) == 0
+    assert "training is complete (enough); --epochs 3 trains the rest\n" in capsys.readouterr().out
+    assert main(["resume", str(folder), "--epochs", "3"]) == 0
+    assert [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [1, 2, 3]
 
 
 def test_early_stopping_needs_validation_samples() -> None:

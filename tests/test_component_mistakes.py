@@ -1,16 +1,19 @@
 """Mistakes in components of one's own, and components that Python gives in unusual ways: one line, or the right thing."""
 
 import functools
+import warnings
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
 import torch
+from pydantic import Field
 from torch import Tensor
 
 import RecurrentFF as rff
-from RecurrentFF.errors import CheckpointError, InputError, SettingsError
+from RecurrentFF.data.image_transforms import Pixels
+from RecurrentFF.errors import CheckpointError, DataError, InputError, SettingsError
 from RecurrentFF.model.objectives import Objective, Pairwise, Threshold
 from RecurrentFF.model.optimizers import Adam, Optimizer, RMSprop, Torch
 from RecurrentFF.registry import make, register
@@ -213,3 +216,102 @@ def test_network_inputs_may_be_arrays_and_what_is_none_is_refused_in_one_line() 
     assert network.predict(inputs).tolist() == network.predict(torch.ones(2, 3)).tolist()
     with pytest.raises(InputError, match=r"inputs of type object: expected a tensor or an array of numbers"):
         network.predict(object())
+
+
+# ---------------------------------------------------------------- what mutations of the code have shown to be untested
+
+
+def test_nothing_as_an_option_of_a_configuration_means_its_default() -> None:
+    register("objective", "shifted")(Shifted)
+    assert make("objective", {"name": "shifted", "limit": None}, "objective") == Shifted(limit=3.0)
+
+
+def test_a_list_stays_a_list_however_it_is_annotated() -> None:
+    @register("optimizer", "listed_in_several_ways")
+    @dataclass(frozen=True)
+    class ListedInSeveralWays(Optimizer):
+        learning_rate: float = 1.0
+        bare: list = field(default_factory=list)  # type: ignore[type-arg]
+        limited: Annotated[list[int], Field(max_length=3)] = field(default_factory=list)
+        several: tuple[int, ...] = ()
+
+        def make(self, parameters: Any) -> torch.optim.Optimizer:
+            return torch.optim.SGD(parameters)
+
+    options = {"name": "listed_in_several_ways", "bare": [1], "limited": [1, 2], "several": [3]}
+    made = make("optimizer", options, "optimizer")
+    assert (made.bare, made.limited, made.several) == ([1], [1, 2], (3,))
+
+
+def test_an_option_may_have_the_name_of_a_method_of_pydantic() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shadowing = register("objective", "shadowing")(make_class("Shadowing", copy=2.0, schema=1.0))
+        assert make("objective", {"name": "shadowing", "copy": 3.0}, "objective") == shadowing(copy=3.0)  # type: ignore[call-arg]
+
+
+def test_a_long_value_is_shortened() -> None:
+    with pytest.raises(SettingsError, match="…") as value:
+        Settings.from_arguments(hidden_sizes=torch.ones(30, 30))
+    with pytest.raises(SettingsError, match="…") as override:
+        Settings().override(["training.epochs=" + "x\n" * 500])
+    assert all("\n" not in str(caught.value) and len(str(caught.value)) < 400 for caught in (value, override))
+
+
+def test_an_upper_limit_that_is_not_allowed_itself_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"network\.dropout = 1\.0: expected a number below 1$"):
+        Settings.from_arguments(dropout=1.0)
+
+
+def test_an_item_of_a_list_that_a_file_can_not_hold_is_named() -> None:
+    with pytest.raises(SettingsError, match=r"objective\.shift\[1\]: a configuration can't hold a Tensor"):
+        Settings.from_arguments(objective=Shifted(shift=[1.0, torch.ones(2)]))
+
+
+def test_an_unknown_argument_that_the_transform_has_is_led_to_it() -> None:
+    settings = Settings.from_arguments(transform="oriented_gradients")
+    with pytest.raises(SettingsError, match=r"an option of transform: .*'oriented_gradients', 'directions': …\}"):
+        settings.with_arguments(directions=4)
+    with pytest.raises(SettingsError, match="unknown key 'name'") as caught:
+        settings.with_arguments(name="mine")
+    assert "an option of" not in str(caught.value)
+
+
+def test_the_name_of_a_transform_alone_keeps_its_options() -> None:
+    settings = Settings.from_arguments(transform=Pixels(mean=0.5, std=0.25))
+    assert settings.with_arguments(transform="pixels") == settings.override(["transform=pixels"]) == settings
+
+
+def test_numbers_of_numpy_in_a_tuple_are_numbers_and_an_array_is_no_list() -> None:
+    assert Settings.from_arguments(hidden_sizes=(np.int64(8), 4)).network.hidden_sizes == (8, 4)
+    with pytest.raises(SettingsError, match=r"network\.hidden_sizes = array\(\[8, 4\]\): expected a list"):
+        Settings.from_arguments(hidden_sizes=np.array([8, 4]))
+
+
+class WithGradients(Stepped):
+    """An objective whose gradients are not those of its loss."""
+
+    def gradients(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.ones_like(positive + negative), -torch.ones_like(positive + negative)
+
+
+@pytest.mark.parametrize("objective", [WithGradients(), Shifted()])
+def test_an_objective_is_checked_for_its_gradient_as_training_takes_it(objective: Objective) -> None:
+    network = rff.build(input_size=3, num_classes=2, hidden_sizes=[4], device="cpu")
+    with torch.no_grad():
+        assert rff.Learner(network, objective=objective).objective is objective
+
+
+def test_network_inputs_may_be_a_frame() -> None:
+    pandas = pytest.importorskip("pandas")
+    network = rff.build(input_size=3, num_classes=2, hidden_sizes=[4], device="cpu")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # about an array that can't be written
+        found = network.predict(pandas.DataFrame(np.ones((2, 3), np.float32)))
+    assert found.tolist() == network.predict(torch.ones(2, 3)).tolist()
+
+
+def test_a_folder_without_class_folders_is_refused(tmp_path: Any) -> None:
+    (tmp_path / ".git").mkdir()
+    with pytest.raises(DataError, match=r"expected one folder of images for each class \(no class folder in "):
+        rff.ImageFolderTask(tmp_path)

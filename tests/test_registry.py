@@ -351,3 +351,13 @@ def test_trees_leave_out_what_has_no_value_and_hold_only_plain_values() -> None:
         "learning_rate": 0.5,
         "momentum": 0.0,
     }
+
+
+def test_the_plugin_is_to_be_corrected_if_it_is_another_module_that_is_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rff_needs_another.py").write_text("import no_such_dependency")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "mine.toml").write_text("plugins = ['rff_needs_another']")
+    with pytest.raises(SettingsError, match=r"\(No module named 'no_such_dependency'\); correct the name or the module$"):
+        Settings.from_file(tmp_path / "mine.toml")

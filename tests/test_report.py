@@ -90,3 +90,19 @@ def test_a_report_reads_the_files_of_real_runs(tmp_path: Path, capsys: pytest.Ca
     assert f"| other | 2 | {100 - 100 * summary['validation_accuracy']:.2f} % |" in capsys.readouterr().out
     assert config_of(run_folder(tmp_path / "other"))["training"]["seed"] == 0
     assert (tmp_path / "runs.csv").read_text().count("\n") == 7
+
+
+def test_a_run_that_is_named_twice_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path, 0, 0.9, [0.9])
+    (single,) = tmp_path.iterdir()
+    assert report.main([str(single), str(single)]) == 0
+    assert "| run-0-0.9 | 1 | " in capsys.readouterr().out
+
+
+def test_a_baseline_is_not_averaged_with_the_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path, 0, 0.9, [0.9])
+    write_run(tmp_path, 1, 0.8, [0.9])
+    file = tmp_path / "run-1-0.8/summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"baseline": "gru"}))
+    assert report.main([str(tmp_path)]) == 2
+    assert "differ in more than their seed, in their baseline; name only" in capsys.readouterr().err

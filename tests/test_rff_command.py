@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 import RecurrentFF as rff
 from RecurrentFF import cli, registry
@@ -473,3 +475,21 @@ def test_a_former_configuration_is_printed_in_the_present_form(tmp_path: Path, c
     assert "unknown key 'model.epocs'" in refusal(["config", "--former=wrong.toml"], capsys)
     with pytest.raises(SettingsError, match="no such configuration file"):
         cli.present_form(Path("absent.toml"))
+
+
+def test_plugins_are_named_by_their_own_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    message = refusal(["train", "mnist", *TINY, "--set=plugins=['json']"], capsys)
+    assert "--set plugins=…: name a plugin with --plugin MODULE" in message
+
+
+def test_a_component_without_a_docstring_is_described_by_its_keys_alone() -> None:
+    @registry.register("activation", "without_docstring")
+    @dataclass(frozen=True)
+    class WithoutDocstring(rff.Activation):
+        slope: float = 1.0
+
+        def apply(self, z: Tensor) -> Tensor:
+            return self.slope * z
+
+    (found,) = [part for part in reference.parts("network.activation") if part.component == "without_docstring"]
+    assert found.description == "" and [key.name for key in found.keys] == ["slope"]

@@ -464,3 +464,55 @@ def test_memory_does_not_grow_in_two_thousand_batches() -> None:
     before = resident()
     work(2000)
     assert resident() < 1.01 * before
+
+
+@pytest.mark.usefixtures("diverging")
+def test_the_error_about_a_divergence_says_what_is_kept(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"optimizer": Adam(learning_rate=1.0), "schedule": "step"}
+    with pytest.raises(DivergenceError, match=r'on_divergence = "retry" \(the last checkpoint was saved before\)$'):
+        make_trainer(tmp_path / "stop", **options).fit()
+    with pytest.raises(DivergenceError, match=r"halved 5 times already \(the last checkpoint was saved before\)$"):
+        make_trainer(tmp_path / "retry", **options, on_divergence="retry").fit()
+
+
+def test_best_weights_of_an_epoch_that_diverges_at_its_end_are_forgotten(tmp_path: Path) -> None:
+    class Once(Callback):
+        def __init__(self) -> None:
+            self.raised, self.kept = False, list[Any]()
+
+        def on_epoch_start(self, trainer: Trainer) -> None:
+            self.kept.append(checkpoints(trainer)._best)
+
+        def on_epoch_end(self, trainer: Trainer, metrics: Any) -> None:
+            if not self.raised:
+                self.raised = True
+                raise DivergenceError("once")
+
+    trainer, once = make_trainer(tmp_path, epochs=2, on_divergence="retry", schedule="step"), Once()
+    trainer.callbacks.append(once)
+    assert trainer.fit() and once.kept == [None, None, None]
+
+
+@pytest.mark.parametrize("choice", ["stop", "retry"])
+def test_the_last_state_is_in_memory_only_if_a_retry_may_need_it(tmp_path: Path, choice: str) -> None:
+    trainer = make_trainer(tmp_path, epochs=1, on_divergence=choice)
+    checkpoints(trainer).folder = None
+    assert trainer.fit() and (checkpoints(trainer)._last is not None) == (choice == "retry")
+
+
+def test_a_retry_without_a_folder_may_return_to_the_state_that_was_resumed_from(tmp_path: Path) -> None:
+    class Once(Callback):
+        raised = False
+
+        def on_batch_end(self, trainer: Trainer, metrics: BatchMetrics, samples: int) -> None:
+            if not self.raised:
+                self.raised = True
+                raise DivergenceError("once")
+
+    options: dict[str, Any] = {"schedule": "step", "on_divergence": "retry"}
+    assert make_trainer(tmp_path, epochs=1, **options).fit()
+    trainer = make_trainer(tmp_path, epochs=2, **options)
+    trainer.resume(tmp_path / "last.pt")
+    checkpoints(trainer).folder = None
+    trainer.callbacks.append(Once())
+    assert trainer.fit() and (trainer.progress.epoch, trainer.progress.retries) == (2, 1)

@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset as TorchDataset
 
 from RecurrentFF.data import mnist
 from RecurrentFF.data.augment import Augmentation, AugmentedImages
-from RecurrentFF.data.dataset import Batch, Dataset, SequenceDataset
+from RecurrentFF.data.dataset import Batch, Dataset, RelabeledDataset, SequenceDataset, TensorDataset
 from RecurrentFF.data.image_folder import ImageFolder, ImageFolderTask
 from RecurrentFF.data.image_transforms import Frames, OrientedGradients, Pixels
 from RecurrentFF.data.loader_task import LoaderTask
@@ -559,3 +559,32 @@ def test_a_transform_of_ones_own_always_takes_images_from_0_to_1(folder: Path) -
     assert table.inputs([[200.0, 3.0, 4.0]]).max() == 200
     with pytest.raises(DataError, match=r"augmentation of images of type torch\.int64: expected torch\.uint8"):
         TensorTask(IMAGES.long(), [0, 1] * 3, transform=Seen(), augmentation=covered).splits()
+
+
+def test_samples_of_another_shape_are_reshaped_only_if_they_are_flat() -> None:
+    flat = TensorTask(IMAGES.flatten(1) / 255, [0, 1] * 3, classes=10, validation=None, augmentation=Augmentation(cutout=1))
+    assert only(flat.adapted_to(DIGITS).splits().train).inputs.shape == (6, 784)
+    wide = TensorTask(IMAGES.view(-1, 14, 56), [0, 1] * 3, classes=10, validation=None)
+    with pytest.raises(InputError, match=r"shape \(14, 56\), but the network was made for samples of shape \(28, 28\)"):
+        wide.adapted_to(DIGITS)
+
+
+@pytest.mark.parametrize("size", [0, 0.0])
+def test_a_part_of_no_samples_is_none(size: float) -> None:
+    splits = TensorTask(IMAGES, [0, 1] * 3, validation=size, test=size).splits()
+    assert splits.validation is None and splits.test is None and len(splits.train) == 6
+
+
+def test_bytes_that_are_no_images_are_given_unchanged() -> None:
+    table = torch.arange(18, dtype=torch.uint8).view(6, 3)
+    task = TensorTask(table, [0, 1] * 3, transform=Seen(), validation=None)
+    assert torch.equal(only(task.splits().train).inputs, table.float())
+
+
+def test_a_data_set_with_other_class_numbers_is_shown_as_it_shows_itself() -> None:
+    class Drawn(TensorDataset):
+        def show(self, samples: int) -> Tensor:
+            return torch.ones(1, samples, 2, 2)
+
+    dataset = RelabeledDataset(Drawn(torch.zeros(6, 784), torch.zeros(6).long()), torch.tensor([3]))
+    assert torch.equal(DIGITS.show(dataset, 2), torch.ones(1, 2, 2, 2))

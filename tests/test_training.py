@@ -649,3 +649,60 @@ def test_build_refuses_a_transform_beside_that_of_the_task() -> None:
 class Mirrored(Transform):
     def __call__(self, samples: Tensor) -> Tensor:
         return samples.flip(2).flatten(1)
+
+
+def test_a_data_set_of_network_inputs_is_checked_and_converted() -> None:
+    network, images, labels = of_task()
+    assert network.task is not None
+    inputs = network.task.inputs(images)
+    with pytest.raises(InputError, match="labels run from 99 to 99; expected 0 to 4"):
+        rff.fit(network, TensorDataset(inputs, torch.full_like(labels, 99)), quiet=True)
+    with pytest.raises(InputError, match="inputs have 8 features, but the network's input_size is 9"):
+        rff.fit(network, TensorDataset(inputs[:, :8], labels), quiet=True)
+    assert len(rff.fit(network, TensorDataset(inputs.double(), labels), quiet=True)) == 2
+
+
+def test_inputs_labels_and_a_mask_are_led_to_batches() -> None:
+    inputs, labels = clusters(20)
+    with pytest.raises(InputError, match=r"^data: expected \(inputs, labels\), not \(inputs, labels, mask\); pass "):
+        rff.fit(rff.build(small_settings()), (inputs, labels, torch.ones(1, 20)), quiet=True)  # type: ignore[arg-type]
+
+
+def test_a_data_set_of_torch_leaves_the_global_generator_alone() -> None:
+    network, images, labels = of_task()
+    before = torch.get_rng_state()
+    rff.fit(network, Numbered(images, labels), quiet=True)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_loader_trains_the_same_with_pictures(tmp_path: Path) -> None:
+    networks = []
+    for folder in (None, tmp_path):
+        network, images, labels = of_task()
+        loader = DataLoader(TorchDataset(images, labels), 20, shuffle=True, generator=torch.Generator().manual_seed(3))
+        rff.fit(network, loader, output_dir=folder, quiet=True)
+        networks.append(network)
+    assert_same_parameters(*networks)
+
+
+def test_a_transform_of_the_settings_gives_way_to_that_of_the_task() -> None:
+    _, images, labels = of_task()
+    task = TensorTask(images, labels, classes=CLASSES)
+    settings = rff.Settings.from_arguments(transform="oriented_gradients", hidden_sizes=[4])
+    assert rff.build(settings, task=task).settings.transform == task.transform
+
+
+def test_a_run_says_if_an_epoch_has_few_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    hint = "batches of 50, 2 in an epoch (a smaller training.batch_size learns more in it)\n"
+    for samples, words in ((100, hint), (200, "batches of 50\n")):
+        rff.fit(rff.build(small_settings(epochs=1, batch_size=50)), clusters(samples), output_dir=tmp_path)
+        assert words in capsys.readouterr().out
+
+
+def test_an_existing_network_takes_a_task_with_a_transform_that_is_passed(tmp_path: Path) -> None:
+    network, _, _ = of_task(transform=Mirrored())
+    rff.save(network, tmp_path / "mirrored.pt")
+    with pytest.raises(CheckpointError, match="pass it again, as transform=…"):
+        rff.load(tmp_path / "mirrored.pt", network=network)
+    loaded = rff.load(tmp_path / "mirrored.pt", network=network, transform=Mirrored())
+    assert loaded is network and loaded.task is not None and loaded.task.transform == Mirrored()

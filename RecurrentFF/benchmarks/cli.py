@@ -107,7 +107,9 @@ def resume(path: Path, arguments: argparse.Namespace, benchmark: Benchmark | Non
             raise CheckpointError(f"{path}: a run on {name}, not on {_either(benchmark.data)}; resume it with: rff resume {path}")
         return _with_absolute_paths(settings.override(*_assignments(arguments)))
 
-    return with_plugin_hint(lambda: run.resume(path, change), lambda: plugins_of_checkpoint(path))
+    return with_plugin_hint(
+        lambda: run.resume(path, change, continue_stopped=arguments.epochs is not None), lambda: plugins_of_checkpoint(path)
+    )
 
 
 def require_named_data(settings: Settings, path: Path) -> None:

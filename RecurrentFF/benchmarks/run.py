@@ -52,7 +52,9 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
     return start_training(parent, name, lambda folder: prepared.trainer(folder, callbacks)).finished
 
 
-def resume(path: Path, change: Callable[[Settings], Settings], *, callbacks: Sequence[Callback] = ()) -> bool:
+def resume(
+    path: Path, change: Callable[[Settings], Settings], *, continue_stopped: bool = False, callbacks: Sequence[Callback] = ()
+) -> bool:
     """Resume an interrupted run.
 
     A run that was stopped before its last epoch, for instance by early stopping, is complete. It is continued if `change` gives
@@ -61,6 +63,8 @@ def resume(path: Path, change: Callable[[Settings], Settings], *, callbacks: Seq
     Args:
         path: the run's folder, or a checkpoint in that folder to resume from.
         change: a function from the run's settings to those of its continuation.
+        continue_stopped: train the rest of a run that was stopped before its last epoch, for instance by early stopping. A change
+            of the number of epochs does so, too.
         callbacks: further callbacks, which follow those that the settings ask for. Their states are restored.
 
     Returns:
@@ -73,10 +77,12 @@ def resume(path: Path, change: Callable[[Settings], Settings], *, callbacks: Seq
     keep_freed_memory()
     folder = RunFolder.existing(path.parent if path.is_file() else path)
     with folder.lock():
-        return _continue(folder, path if path.is_file() else folder.last, change, callbacks)
+        return _continue(folder, path if path.is_file() else folder.last, change, continue_stopped, callbacks)
 
 
-def _continue(folder: RunFolder, start: Path, change: Callable[[Settings], Settings], callbacks: Sequence[Callback]) -> bool:
+def _continue(
+    folder: RunFolder, start: Path, change: Callable[[Settings], Settings], continue_stopped: bool, callbacks: Sequence[Callback]
+) -> bool:
     saved = _read(start, folder)
     before = checkpoint.settings(saved, start)
     settings = change(before)
@@ -91,7 +97,7 @@ def _continue(folder: RunFolder, start: Path, change: Callable[[Settings], Setti
     trainer.resume(start)
     if trainer.progress.epoch > epochs:
         raise SettingsError(f"--epochs {epochs}: the run has trained {trainer.progress.epoch} already")
-    if epochs != before.training.epochs:
+    if continue_stopped or epochs != before.training.epochs:
         trainer.continue_stopped()
     if start.resolve() != folder.last.resolve():  # replace a damaged checkpoint by the one that was resumed from
         write_atomically(folder.last, lambda file: file.write_bytes(start.read_bytes()))

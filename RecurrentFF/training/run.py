@@ -175,7 +175,13 @@ def _completion(trainer: Trainer, folder: RunFolder) -> str:
         return ""
     stopped = f" ({trainer.progress.stopped})" if trainer.progress.stopped else ""
     if trainer.settings.schedule.depends_on_epochs:
-        return f"; training is complete{stopped}; --weights {folder.last} starts from it"
+        remaining = trainer.progress.stopped and trainer.progress.epoch < trainer.settings.training.epochs
+        advice = (
+            f"--epochs {trainer.settings.training.epochs} trains the rest"
+            if remaining
+            else f"--weights {folder.last} starts from it"
+        )
+        return f"; training is complete{stopped}; {advice}"
     longer = f"N above {trainer.settings.training.epochs}" if stopped else "N"
     return f"; training is complete{stopped}, --epochs {longer} trains longer"
 
