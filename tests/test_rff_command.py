@@ -486,10 +486,10 @@ def test_a_component_without_a_docstring_is_described_by_its_keys_alone() -> Non
     @registry.register("activation", "without_docstring")
     @dataclass(frozen=True)
     class WithoutDocstring(rff.Activation):
-        slope: float = 1.0
+        factor: float = 1.0
 
         def apply(self, z: Tensor) -> Tensor:
-            return self.slope * z
+            return self.factor * z
 
     (found,) = [part for part in reference.parts("network.activation") if part.component == "without_docstring"]
-    assert found.description == "" and [key.name for key in found.keys] == ["slope"]
+    assert found.description == "" and [key.name for key in found.keys] == ["factor"]
