@@ -18,10 +18,10 @@ class Spectrum(rff.Transform):
 
 
 if __name__ == "__main__":
+    torch.manual_seed(0)
     waves = (torch.rand(2000, 1) * 6.3 + torch.arange(64) * 0.5).sin()
     waves[1::2] = waves[1::2].sign()  # square waves
-    waves += 0.5 * torch.randn(2000, 64)
-    task = rff.TensorTask(waves, ["sine", "square"] * 1000, transform=Spectrum())
+    task = rff.TensorTask(waves + 0.3 * torch.randn(2000, 64), ["sine", "square"] * 1000, transform=Spectrum())
     network = rff.build(task=task, hidden_sizes=[50, 50], objective="pairwise", optimizer="adam", batch_size=50, epochs=3)
     rff.fit(network, task)
     with tempfile.TemporaryDirectory() as folder:
