@@ -1,8 +1,40 @@
 """The exceptions of this package. Each message is one line for the user: what is wrong, where, and what to do."""
 
+MAX_MESSAGE = 1000
+"""Maximum number of characters of a message, about."""
+
+
+def printable(text: str, length: int = MAX_MESSAGE) -> str:
+    """Return a text as one line that any terminal can show, of limited length.
+
+    Args:
+        text: any text, for instance with the name of a file or a key that somebody else has written.
+        length: what is longer loses its middle, since the advice is at the end.
+
+    Returns:
+        The text with an escape, such as \\n or \\x1b, in place of each character that is not printable: control characters, line
+        ends, spaces other than " ", and bytes of a path that are not in the encoding of the file system.
+
+    Example:
+        >>> printable("two\\nlines")
+        'two\\\\nlines'
+    """
+    if len(text) > length:
+        text = f"{text[: length * 3 // 4]}…{text[-length // 4 :]}"
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in text
+    )
+
 
 class RecurrentFFError(Exception):
-    """Base class of all errors that RecurrentFF raises on purpose. The command line prints its message and exits with code 2."""
+    """Base class of all errors that RecurrentFF raises on purpose. The command line prints its message and exits with code 2.
+
+    Args:
+        message: the text for the user. It becomes one printable line of limited length, whatever a file or a key in it is called.
+    """
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class SettingsError(RecurrentFFError):
@@ -13,7 +45,7 @@ class SettingsError(RecurrentFFError):
         place: the first invalid key as "section.key", or its section; empty if it is not known.
     """
 
-    def __init__(self, message: str, place: str = "") -> None:
+    def __init__(self, message: str = "", place: str = "") -> None:
         super().__init__(message)
         self.place = place
 
