@@ -70,7 +70,7 @@ def kind_of(path: str | Path, error: Error) -> Literal["file", "folder", "other"
     """
     with reported(path, error):
         try:
-            mode = os.stat(path).st_mode
+            mode = Path(path).stat().st_mode
         except (FileNotFoundError, NotADirectoryError):
             return None
     return "folder" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else "other"
@@ -105,4 +105,4 @@ def names_in(folder: str | Path, error: Error) -> list[str]:
         RecurrentFFError: of the class `error`, if the folder can't be read.
     """
     with reported(folder, error):
-        return sorted(os.listdir(folder))
+        return sorted(path.name for path in Path(folder).iterdir())
