@@ -6,7 +6,7 @@
     network = rff.build(task=task, hidden_sizes=[200, 200], objective="pairwise", optimizer="adam", epochs=3)
     rff.fit(network, task)
     network.predict(images), network.badness(images)
-    rff.save(network, "network.pt"); network = rff.load("network.pt")
+    rff.save(network, "network.safetensors"); network = rff.load("network.safetensors")
 
 Names are imported when first used, because torch takes seconds.
 """
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from RecurrentFF.model.network import Network
     from RecurrentFF.model.objectives import Objective
     from RecurrentFF.model.optimizers import Optimizer
+    from RecurrentFF.model.recording import Recorded, record
     from RecurrentFF.training.build import build
     from RecurrentFF.training.callbacks import Callback
     from RecurrentFF.training.checkpoint import load, save
@@ -64,6 +65,7 @@ _HOMES = {
     "Objective": "RecurrentFF.model.objectives",
     "Observer": "RecurrentFF.model.learner",
     "Optimizer": "RecurrentFF.model.optimizers",
+    "Recorded": "RecurrentFF.model.recording",
     "RecurrentFFClassifier": "RecurrentFF.estimator",
     "Schedule": "RecurrentFF.training.schedules",
     "Task": "RecurrentFF.data.task",
@@ -74,6 +76,7 @@ _HOMES = {
     "evaluate": "RecurrentFF.training.evaluation",
     "fit": "RecurrentFF.training.fit",
     "load": "RecurrentFF.training.checkpoint",
+    "record": "RecurrentFF.model.recording",
     "save": "RecurrentFF.training.checkpoint",
 }
 
@@ -92,6 +95,7 @@ __all__ = [
     "Objective",
     "Observer",
     "Optimizer",
+    "Recorded",
     "RecurrentFFClassifier",
     "RecurrentFFError",
     "Schedule",
@@ -104,6 +108,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "record",
     "register",
     "save",
 ]

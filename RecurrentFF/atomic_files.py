@@ -3,67 +3,143 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from RecurrentFF.errors import OutputError
+from RecurrentFF.errors import OutputError, printable
+from RecurrentFF.paths import kind_of, reason_of, reported
+from RecurrentFF.streams import write_line
 
 _PREFIX = ".writing-"
 """The first characters of the names of incomplete files."""
+
+_FAILURE = "can't be written"
+
+_NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EROFS, errno.ENOTSUP, errno.EOPNOTSUPP}
+"""The errors of a file system that has no command to write a file to the disk at once. After others, writing has failed."""
+
+_unsynced: list[Path] = []
+"""The first folder whose file system has no such command."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], previous: Path | None = None) -> None:
     """Call `write` on a temporary file beside `path`, then rename it to `path` in one step.
 
+    A link is followed. What is neither a file nor a folder, such as a pipe or /dev/stdout, is written directly.
+
     Args:
         path: the final name; a file that exists there is replaced.
-        write: a function that writes the content to the path that it is given.
+        write: a function that writes the content to the path that it is given. Its name ends like that of `path`.
         previous: the new name of the file that is at `path` now; None discards it. At every moment, a complete file is at `path`.
 
     Raises:
         OutputError: writing failed; the file at `path` is unchanged.
     """
-    temporary = _temporary_name(path)
+    kind = kind_of(path, OutputError)
+    if kind == "folder":
+        raise OutputError(f"{path}: {_FAILURE} (it is a folder; name a file)")
     try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())  # the content must be on the disk before its name
-        if previous is not None and path.exists():
-            _copy(path, previous)
-        temporary.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's writer reports a missing folder or a full disk as RuntimeError
-        reason = (isinstance(error, OSError) and error.strerror) or str(error).strip().partition("\n")[0][:120]
-        raise OutputError(f"{path}: can't be written ({reason})") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        with reported(path, OutputError, _FAILURE):
+            if kind == "other":
+                write(path)
+            else:
+                _replace(Path(os.path.realpath(path)) if path.is_symlink() else path, write, previous)
+    except OutputError:
+        raise
+    except Exception as error:  # the writers of other libraries report a full disk or a missing folder by errors of their own
+        reason = _reason(error)
+        if reason is None:
+            raise
+        raise OutputError(f"{path}: {_FAILURE} ({reason})") from None
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically.
+
+    Raises:
+        OutputError: writing failed; the file at `path` is unchanged.
+    """
+    write_atomically(path, lambda file: file.write_bytes(content))
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file in UTF-8 atomically.
 
     Raises:
-        OutputError: writing failed; the file at `path` is unchanged.
+        OutputError: writing failed, or a character is not one of Unicode; the file at `path` is unchanged.
     """
-
-    def write(file: Path) -> None:
-        file.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
+    try:
+        content = text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise OutputError(f"{path}: {_FAILURE} (UTF-8 has no character {text[error.start]!r})") from None
+    write_bytes(path, content)
 
 
 def remove_unfinished(folder: Path) -> None:
     """Remove the incomplete files of a folder, left by a program that was killed while it was writing."""
-    for path in folder.glob(f"{_PREFIX}*"):
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f"{_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _replace(path: Path, write: Callable[[Path], object], previous: Path | None) -> None:
+    temporary = _temporary_name(path)
+    try:
+        write(temporary)
+        _sync(temporary)  # the content must be on the disk before its name
+        if previous is not None and path.exists():
+            _copy(path, previous)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
         with contextlib.suppress(OSError):
-            path.unlink()
+            temporary.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str | None:
+    """The reason of the failure of a writer in a few words; None if the error is not one of writing."""
+    text = str(error)
+    if "No space left on device" in text:
+        return "No space left on device"
+    if isinstance(error, RuntimeError) or type(error).__name__ == "SafetensorError":
+        return text.strip().partition("\n")[0][:120]
+    return None
+
+
+def _sync(file: Path) -> None:
+    """Write the content of a file to the disk now, if the file system can; if it can't, this is said once."""
+    with file.open("rb+") as opened:
+        try:
+            os.fsync(opened.fileno())
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
+            if not _unsynced:
+                _unsynced.append(file.parent)
+                advice = "after a power failure, the last files may be missing"
+                failure = f"this file system can't write to the disk at once ({reason_of(error)})"
+                write_line(printable(f"note: {file.parent}: {failure}; {advice}"), "stderr")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write the new name of a file to the disk now, where the system can do this."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _temporary_name(path: Path) -> Path:
-    return path.with_name(f"{_PREFIX}{secrets.token_hex(4)}-{path.name}")
+    """The name of an incomplete file beside a path. It ends like the path, which some writers look at, but is never too long."""
+    ending = path.suffix if len(os.fsencode(path.suffix)) < 100 else ""
+    return path.with_name(f"{_PREFIX}{secrets.token_hex(4)}{ending}")
 
 
 def _copy(path: Path, to: Path) -> None:

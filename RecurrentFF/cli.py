@@ -6,6 +6,7 @@ Modules that import torch, which takes seconds, are imported when a command need
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shutil
 import sys
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import nearest
 from RecurrentFF.settings import Settings, legacy, recipes, reference
 from RecurrentFF.settings.plugins import import_modules
+from RecurrentFF.streams import write_line, write_output
 
 DESCRIPTION = "The Recurrent Forward-Forward network: train it, evaluate it, and look at its runs and configurations."
 DATA_HELP = (
@@ -55,8 +57,9 @@ def _run(argv: list[str]) -> bool:
         argument_parser().print_help()
         return True
     arguments = argument_parser().parse_args(argv)
-    if str(Path.cwd()) not in sys.path:  # as `python -m` does, so that a plugin in the present folder is found
-        sys.path.append(str(Path.cwd()))
+    with contextlib.suppress(OSError):  # the present folder may have been removed
+        if str(Path.cwd()) not in sys.path:  # as `python -m` does, so that a plugin in the present folder is found
+            sys.path.append(str(Path.cwd()))
     finished: bool = arguments.work(arguments)
     return finished
 
@@ -87,7 +90,7 @@ def argument_parser() -> Parser:
 def _add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
     text = "accuracy of a network by class, and its confusions, on the test samples"
     parser = commands.add_parser("evaluate", help=text, description=f"Print the {text}.")
-    parser.add_argument("run", type=user_path, metavar="RUN_OR_CHECKPOINT", help=f"{RUN_HELP}; a folder stands for its best.pt")
+    parser.add_argument("run", type=user_path, metavar="RUN_OR_CHECKPOINT", help=f"{RUN_HELP} (a folder: its best weights)")
     data_help = "the folder of the data; one of images in class folders if a program has trained the network"
     parser.add_argument("--data-dir", type=user_path, metavar="DIR", help=data_help)
     parser.add_argument("--predictions", type=user_path, metavar="CSV", help="write the predictions and badnesses to this file")
@@ -130,7 +133,7 @@ def _with_plugins(arguments: argparse.Namespace) -> bool:
 def _version(arguments: argparse.Namespace) -> bool:
     from RecurrentFF import __version__
 
-    print(__version__)
+    write_output(__version__)
     return True
 
 
@@ -147,14 +150,14 @@ def _evaluate(arguments: argparse.Namespace) -> bool:
 
     from RecurrentFF.benchmarks import evaluation
 
-    print(evaluation.evaluate(arguments.run, arguments.data_dir, arguments.predictions, arguments.device))
+    write_output(evaluation.evaluate(arguments.run, arguments.data_dir, arguments.predictions, arguments.device))
     return True
 
 
 def _runs(arguments: argparse.Namespace) -> bool:
     from RecurrentFF.benchmarks import runs
 
-    print(runs.table(arguments.folder))
+    write_output(runs.table(arguments.folder))
     return True
 
 
@@ -170,7 +173,7 @@ def _speed(arguments: argparse.Namespace) -> bool:
     finished = speed.run(arguments)
     for file in (arguments.json, arguments.scaling):
         if file is not None:
-            print(f"written to {file}")
+            write_line(f"written to {file}")
     return finished
 
 
@@ -180,16 +183,16 @@ def _config(arguments: argparse.Namespace) -> bool:
     if len(chosen) > 1:
         raise SettingsError("config: NAME, --keys and --former exclude each other; give one of them")
     if arguments.keys is not None:
-        print(reference.text(arguments.keys or None, width=shutil.get_terminal_size((100, 24)).columns))
+        write_output(reference.text(arguments.keys or None, width=shutil.get_terminal_size((100, 24)).columns))
     elif arguments.former is not None:
-        print(present_form(arguments.former), end="")
+        write_output(present_form(arguments.former), end="")
     elif arguments.name is not None:
         if arguments.name not in recipes.names():
             raise SettingsError(f"config {arguments.name}: there is no such recipe{nearest(arguments.name, recipes.names())}")
-        print(recipes.path_of(arguments.name).read_text(encoding="utf-8"), end="")
+        write_output(recipes.path_of(arguments.name).read_text(encoding="utf-8"), end="")
     else:
         width = max(map(len, recipes.names()))
-        print("\n".join(f"{name:<{width}}  {recipes.description(name)}" for name in recipes.names()))
+        write_output("\n".join(f"{name:<{width}}  {recipes.description(name)}" for name in recipes.names()))
     return True
 
 
@@ -203,7 +206,7 @@ def present_form(path: Path) -> str:
         SettingsError: the file can't be read, has the present form already, or is invalid.
     """
     Settings.from_file(path, import_plugins=False)  # names what is wrong in it
-    text = path.read_text(encoding="utf-8")
+    text = recipes.read(path)
     tree = toml.loads(text)
     if not legacy.is_former(tree):
         raise SettingsError(f"{path}: has the present form already, with no section [model] or [data_config]")

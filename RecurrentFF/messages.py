@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Sequence
+from datetime import date, time
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -11,9 +13,12 @@ from pydantic import BaseModel, ValidationError
 
 def nearest(key: str, known: Any) -> str:
     """Suggest a correction of an unknown key: the most similar known key, or all known keys if none is similar."""
-    close = difflib.get_close_matches(key, list(known), n=1)
+    close = difflib.get_close_matches(key, list(known), n=1) if len(key) <= MAX_KEY else []
     return f"; did you mean '{close[0]}'?" if close else f"; known: {', '.join(sorted(known))}"
 
+
+MAX_KEY = 100
+"""The maximum number of characters of a key that is compared with others; the time of a comparison grows with its square."""
 
 _MESSAGES = {
     "bool_type": "expected true or false (or 1 or 0)",
@@ -56,12 +61,12 @@ def in_words(error: ValidationError, root: type[BaseModel], place: str = "") -> 
     path = [*([place] if place else []), *inner]
     if first["type"] == "extra_forbidden":
         section = _section_at(inner[:-1], root)
-        text = f"unknown key '{'.'.join(path)}'{nearest(path[-1], section.model_fields)}"
+        text = f"unknown key '{shortened('.'.join(path))}'{nearest(path[-1], section.model_fields)}"
     elif first["type"] == "value_error" and len(path) < 2:
         text = str(first["ctx"]["error"])  # a check across keys, whose message names them
     else:
         reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else _reason(first)
-        text = f"{'.'.join(path)} = {shown(first['input'])}: {reason}"
+        text = f"{shortened('.'.join(path))} = {shown(first['input'])}: {reason}"
     return text + (f" (and {len(others)} more)" if others else "")
 
 
@@ -75,16 +80,49 @@ def _reason(error: Any) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value in the spelling of a TOML file, in one line of limited length."""
-    if isinstance(value, tuple):
-        return f"[{', '.join(shown(item) for item in value)}]"
-    return str(value).lower() if isinstance(value, bool) else one_line(repr(value))
+    """Return a value in the spelling of a TOML file, in one line of limited length, whatever it is."""
+    return one_line(_SHORT.repr(value))
+
+
+class _Short(reprlib.Repr):
+    """A spelling of values that leaves out what is long or deep before it is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 8
+        self.maxtuple = self.maxlist = self.maxdict = self.maxset = self.maxfrozenset = self.maxarray = self.maxdeque = 40
+        self.maxstring = self.maxother = self.maxlong = 200
+
+    def repr_bool(self, value: bool, level: int) -> str:
+        return str(value).lower()
+
+    def repr_tuple(self, value: tuple[object, ...], level: int) -> str:
+        return self.repr_list(list(value[: self.maxlist + 1]), level)
+
+    def repr_date(self, value: date, level: int) -> str:
+        return value.isoformat()
+
+    repr_datetime = repr_date
+
+    def repr_time(self, value: time, level: int) -> str:
+        return value.isoformat()
+
+    def repr_int(self, value: int, level: int) -> str:
+        return repr(value) if value.bit_length() <= 512 else f"a number of {value.bit_length():,} bits"
+
+
+_SHORT = _Short()
 
 
 def one_line(text: str, length: int = 120) -> str:
     """Return a text in one line of at most about `length` characters, with an ellipsis in place of what is left out."""
-    words = " ".join(text.split())
-    return words if len(words) <= length else f"{words[:length]}…"
+    words = " ".join(text[: 10 * length].split())
+    return words if len(words) <= length and len(text) <= 10 * length else f"{words[:length]}…"
+
+
+def shortened(text: str, length: int = 200) -> str:
+    """Return a text, such as a key, without its end if it is long."""
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
 def _section_at(path: Sequence[str], root: type[BaseModel]) -> type[BaseModel]:

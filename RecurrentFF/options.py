@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from RecurrentFF.errors import SettingsError
+from RecurrentFF.messages import in_words
+from RecurrentFF.values import plain
 
 
 def as_tuple(value: object) -> object:
@@ -45,7 +50,44 @@ Pair = tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+def _is_plain(hint: Any) -> bool:
+    """True for an annotation of Python's own types; another one, such as that of a tensor, has values of that type."""
+    if get_origin(hint) is Annotated:
+        return _is_plain(get_args(hint)[0])
+    if get_origin(hint) is Literal:
+        return True
+    inner = [argument for argument in get_args(hint) if argument is not Ellipsis]
+    return all(map(_is_plain, inner)) if inner else hint in (bool, int, float, str, type(None), list, tuple, dict)
+
+
 class Section(BaseModel):
-    """A group of options: immutable, without unknown keys, of strict types (an int is accepted for a float)."""
+    """A group of options: immutable, without unknown keys, of strict types (an int is accepted for a float).
+
+    Numbers and texts of numpy, and paths, are converted to Python's own types.
+
+    Raises:
+        SettingsError: a key or a value is invalid.
+    """
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, values: Any) -> Any:
+        known = cls.model_fields
+        if not isinstance(values, Mapping):
+            return values
+        return {key: plain(value, key) if key in known and _is_plain(known[key].annotation) else value
+                for key, value in values.items()}  # fmt: skip
+
+    if not TYPE_CHECKING:  # a type checker knows the keys
+
+        def __init__(self, /, **values: Any) -> None:
+            try:
+                super().__init__(**values)
+            except ValidationError as error:
+                place = ".".join(str(step) for step in error.errors()[0]["loc"])
+                raise SettingsError(in_words(error, type(self)), place) from None
+
+        # So that a section within another one is validated with it, and all mistakes are in one error.
+        __init__.__pydantic_base_init__ = True

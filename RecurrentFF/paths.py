@@ -63,7 +63,7 @@ def expanded(path: str | Path, error: Error) -> Path:
 
 
 def kind_of(path: str | Path, error: Error) -> Literal["file", "folder", "other"] | None:
-    """What is at a path: a file, a folder, something else, or None for nothing.
+    """The kind of what is at a path: a file, a folder, something else, or None for nothing.
 
     Raises:
         RecurrentFFError: of the class `error`, if that can't be found out, for instance for lack of a permission.

@@ -27,6 +27,7 @@ from pydantic_core import core_schema
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import in_words, nearest, shown
 from RecurrentFF.options import Section, as_tuple
+from RecurrentFF.values import require_values
 
 HOMES = {
     "objective": "RecurrentFF.model",
@@ -271,10 +272,11 @@ def _validated(cls: Any, options: Mapping[str, Any], place: str) -> dict[str, An
     """Check the options of a component, and fill in defaults."""
     model = schema(cls)
     hints = {name: field.rebuild_annotation() for name, field in model.model_fields.items()}
+    require_values(options, place)
     made = make_components(hints, options, place)
     values = {key: value if _is_list(hints.get(key)) else as_tuple(value) for key, value in made.items()}
     try:
-        checked = model(**values)
+        checked = model.model_validate(values)
     except ValidationError as error:
         path = ".".join([place, *(str(step) for step in error.errors()[0]["loc"])])
         raise SettingsError(in_words(error, model, place), path) from None

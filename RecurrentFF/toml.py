@@ -1,12 +1,93 @@
-"""Read and write TOML: `loads` of the standard library (of tomli before Python 3.11), and `dumps` of tomli_w."""
+"""Read and write TOML: with the standard library (tomli before Python 3.11) and tomli_w. Any text is read, or refused quickly."""
 
+from __future__ import annotations
+
+import re
 import sys
+from collections.abc import Mapping
+from typing import Any
 
-from tomli_w import dumps
+import tomli_w
 
 if sys.version_info >= (3, 11):
-    from tomllib import TOMLDecodeError, loads
+    import tomllib
 else:
-    from tomli import TOMLDecodeError, loads
+    import tomli as tomllib
 
-__all__ = ["TOMLDecodeError", "dumps", "loads"]
+MAX_TEXT = 2**20
+"""The maximum number of characters of a text that is read."""
+
+_TOKEN = re.compile(
+    r"""
+    \"{3} (?:[^\\]|\\.?)*? (?:\"{3}|\Z) | '{3} .*? (?:'{3}|\Z)   # a string of several lines
+    | \" (?:[^\"\\\n]|\\.?)* \"? | ' [^'\n]* '?                  # a string
+    | \# [^\n]*                                                  # a comment
+    """,
+    re.DOTALL | re.VERBOSE,
+)
+"""A string or a comment. One that does not end reaches to the end, so that each character is looked at once."""
+
+_LONG_KEY = re.compile(r"(?<![\w-])(?:[\w-]+[ \t]*\.[ \t]*){100}")
+"""A key of many parts. Outside of strings and comments, nothing else has more than one dot."""
+
+
+class TOMLDecodeError(ValueError):
+    """A text that is not TOML."""
+
+
+class TooLargeError(TOMLDecodeError):
+    """A text that may be TOML, but is too large, or nested too deeply, or has a number of too many digits."""
+
+
+def loads(text: str) -> dict[str, Any]:
+    """Read TOML.
+
+    Args:
+        text: the text, of which a byte order mark at the beginning is ignored.
+
+    Returns:
+        Nested dictionaries.
+
+    Raises:
+        TOMLDecodeError: the text is not TOML, or beyond a limit. No other error is raised, whatever the text.
+    """
+    if not isinstance(text, str):
+        raise TOMLDecodeError(f"expected text, not {type(text).__name__}")
+    if len(text) > MAX_TEXT:
+        raise TooLargeError(f"a text of {len(text):,} characters; expected at most {MAX_TEXT:,}")
+    if text.count(".") >= 100 and _LONG_KEY.search(_TOKEN.sub("s", text)):  # the time to read such a key grows with its square
+        raise TooLargeError("a key of more than 100 parts")
+    try:
+        return tomllib.loads(text.removeprefix("\ufeff"))
+    except tomllib.TOMLDecodeError as error:
+        raise TOMLDecodeError(str(error)) from None
+    except RecursionError:
+        raise TooLargeError("lists or tables nested too deeply") from None
+    except (ValueError, OverflowError):  # Python converts no text of thousands of digits to a number
+        raise TooLargeError("a number of too many digits") from None
+
+
+def dumps(tree: Mapping[str, Any]) -> str:
+    """Write nested dictionaries as TOML.
+
+    Raises:
+        TypeError: a value has a type that TOML does not have.
+    """
+    return tomli_w.dumps(tree)
+
+
+def value_text(value: Any) -> str:
+    """Write a single value as TOML in one line, as it stands after "key =".
+
+    Raises:
+        TypeError: the value has a type that TOML does not have.
+    """
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{_key_text(key)} = {value_text(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(value_text, value))}]"
+    return dumps({"key": value}).removeprefix("key = ").removesuffix("\n")
+
+
+def _key_text(key: str) -> str:
+    return dumps({key: 0}).removesuffix(" = 0\n")

@@ -25,5 +25,5 @@ if __name__ == "__main__":
     network = rff.build(task=task, hidden_sizes=[50, 50], objective="pairwise", optimizer="adam", batch_size=50, epochs=3)
     rff.fit(network, task)
     with tempfile.TemporaryDirectory() as folder:
-        rff.save(network, f"{folder}/waves.pt")
-        print(rff.load(f"{folder}/waves.pt").predict(waves[:4]))
+        rff.save(network, f"{folder}/waves.safetensors")
+        print(rff.load(f"{folder}/waves.safetensors").predict(waves[:4]))

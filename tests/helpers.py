@@ -87,8 +87,11 @@ def clusters(samples: int, noise: float = 0.3, seed: int = 2) -> tuple[Tensor, T
 
 # ---------------------------------------------------------------- strategies for hypothesis
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
-"""Any text that UTF-8 has."""
+HARD_CHARACTERS = "\\\"'#=[]\n\r\t\b\0\x1b\x7f\x80\x85\x9f\xa0\xad\u2028\u2029\ufeff\uffff\U0001f600"
+"""Characters that a file of TOML escapes, that other software takes for line ends or spaces, or that are written as two."""
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(HARD_CHARACTERS), max_size=8)
+"""Any text that UTF-8 has, often with characters that are hard to write."""
 
 
 def values_of(annotation: Any, constraints: tuple[Any, ...] = ()) -> st.SearchStrategy[Any]:

@@ -9,9 +9,11 @@ import struct
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 
 import RecurrentFF as rff
@@ -24,7 +26,8 @@ from RecurrentFF.data import mnist, stroke_files
 from RecurrentFF.data.dataset import LoaderDataset, TensorDataset
 from RecurrentFF.errors import CheckpointError, DataError, DeviceError, InputError, RecurrentFFError, SettingsError
 from RecurrentFF.settings import Settings
-from RecurrentFF.training import checkpoint
+from RecurrentFF.training import checkpoint, container
+from tests.checkpoints import content_of
 from tests.helpers import DATA_SIZE, class_numbers, clusters, small_settings
 from tests.test_cli import TINY, run_folder
 
@@ -200,8 +203,8 @@ COMMAND_LINES = {
         ["--dataset=Seq MNIST"],
         "data.name = 'seq_mnist', but this command is for 'mnist' or 'fash",
     ),
-    "no data there": (["--data-dir=."], "no readable torchvision MNIST"),
-    "no folder there": (["--data-dir=absent"], "no readable torchvision MNIST"),
+    "no data there": (["--data-dir=."], "no files of MNIST here"),
+    "no folder there": (["--data-dir=absent"], "absent: no such folder; leave out --data-dir"),
     "too many samples": (["--set=data.validation_samples=60000"], "60000 validation samples leave 0"),
     "too many test samples": (["--set=data.test_samples=10001"], "data.test_samples = 10001, but the test set has"),
     "weights not named": (["--set=model.should_load_weights=true"], "--weights FILE"),
@@ -321,52 +324,57 @@ class Hostile:
         return os.mkdir, ("executed",)
 
 
-def _changed(content: dict[str, Any], **values: Any) -> dict[str, Any]:
-    """Return the content with other values and a matching checksum, as a careful forger would write it."""
-    content = {key: value for key, value in (content | values).items() if key != "checksum"}
-    return content | {"checksum": checkpoint.checksum(content)}
+def _forged(content: dict[str, Any], version: str = str(checkpoint.FORMAT)) -> bytes:
+    """The bytes of a checkpoint with this content and a matching checksum, as a careful forger would write it."""
+    with TemporaryDirectory() as folder:
+        container.write(Path(folder, "forged"), content, format=version)
+        return Path(folder, "forged").read_bytes()
 
 
 def _without(content: dict[str, Any], name: str) -> dict[str, Any]:
-    return _changed({key: value for key, value in content.items() if key != name})
-
-
-def _with_a_weight_changed(content: dict[str, Any]) -> dict[str, Any]:
-    weight = next(tensor for tensor in content["network"].values() if tensor.dim() == 2)
-    weight[0, 0] += 1
-    return content
+    return {key: value for key, value in content.items() if key != name}
 
 
 CHECKPOINTS: dict[str, tuple[Callable[[bytes, dict[str, Any]], object], str]] = {
     "empty": (lambda whole, content: b"", "not a readable checkpoint"),
     "text": (lambda whole, content: b"weights", "not a readable checkpoint"),
     "truncated": (lambda whole, content: whole[: len(whole) // 2], "not a readable checkpoint"),
-    "altered": (lambda whole, content: _with_a_weight_changed(content), "a damaged checkpoint"),
-    "hostile pickle": (lambda whole, content: pickle.dumps(Hostile(), protocol=2), "not a readable checkpoint .*run code"),
-    "hostile checkpoint": (lambda whole, content: content | {"network": Hostile()}, "not a readable checkpoint .*run code"),
-    "another library": (
-        lambda whole, content: {"state_dict": {}},
-        "not a checkpoint of RecurrentFF; this version reads formats 5 to",
+    "altered": (lambda whole, content: whole[:-1] + bytes([whole[-1] ^ 1]), "a damaged checkpoint"),
+    "hostile pickle": (lambda whole, content: pickle.dumps(Hostile(), protocol=2), "not a readable checkpoint"),
+    "hostile checkpoint": (lambda whole, content: {"format": 7, "network": Hostile()}, "not a readable checkpoint .*run code"),
+    "another library": (lambda whole, content: {"state_dict": {}}, "not a checkpoint of RecurrentFF"),
+    "weights of another library": (
+        lambda whole, content: safetensors.torch.save({"weight": torch.zeros(2)}),
+        "not a checkpoint of RecurrentFF",
     ),
-    "another version": (
-        lambda whole, content: _changed(content, format=checkpoint.FORMAT + 1),
-        r"a checkpoint of format \d+; this version reads formats 5 to",
+    "a newer version": (
+        lambda whole, content: _forged(content, "9"),
+        "a checkpoint of format 9, of a newer version of RecurrentFF; this version reads formats 5 to 8; install a newer one",
     ),
+    "an older version": (lambda whole, content: {"format": 4}, "a checkpoint of format 4, which this version does not read"),
+    "a format in another form": (lambda whole, content: _forged(content, "7"), "files of format 7 had another form"),
     "a tensor": (lambda whole, content: torch.zeros(3), "not a checkpoint of RecurrentFF"),
     "another architecture": (
-        lambda whole, content: _changed(content, network={"layers.0.weight": torch.zeros(2, 2)}),
+        lambda whole, content: _forged(
+            content | {"network": {name: torch.zeros(2, 2) for name in "abcd"}, "training": content["training"] | {"best": None}}
+        ),
         "another architecture",
     ),
-    "without settings": (lambda whole, content: _without(content, "settings"), "without a network's settings or weights"),
-    "with a number for settings": (lambda whole, content: _changed(content, settings=3), "without a network's settings"),
-    "without weights": (lambda whole, content: _without(content, "network"), "without a network's settings or weights"),
-    "with a list of weights": (lambda whole, content: _changed(content, network=[1]), "without a network's settings or weights"),
-    "with sparse weights": (
-        lambda whole, content: content | {"network": {"layers.0.weight": torch.eye(3).to_sparse()}},
-        "without a network's settings or weights",
+    "without settings": (lambda whole, content: _forged(_without(content, "settings")), r"settings: Field required"),
+    "with a number for settings": (
+        lambda whole, content: _forged(content | {"settings": 3}),
+        "settings: Input should be .* string",
     ),
-    "settings with an unknown section": (lambda whole, content: _changed(content, settings="[modle]"), "unknown key 'modle'"),
-    "settings that are not TOML": (lambda whole, content: _changed(content, settings="[model"), "not valid TOML"),
+    "without weights": (lambda whole, content: _forged(_without(content, "network")), "network: Field required"),
+    "with a list of weights": (
+        lambda whole, content: _forged(content | {"network": [1]}),
+        "network: Input should be .* dictionary",
+    ),
+    "settings with an unknown section": (
+        lambda whole, content: _forged(content | {"settings": "[modle]"}),
+        "unknown key 'modle'",
+    ),
+    "settings that are not TOML": (lambda whole, content: _forged(content | {"settings": "[model"}), "not valid TOML"),
 }
 
 
@@ -381,37 +389,37 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("case", CHECKPOINTS)
 def test_a_bad_checkpoint(case: str, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     make, message = CHECKPOINTS[case]
-    whole = (trained / "last.pt").read_bytes()
-    made = make(whole, torch.load(trained / "last.pt", weights_only=True))
+    whole = (trained / "last.safetensors").read_bytes()
+    made = make(whole, content_of(trained / "last.safetensors"))
     Path("run").mkdir()
     if isinstance(made, bytes):
-        Path("run/last.pt").write_bytes(made)
+        Path("run/last.safetensors").write_bytes(made)
     else:
-        torch.save(made, "run/last.pt")
-    in_python = exception(lambda: rff.load("run/last.pt", "cpu"), CheckpointError)
-    assert in_python.startswith("run/last.pt: ") and re.search(message, in_python), in_python
+        torch.save(made, "run/last.safetensors")
+    in_python = exception(lambda: rff.load("run/last.safetensors", "cpu"), CheckpointError)
+    assert in_python.startswith("run/last.safetensors: ") and re.search(message, in_python), in_python
     assert refusal(["--resume=run"], capsys) == in_python
-    assert refusal([*TINY, "--weights=run/last.pt"], capsys) == f"{Path().absolute()}/{in_python}"
+    assert refusal([*TINY, "--weights=run/last.safetensors"], capsys) == f"{Path().absolute()}/{in_python}"
     assert not Path("executed").exists()
 
 
 def test_a_checkpoint_of_another_network_and_one_without_the_state_for_resuming(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = refusal([*TINY, "--set=network.hidden_sizes=[16, 11]", f"--weights={trained / 'best.pt'}"], capsys)
+    words = refusal([*TINY, "--set=network.hidden_sizes=[16, 11]", f"--weights={trained / 'best.safetensors'}"], capsys)
     edges = " on oriented_gradients (directions 8, grid_size 10)"
     architectures = f"800-16-12-10{edges}; this network is 800-16-11-10{edges}"
-    assert words == f"{trained / 'best.pt'}: weights of another architecture, {architectures}"
+    assert words == f"{trained / 'best.safetensors'}: weights of another architecture, {architectures}"
     Path("run").mkdir()
-    Path("run/last.pt").write_bytes((trained / "last.pt").read_bytes())
-    Path("run/best.pt").write_bytes((trained / "best.pt").read_bytes())
-    assert "run/best.pt: has weights only, no state to resume from" in refusal(["--resume=run/best.pt"], capsys)
-    Path("run/former.pt").write_bytes((trained / "last.pt").read_bytes())
-    Path("run/last.pt").write_bytes(b"damaged")
-    assert "the cosine schedule" in refusal(["--resume=run/former.pt", "--epochs=9", "--device=cpu"], capsys)
-    Path("best.pt").write_bytes((trained / "best.pt").read_bytes())
-    assert refusal(["--resume=best.pt"], capsys) == ".: not a run folder to resume, it has no last.pt"
-    words = exception(lambda: rff.load("run/best.pt", "cuda:77"), DeviceError)
+    Path("run/last.safetensors").write_bytes((trained / "last.safetensors").read_bytes())
+    Path("run/best.safetensors").write_bytes((trained / "best.safetensors").read_bytes())
+    assert "run/best.safetensors: has weights only, no state to resume from" in refusal(["--resume=run/best.safetensors"], capsys)
+    Path("run/former.safetensors").write_bytes((trained / "last.safetensors").read_bytes())
+    Path("run/last.safetensors").write_bytes(b"damaged")
+    assert "the cosine schedule" in refusal(["--resume=run/former.safetensors", "--epochs=9", "--device=cpu"], capsys)
+    Path("best.safetensors").write_bytes((trained / "best.safetensors").read_bytes())
+    assert refusal(["--resume=best.safetensors"], capsys) == ".: not a run folder to resume, it has no last.safetensors"
+    words = exception(lambda: rff.load("run/best.safetensors", "cuda:77"), DeviceError)
     assert words.startswith("device 'cuda:77' is not available")
 
 
@@ -463,7 +471,7 @@ PYTHON: dict[str, tuple[Callable[[], object], type[RecurrentFFError], str]] = {
     "settings with a number for a key": (
         lambda: rff.Settings.from_dict({1: 2}),  # type: ignore[dict-item]
         SettingsError,
-        "settings: unknown key '1'",
+        "settings: the configuration: the key 1 is a int; expected text",
     ),
     "unknown argument": (lambda: rff.build(hidden_size=[3]), SettingsError, "did you mean 'hidden_sizes'"),
     "no settings": (lambda: rff.build({"network": {}}), SettingsError, "from_dict"),  # type: ignore[arg-type]

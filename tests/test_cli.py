@@ -24,6 +24,7 @@ from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import Batch, LabeledImages
 from RecurrentFF.data.seq_mnist import SeqMnist
 from RecurrentFF.settings import Settings
+from tests.checkpoints import weights_in
 
 TINY = [
     "--set=network.hidden_sizes=[16, 12]",
@@ -56,9 +57,7 @@ def config_of(folder: Path) -> dict[str, Any]:
 
 
 def best_weights(folder: Path) -> dict[str, torch.Tensor]:
-    network = torch.load(folder / "best.pt", weights_only=True)["network"]
-    assert isinstance(network, dict)
-    return network
+    return weights_in(folder)
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -69,7 +68,8 @@ def same_weights(one: Path, other: Path) -> bool:
 def test_a_run_prints_its_result_and_writes_all_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(MNIST, [*TINY, f"--output-dir={tmp_path}"]) == 0
     folder = run_folder(tmp_path)
-    names = {"config.toml", "metrics.jsonl", "summary.json", "samples.png", "curves.png", "timesteps.png", "best.pt", "last.pt"}
+    pictures = {"samples.png", "curves.png", "timesteps.png"}
+    names = {"config.toml", "metrics.jsonl", "summary.json", "best.safetensors", "last.safetensors", *pictures}
     assert {path.name for path in folder.iterdir()} == names
     output = capsys.readouterr()
     assert output.err == ""
@@ -106,7 +106,7 @@ def test_without_validation_samples_the_last_epoch_is_tested(
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["validation_accuracy"] is None and summary["best_epoch"] == 2
     if not flags:
-        last = torch.load(folder / "last.pt", weights_only=True)["network"]
+        last = weights_in(folder / "last.safetensors")
         assert all(torch.equal(last[name], weight) for name, weight in best_weights(folder).items())
         assert report.main([str(tmp_path), f"--csv={tmp_path / 'epochs.csv'}"]) == 0
         assert "| 2 | – |" in capsys.readouterr().out
@@ -233,7 +233,7 @@ def test_the_written_configuration_is_complete_and_reproduces_the_run(tmp_path: 
 
 def test_a_run_starts_from_given_weights(tmp_path: Path) -> None:
     main(MNIST, [*TINY, f"--output-dir={tmp_path / 'first'}"])
-    weights = run_folder(tmp_path / "first") / "best.pt"
+    weights = run_folder(tmp_path / "first") / "best.safetensors"
     frozen = ["--set=optimizer.learning_rate=1e-30", "--set=negatives.optimizer.learning_rate=1e-30", "--seed=9"]
     assert main(MNIST, [*TINY, *frozen, f"--weights={weights}", f"--output-dir={tmp_path / 'second'}"]) == 0
     second = run_folder(tmp_path / "second")
@@ -307,5 +307,5 @@ def test_a_finished_run_says_how_to_train_longer(schedule: str, tmp_path: Path, 
     assert main(MNIST, [*TINY, "--epochs=1", f"--set=schedule.name={schedule}", f"--output-dir={tmp_path}"]) == 0
     folder = run_folder(tmp_path)
     assert main(MNIST, [f"--resume={folder}"]) == 0
-    hint = ", --epochs N trains longer" if schedule == "step" else f"; --weights {folder / 'last.pt'} starts from it"
+    hint = ", --epochs N trains longer" if schedule == "step" else f"; --weights {folder / 'last.safetensors'} starts from it"
     assert f"after 1 epochs and 0 batches; training is complete{hint}\n" in capsys.readouterr().out

@@ -160,9 +160,9 @@ def count_batches(network: rff.Network) -> list[int]:
     [
         (lambda labels: labels + 2, "labels run from 2 to 6; expected 0 to 4"),
         (lambda labels: labels - 1, "labels run from -1 to 3; expected 0 to 4"),
-        (lambda labels: labels.float(), "labels of type torch.float32; expected integer class numbers"),
-        (lambda labels: labels.repeat(3, 1), r"labels of shape \(3, 50\); expected one for each sample"),
-        (lambda labels: labels[:1], "50 samples but 1 labels"),
+        (lambda labels: labels.float(), "labels of type torch.float32: expected integer class numbers"),
+        (lambda labels: labels.repeat(3, 1), r"labels of shape \(3, 50\): expected class numbers \(50,\)"),
+        (lambda labels: labels[:1], "50 inputs but 1 labels"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused_before_the_first_batch(change: Any, message: str) -> None:
@@ -184,7 +184,7 @@ def test_labels_of_a_later_batch_are_checked_first_where_they_are_known() -> Non
     with pytest.raises(InputError, match="evaluate: labels run from 0 to 5; expected 0 to 4"):
         evaluate(network, TensorDataset(inputs, labels))
     assert sizes == []
-    with pytest.raises(InputError, match="accuracy: labels run from"):
+    with pytest.raises(InputError, match="accuracy: batch 5: labels run from"):
         accuracy(network, TensorDataset(inputs, labels))
 
 

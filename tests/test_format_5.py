@@ -11,7 +11,7 @@ import torch
 
 import RecurrentFF as rff
 from RecurrentFF.errors import CheckpointError
-from RecurrentFF.training import checkpoint
+from RecurrentFF.training import container
 from tests.helpers import dense, hidden_layers
 
 FILES = Path(__file__).parent / "fixtures" / "format_5"
@@ -29,7 +29,7 @@ def test_a_network_of_format_5_is_loaded() -> None:
 def test_a_damaged_checkpoint_of_format_5_is_refused(tmp_path: Path) -> None:
     content = torch.load(FILES / "adam.pt", weights_only=True)
     del content["checksum"], content["learner"]["optimisers"]  # codespell:ignore
-    content["checksum"] = checkpoint.checksum(content)
+    content["checksum"] = container.checksum(content)
     torch.save(content, tmp_path / "damaged.pt")
     with pytest.raises(CheckpointError, match="not a readable checkpoint of format 5"):
         rff.load(tmp_path / "damaged.pt")

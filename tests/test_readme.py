@@ -39,7 +39,7 @@ def test_the_examples_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.Monk
     for network, least in ((module.digits, 0.75), (module.network, 0.4)):
         assert (network.predict(images) == labels).float().mean() > least
     assert module.classifier.score(module.X_test, module.y_test) > 0.95
-    assert (tmp_path / "digits.pt").exists()
+    assert (tmp_path / "digits.safetensors").exists()
 
 
 def test_the_guide_has_every_kind_of_component_and_its_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:

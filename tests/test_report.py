@@ -53,7 +53,7 @@ def test_runs_that_are_not_comparable_are_refused(tmp_path: Path, capsys: pytest
     write_run(tmp_path / "several", 0, 0.8, [0.9], dropout=0.5)
     write_run(tmp_path / "cut", 0, 0.9, [0.9])
     next((tmp_path / "cut").glob("*/metrics.jsonl")).unlink()
-    assert report.main([str(tmp_path / "cut")]) == 2 and "not a readable run of the network" in capsys.readouterr().err
+    assert report.main([str(tmp_path / "cut")]) == 2 and "has no metrics of an epoch" in capsys.readouterr().err
     for name, words in (
         ("twice", f"{tmp_path}/twice/run-0-0.8 and {tmp_path}/twice/run-0-0.9: two runs with the same seed, 0; move one away"),
         ("mixed", "differ in more than their seed, in network.label_timesteps; name only the folders of runs with one"),

@@ -24,6 +24,7 @@ from RecurrentFF.benchmarks.cli import main as benchmark_main
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.settings import Settings, recipes, reference
 from RecurrentFF.training.files import RunFolder
+from tests.checkpoints import weights_in
 from tests.test_cli import TINY, config_of, run_folder
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,14 +118,23 @@ def test_unknown_commands_and_flags_are_one_line(capsys: pytest.CaptureFixture[s
 
 def test_train_writes_a_run_and_prints_its_result(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert finished.name.startswith("mnist-")
-    names = {"config.toml", "metrics.jsonl", "summary.json", "samples.png", "curves.png", "timesteps.png", "best.pt", "last.pt"}
+    names = {
+        "config.toml",
+        "metrics.jsonl",
+        "summary.json",
+        "samples.png",
+        "curves.png",
+        "timesteps.png",
+        "best.safetensors",
+        "last.safetensors",
+    }
     assert {path.name for path in finished.iterdir()} == names
 
 
 def test_train_is_the_command_of_the_benchmark(finished: Path, tmp_path: Path) -> None:
     assert benchmark_main(MNIST, [*TINY, STEP, f"--output-dir={tmp_path}"]) == 0
     assert config_of(run_folder(tmp_path)) == config_of(finished)
-    one, other = (torch.load(path / "best.pt", weights_only=True)["network"] for path in (finished, run_folder(tmp_path)))
+    one, other = (weights_in(path) for path in (finished, run_folder(tmp_path)))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -199,7 +209,7 @@ def test_resume_trains_longer(finished: Path, capsys: pytest.CaptureFixture[str]
     output = succeed(["resume", str(folder), "--epochs=3"], capsys)
     assert "resumed     after 2 epochs and 0 batches" in output
     assert config_of(folder)["training"]["epochs"] == 3
-    assert succeed(["resume", str(folder / "last.pt")], capsys).count("training is complete") == 1
+    assert succeed(["resume", str(folder / "last.safetensors")], capsys).count("training is complete") == 1
     assert "unrecognized arguments: --resume=copy" in refusal(["train", "mnist", "--resume=copy"], capsys)
     capsys.readouterr()
     assert benchmark_main(SEQ_MNIST, ["--resume=copy"]) == 2 == benchmark_main(MNIST, ["--resume=copy", "--seed=3"])
@@ -257,12 +267,12 @@ def test_evaluate_finds_the_data_and_gives_the_result_of_the_run(finished: Path,
     counts = torch.tensor([[int(count) for count in row[1:]] for row in rows])
     assert counts.shape == (10, 10) and counts.sum() == 200
     assert counts.diagonal().sum() == round(200 * summary["test_accuracy"])
-    assert succeed(["evaluate", str(finished / "best.pt"), "--device=cpu"], capsys) == output
+    assert succeed(["evaluate", str(finished / "best.safetensors"), "--device=cpu"], capsys) == output
 
 
 def test_evaluate_refuses_what_it_can_not_read(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "absent: no such checkpoint" in refusal(["evaluate", "absent"], capsys)
-    assert "no readable torchvision MNIST" in refusal(["evaluate", str(finished), "--data-dir=."], capsys)
+    assert "no files of MNIST here" in refusal(["evaluate", str(finished), "--data-dir=."], capsys)
     assert "'cuda:77' is not available" in refusal(["evaluate", str(finished), "--device=cuda:77"], capsys)
     folder = Path(shutil.copytree(finished, "baseline"))
     summary = json.loads((folder / "summary.json").read_text())

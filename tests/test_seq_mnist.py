@@ -4,15 +4,17 @@ import os
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor
 
-from RecurrentFF.data import mnist, stroke_files
+from RecurrentFF.data import mnist, stroke_cache, strokes
 from RecurrentFF.data.mnist import LabeledImages
 from RecurrentFF.data.pen_strokes import _RMS, INPUT_RMS, LARGEST_MOVE, PenStrokes
 from RecurrentFF.data.seq_mnist import StrokeDataset, render_strokes
-from RecurrentFF.data.stroke_files import Sequences, read_file, read_folder, trace_cached
+from RecurrentFF.data.stroke_cache import trace_cached
+from RecurrentFF.data.stroke_files import Sequences, read_file, read_folder
 from RecurrentFF.data.strokes import skeleton, strokes_to_moves, trace
 from RecurrentFF.errors import DataError
 
@@ -93,69 +95,42 @@ def digits() -> LabeledImages:
     return LabeledImages(train.images[:30].clone(), train.labels[:30])
 
 
-def test_tracing_does_not_depend_on_the_number_of_processes(
-    digits: LabeledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(stroke_files, "IMAGES_PER_TASK", 4)
-    one_process = trace_cached(digits, tmp_path / "one", workers=1)
-    several_processes = trace_cached(digits, tmp_path / "two", workers=3)
-    assert all(torch.equal(a, b) for a, b in zip(one_process, several_processes, strict=True))
+def test_digits_are_traced_one_by_one(digits: LabeledImages, tmp_path: Path) -> None:
+    traced = trace_cached(digits, tmp_path)
     expected = [strokes_to_moves(trace(skeleton(image))) for image in digits.images.numpy()]
-    assert one_process.moves.tolist() == np.concatenate(expected).tolist()
-    assert one_process.lengths.tolist() == [len(moves) for moves in expected]
-    assert torch.equal(one_process.labels, digits.labels)
+    assert traced.moves.tolist() == np.concatenate(expected).tolist()
+    assert traced.lengths.tolist() == [len(moves) for moves in expected]
+    assert torch.equal(traced.labels, digits.labels)
 
 
 def test_an_interrupted_tracing_resumes_from_the_cache(
     digits: LabeledImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stroke_files, "IMAGES_PER_FILE", 10)
-    monkeypatch.setattr(stroke_files, "IMAGES_PER_TASK", 4)
-    whole = trace_cached(digits, tmp_path / "elsewhere", workers=1)
-    traced: list[int] = []
-    original = stroke_files.trace_images
+    monkeypatch.setattr(stroke_cache, "IMAGES_PER_FILE", 10)
+    whole = trace_cached(digits, tmp_path / "elsewhere")
+    original, remaining = strokes.trace_image, 14
 
-    def interrupted(
-        images: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]",
-    ) -> "list[np.ndarray[tuple[int, ...], np.dtype[np.int8]]]":
-        if sum(traced) >= 14:
+    def interrupted(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+        nonlocal remaining
+        if remaining == 0:
             raise KeyboardInterrupt
-        traced.append(len(images))
-        return original(images)
+        remaining -= 1
+        return original(image)
 
-    monkeypatch.setattr(stroke_files, "trace_images", interrupted)
+    monkeypatch.setattr(stroke_cache, "trace_image", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        trace_cached(digits, tmp_path / "cache", workers=1)
+        trace_cached(digits, tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 1  # the first file, and no unfinished one
-    traced.clear()
-    traced.append(-100)
-    again = trace_cached(digits, tmp_path / "cache", workers=1)
-    assert all(torch.equal(a, b) for a, b in zip(again, whole, strict=True))
-    assert sum(traced[1:]) == 20
-    traced[:] = [1000]  # everything is cached: any tracing would raise KeyboardInterrupt
-    assert torch.equal(trace_cached(digits, tmp_path / "cache", workers=1).moves, whole.moves)
-
-
-def test_damaged_cache_files_are_traced_again_and_an_unwritable_cache_is_reported(
-    digits: LabeledImages, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    whole = trace_cached(digits, tmp_path, workers=1)
-    (file,) = tmp_path.iterdir()
-    content = file.read_bytes()
-    flipped = [content[:at] + bytes([content[at] ^ 255]) + content[at + 1 :] for at in range(40, len(content), 97)]
-    for damage in (content[:-40], b"nothing", *flipped):
-        file.write_bytes(damage)
-        assert torch.equal(trace_cached(digits, tmp_path, workers=1).moves, whole.moves)
-    np.savez_compressed(file, moves=np.zeros((3, 4), dtype=np.int8), lengths=np.array([3]))  # of other digits
-    assert torch.equal(trace_cached(digits, tmp_path, workers=1).moves, whole.moves)
-    assert torch.equal(trace_cached(digits, file / "no folder", workers=1).moves, whole.moves)
-    assert "can't be cached" in capsys.readouterr().err
+    remaining = 20
+    again = trace_cached(digits, tmp_path / "cache")
+    assert all(torch.equal(a, b) for a, b in zip(again, whole, strict=True)) and remaining == 0
+    assert torch.equal(trace_cached(digits, tmp_path / "cache").moves, whole.moves)  # tracing would raise KeyboardInterrupt
 
 
 def test_strokes_of_an_empty_and_a_one_pixel_image(tmp_path: Path) -> None:
     images = torch.zeros(2, 28, 28, dtype=torch.uint8)
     images[1, 5, 7] = 255
-    strokes = trace_cached(LabeledImages(images, torch.tensor([0, 1])), tmp_path, workers=1)
+    strokes = trace_cached(LabeledImages(images, torch.tensor([0, 1])), tmp_path)
     assert strokes.lengths.tolist() == [0, 2]
     assert strokes.moves.tolist() == [[8, 6, 0, 0], [0, 0, 1, 1]]
     (batch,) = strokes_of(strokes, 2, 1, 1, False)[:1].batches(5)
@@ -217,7 +192,7 @@ def test_missing_or_invalid_original_files_are_errors_that_name_the_file(tmp_pat
     assert label is None and moves.shape == (0, 4)
     with pytest.raises(DataError, match="can't be read"):
         read_file(tmp_path)
-    with pytest.raises(DataError, match="not a folder that can be read"):
+    with pytest.raises(DataError, match="no such folder"):
         read_folder(tmp_path / "absent", "train", labels)
 
 

@@ -19,7 +19,7 @@ from RecurrentFF.data.moving_mnist import MovingMnist, render, trajectories, vel
 from RecurrentFF.data.oriented_gradients import OrientedGradientConfig, oriented_gradients
 from RecurrentFF.data.pen_strokes import PenStrokes
 from RecurrentFF.data.seq_mnist import SeqMnist, StrokeDataset
-from RecurrentFF.data.stroke_files import trace_cached
+from RecurrentFF.data.stroke_cache import trace_cached
 from RecurrentFF.data.transforms import Identity, Standardize, Transform
 from RecurrentFF.errors import DataError, InputError, SettingsError
 from RecurrentFF.registry import make, names, tree_of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +16,7 @@ from RecurrentFF.registry import name_of, names, tree_of
 from RecurrentFF.settings import Settings, recipes
 from RecurrentFF.settings.former_keys import DATASETS
 from RecurrentFF.settings.plugins import import_modules
+from RecurrentFF.settings.user_paths import with_absolute_paths
 
 Result = TypeVar("Result")
 
@@ -73,7 +73,9 @@ def _start(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
     settings = _configured(benchmark, arguments)
     weights, baseline = settings.training.weights, arguments.baseline
     if weights == "":  # a former configuration with should_load_weights
-        raise SettingsError("model.should_load_weights is true: name the checkpoint to start from with --weights FILE")
+        raise SettingsError(
+            "training.weights is empty, or model.should_load_weights true: name the checkpoint to start from, with --weights FILE"
+        )
     if baseline is not None and weights is not None:
         raise SettingsError(f"--baseline {baseline}: a baseline has its own initial weights; leave out --weights")
     if name_of(settings.data) == "image_folder" and getattr(settings.data, "data_dir", None) is None:
@@ -105,7 +107,7 @@ def resume(path: Path, arguments: argparse.Namespace, benchmark: Benchmark | Non
         name = name_of(settings.data)
         if benchmark is not None and name not in benchmark.data:
             raise CheckpointError(f"{path}: a run on {name}, not on {_either(benchmark.data)}; resume it with: rff resume {path}")
-        return _with_absolute_paths(settings.override(*_assignments(arguments)))
+        return with_absolute_paths(settings.override(*_assignments(arguments)))
 
     return with_plugin_hint(
         lambda: run.resume(path, change, continue_stopped=arguments.epochs is not None), lambda: plugins_of_checkpoint(path)
@@ -123,10 +125,10 @@ def require_named_data(settings: Settings, path: Path) -> None:
 
     from RecurrentFF.training import checkpoint
 
-    file = path / "last.pt" if path.is_dir() else path
-    task = checkpoint.read(file).get("task") or {}
+    task = checkpoint.read(checkpoint.last_in(path)).task
+    name = "own data" if task is None else task.name
     raise CheckpointError(
-        f"{path}: trained on data that a program passed ('{task.get('name', 'own data')}'), which a command can't read; "
+        f"{path}: trained on data that a program passed ('{name}'), which a command can't read; "
         "continue it in Python, with rff.fit"
     )
 
@@ -161,9 +163,7 @@ def plugins_of_checkpoint(path: Path) -> object:
     """
     from RecurrentFF.training import checkpoint
 
-    files = [path / name for name in ("best.pt", "last.pt")] if path.is_dir() else [path]
-    text = checkpoint.read(next(file for file in files if file.exists()))["settings"]
-    return toml.loads(text).get("plugins")
+    return toml.loads(checkpoint.read(checkpoint.last_in(path)).settings).get("plugins")
 
 
 def _configured(benchmark: Benchmark, arguments: argparse.Namespace) -> Settings:
@@ -185,7 +185,7 @@ def _configured(benchmark: Benchmark, arguments: argparse.Namespace) -> Settings
         ) from None
     overrides, written = _assignments(arguments)
     if arguments.dataset is not None:
-        overrides.append(f"data.name={json.dumps(data)}")
+        overrides.append(f"data.name={toml.value_text(data)}")
         written.append(f"--dataset {arguments.dataset}")
     if any(override.partition("=")[0].strip() == "plugins" for override in overrides):
         raise SettingsError(
@@ -200,7 +200,7 @@ def _configured(benchmark: Benchmark, arguments: argparse.Namespace) -> Settings
     others = [index for index, names_data in enumerate(naming) if not names_data]
     settings = settings.override([overrides[index] for index in others], [written[index] for index in others])
     plugins = [name for name in arguments.plugins if name not in settings.plugins]
-    return _with_absolute_paths(settings.with_arguments(plugins=(*settings.plugins, *plugins)))
+    return with_absolute_paths(settings.with_arguments(plugins=(*settings.plugins, *plugins)))
 
 
 def _assignments(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -216,7 +216,7 @@ def _assignments(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     for flag, key in keys.items():
         value = getattr(arguments, flag, None)
         if value is not None:
-            overrides.append(f"{key}={json.dumps(str(value)) if isinstance(value, Path) else value}")
+            overrides.append(f"{key}={toml.value_text(str(value)) if isinstance(value, Path) else value}")
             written.append(f"--{flag.replace('_', '-')} {value}")
     return overrides, written
 
@@ -262,25 +262,3 @@ def _require_configuration_for(benchmark: Benchmark, settings: Settings, file: P
 
 def _either(data: tuple[str, ...]) -> str:
     return " or ".join(repr(name) for name in data)
-
-
-def _with_absolute_paths(settings: Settings) -> Settings:
-    """The settings with absolute paths, ~ expanded, so that the run can be resumed from any folder.
-
-    Raises:
-        SettingsError: a path begins with the ~ of a user who has no home folder.
-    """
-    paths: dict[str, object] = {}
-    folder, weights = getattr(settings.data, "data_dir", None), settings.training.weights
-    if isinstance(folder, str):
-        paths["data"] = {"data_dir": _absolute(folder, "data.data_dir")}
-    if weights:
-        paths["weights"] = _absolute(weights, "training.weights")
-    return settings.with_arguments(**paths) if paths else settings
-
-
-def _absolute(path: str, key: str) -> str:
-    try:
-        return str(Path(path).expanduser().absolute())
-    except RuntimeError:
-        raise SettingsError(f"{key} = '{path}': this user has no home folder; write the whole path") from None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from RecurrentFF import toml
 from RecurrentFF.benchmarks.cli import plugins_of_checkpoint, with_plugin_hint
+from RecurrentFF.benchmarks.run_files import read_summary
 from RecurrentFF.data.dataset import Dataset
 from RecurrentFF.data.image_folder import ImageFolderTask
-from RecurrentFF.errors import CheckpointError, DataError
+from RecurrentFF.errors import CheckpointError, DataError, printable
 from RecurrentFF.model.network import Network
 from RecurrentFF.registry import name_of
 from RecurrentFF.training import checkpoint
@@ -25,7 +26,7 @@ def evaluate(path: Path, data_dir: Path | None = None, predictions: Path | None 
     """Evaluate a saved network on its test samples; on its validation samples, if there are no test samples.
 
     Args:
-        path: a checkpoint, or the folder of a run, whose best.pt is evaluated.
+        path: a checkpoint, or the folder of a run, whose best weights are evaluated.
         data_dir: the folder of the data, in place of the one in the configuration. For a network that a program has trained on
             data of its own: a folder of images in one folder for each class.
         predictions: a CSV file to write, with the prediction and the badness of each sample.
@@ -48,14 +49,13 @@ def evaluate(path: Path, data_dir: Path | None = None, predictions: Path | None 
 
 
 def _refuse_baseline(path: Path) -> None:
-    summary = path / "summary.json"
     try:
-        baseline = json.loads(summary.read_text(encoding="utf-8")).get("baseline") if summary.is_file() else None
-    except (OSError, ValueError, AttributeError):
+        baseline = read_summary(path).get("baseline")
+    except DataError:
         return
     if baseline is not None:
         raise CheckpointError(
-            f"{path}: a baseline ({baseline}), which has no checkpoint of a network; its result is in {summary}"
+            f"{path}: a baseline ({baseline}), which has no checkpoint of a network; its result is in {path / 'summary.json'}"
         )
 
 
@@ -63,7 +63,7 @@ def _named_data(network: Network, data_dir: Path | None) -> tuple[str, Any]:
     """The test or validation samples of the data set that the configuration names."""
     settings = network.settings
     if data_dir is not None:
-        settings = settings.override([f"data.data_dir={json.dumps(str(data_dir.absolute()))}"], [f"--data-dir {data_dir}"])
+        settings = settings.override([f"data.data_dir={toml.value_text(str(data_dir.absolute()))}"], [f"--data-dir {data_dir}"])
     transform = network.task.transform if network.task is not None else settings.transform
     task = settings.data.task(transform)
     assert task is not None
@@ -104,7 +104,7 @@ def _confusion(result: Evaluation) -> list[str]:
     """The confusion matrix as lines of text; a hint in its place if there are many classes."""
     if len(result.classes) > MAX_CLASSES:
         return [f"{len(result.classes)} classes: --predictions CSV writes all predictions, for a confusion matrix"]
-    names = [str(name) for name in result.classes]
+    names = [printable(str(name)) for name in result.classes]
     first = max(len("true class"), *map(len, names))
     width = max(len(name) for name in [*names, *(str(int(count)) for count in result.confusion.flatten())])
     lines = [f"{'true class':<{first}}  {'  '.join(name.rjust(width) for name in names)}  (columns: predicted class)"]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from RecurrentFF.errors import RecurrentFFError, SettingsError
+from RecurrentFF.errors import RecurrentFFError, SettingsError, printable
+from RecurrentFF.paths import reason_of
 from RecurrentFF.settings.reference import key_of
+from RecurrentFF.streams import discard_unwritten, replace_closed, write_line, write_output
 
 INTERRUPTED = 130
 """The exit code of a program that was ended by Ctrl-C."""
@@ -26,9 +28,15 @@ class Parser(argparse.ArgumentParser):
         """Raise a SettingsError with this message."""
         raise SettingsError(f"{message}; --help lists the flags")
 
+    def print_help(self, file: object = None) -> None:
+        """Print the help on standard output, as the result of a command."""
+        write_output(self.format_help(), end="")
+
 
 def exit_code(work: Callable[[], bool]) -> int:
-    """Run a command, and print an error of this package in one line.
+    """Run a command, and print an error in one line: those of this package, of the file system, and the lack of memory.
+
+    Any other exception is a mistake in the code, and keeps its traceback. Standard output and standard error may be in any state.
 
     Args:
         work: the command. It returns False if it was interrupted by Ctrl-C and has saved its state.
@@ -36,21 +44,58 @@ def exit_code(work: Callable[[], bool]) -> int:
     Returns:
         0, 2 after an error, or 130 after Ctrl-C.
     """
+    replace_closed()
     try:
         return 0 if work() else INTERRUPTED
     except RecurrentFFError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _failed(str(error))
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        write_line("interrupted", "stderr")
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of the output has ended, as in `rff config --keys | head`
-        os.dup2(os.open(os.devnull, os.O_RDWR), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        return _failed(_of_the_system(error))
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        return _failed("not enough memory; use a smaller training.batch_size or network, or fewer samples")
+    finally:
+        discard_unwritten()
+
+
+def _failed(message: str) -> int:
+    """Print the line of an error, and return the exit code."""
+    write_line(f"error: {printable(message)}", "stderr")
+    return 2
+
+
+def _of_the_system(error: OSError) -> str:
+    """The message about an error of the file system that no other place has explained: the file, or the place in the code."""
+    try:
+        os.getcwd()  # noqa: PTH109 (Path.cwd() is the same)
+    except OSError:
+        return "the present folder does not exist any more; change to another one"
+    if error.filename is not None:
+        return f"{_text(error.filename)}: {reason_of(error)}"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({type(error).__name__} in {Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{reason_of(error)}{place}"
+
+
+def _text(path: object) -> str:
+    """A path of an OSError as a text. It may be bytes, or the number of an open file."""
+    return os.fsdecode(path) if isinstance(path, bytes) else str(path)
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Check if an error says that memory is used up. torch has errors of its own for this."""
+    words = ("DefaultCPUAllocator", "out of memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def user_path(text: str) -> Path:
     """Read a path that the user names, with ~ as the home folder, for argparse."""
+    if not text:
+        raise argparse.ArgumentTypeError("an empty path, which would be the present folder; write . for that")
     try:
         return Path(text).expanduser()
     except RuntimeError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import csv
 import io
-import json
+import os
 import re
 import statistics
 import sys
@@ -18,13 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from RecurrentFF import toml
-from RecurrentFF.atomic_files import write_atomically, write_text
+from RecurrentFF.atomic_files import write_text
 from RecurrentFF.benchmarks.cli import with_plugin_hint
 from RecurrentFF.benchmarks.flags import Parser, add_report_flags, exit_code
-from RecurrentFF.errors import DataError
+from RecurrentFF.benchmarks.run_files import read_config, read_epochs, read_summary
+from RecurrentFF.errors import DataError, printable
+from RecurrentFF.paths import kind_of, names_in
 from RecurrentFF.settings import Settings
 from RecurrentFF.settings.plugins import import_modules
+from RecurrentFF.streams import write_output
+from RecurrentFF.training.figures import new_figure, plain, save_figure
 
 DESCRIPTION = "Summarize the results of several runs, with one line for each folder, and one for all folders of single runs."
 
@@ -83,7 +86,7 @@ def read_groups(folders: list[Path]) -> list[list[Run]]:
 
 def is_run(folder: Path) -> bool:
     """Check if a folder is that of a single run."""
-    return (folder / "config.toml").is_file() or (folder / "summary.json").is_file()
+    return any(kind_of(folder / name, DataError) == "file" for name in ("config.toml", "summary.json"))
 
 
 def read(folder: Path) -> list[Run]:
@@ -92,10 +95,11 @@ def read(folder: Path) -> list[Run]:
     Raises:
         DataError: there is none, a file of a run can't be read, they differ in more than their seed, or two have the same one.
     """
-    files = sorted(folder.glob("*/summary.json"))
-    if not files:
+    names = names_in(folder, DataError) if kind_of(folder, DataError) == "folder" else []
+    complete = [folder / name for name in names if kind_of(folder / name / "summary.json", DataError) == "file"]
+    if not complete:
         raise DataError(f"{folder}: contains no complete run; name the folder of a run, or one given as --output-dir")
-    return _comparable([_run(file.parent, folder.name) for file in files])
+    return _comparable([_run(run, folder.name) for run in complete])
 
 
 def read_runs(folders: list[Path]) -> list[Run]:
@@ -105,9 +109,9 @@ def read_runs(folders: list[Path]) -> list[Run]:
         DataError: a run is not complete, a file can't be read, they differ in more than their seed, or two have the same one.
     """
     for folder in folders:
-        if not (folder / "summary.json").is_file():
+        if kind_of(folder / "summary.json", DataError) != "file":
             raise DataError(f"{folder}: the run is not complete; leave it out, or continue it with: rff resume {folder}")
-    names = dict.fromkeys(STAMP.sub("", folder.resolve().name) for folder in folders)
+    names = dict.fromkeys(STAMP.sub("", Path(os.path.realpath(folder)).name) for folder in folders)
     return _comparable([_run(folder, ", ".join(names)) for folder in folders])
 
 
@@ -117,14 +121,18 @@ def _run(folder: Path, name: str) -> Run:
     Args:
         folder: the run's folder.
         name: the name of its group.
+
+    Raises:
+        RecurrentFFError: a file is missing, or not one of a complete run.
     """
-    try:
-        epochs = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-        run = Run(name, folder, _settings(folder / "config.toml"), json.loads((folder / "summary.json").read_text()), epochs)
-        assert (run.test_error or 0) >= 0 <= (run.validation_error or 0) and epochs[-1]["epoch"]
-    except (OSError, ValueError, LookupError, TypeError, AssertionError) as error:
-        raise DataError(f"{folder}: not a readable run of the network ({type(error).__name__}: {error})") from None
-    return run
+    epochs = read_epochs(folder, ["epoch", "loss", "train_accuracy", "validation_accuracy", "samples_per_second"])
+    summary = read_summary(folder, ["test_accuracy", "validation_accuracy", "seconds"])
+    if not epochs:
+        raise DataError(f"{folder}: has no metrics of an epoch in metrics.jsonl; leave it out")
+    validated = {epoch["validation_accuracy"] is not None for epoch in [*epochs, summary]}
+    if len(validated) > 1:
+        raise DataError(f"{folder}: only a part of metrics.jsonl and summary.json has a validation accuracy; leave the run out")
+    return Run(name, folder, _settings(folder / "config.toml"), summary, epochs)
 
 
 def _comparable(runs: list[Run]) -> list[Run]:
@@ -167,7 +175,7 @@ def _settings(file: Path) -> Settings:
     """Read the configuration of a run. The plugins that it names are not imported."""
     return with_plugin_hint(
         lambda: Settings.from_file(file, import_plugins=False),
-        lambda: toml.loads(file.read_text(encoding="utf-8")).get("plugins"),
+        lambda: read_config(file.parent).get("plugins"),
     )
 
 
@@ -176,7 +184,7 @@ def table(groups: list[list[Run]]) -> str:
     lines = ["| runs | epochs | validation error | test error | time of a run |", "| --- | ---: | ---: | ---: | ---: |"]
     for runs in groups:
         minutes = statistics.mean(float(run.summary["seconds"]) for run in runs) / 60
-        cells = [runs[0].name, str(runs[0].settings.training.epochs)]
+        cells = [printable(runs[0].name), str(runs[0].settings.training.epochs)]
         cells += [spread([run.validation_error for run in runs]), spread([run.test_error for run in runs]), f"{minutes:.1f} min"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -216,34 +224,32 @@ def _error(accuracy: float | None) -> str:
 def plot(groups: list[list[Run]], path: Path) -> None:
     """Plot the validation error over the epochs: each group's mean, and the range between its lowest and highest run.
 
-    Groups without validation samples are left out.
+    Groups without validation samples are left out. A group is shown up to the last epoch that all of its runs have.
 
     Raises:
         DataError: no group has validation samples.
         OutputError: the file can't be written.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
     groups = [runs for runs in groups if runs[0].validation_error is not None]
     if not groups:
         raise DataError("none of these runs has a validation error to plot; leave out --plot")
-    figure = Figure(figsize=(9, 5), layout="constrained")
+    figure = new_figure(path, 9, 5)
     axes = figure.subplots()
     for runs in groups:
         curves = [[100 * (1 - epoch["validation_accuracy"]) for epoch in run.epochs] for run in runs]
-        epochs, columns = [epoch["epoch"] for epoch in runs[0].epochs], list(zip(*curves, strict=True))
+        columns = list(zip(*curves, strict=False))  # early stopping may end each run at another epoch
+        epochs = [epoch["epoch"] for epoch in runs[0].epochs[: len(columns)]]
         axes.plot(epochs, [statistics.mean(column) for column in columns], label=runs[0].name)
         axes.fill_between(epochs, [min(column) for column in columns], [max(column) for column in columns], alpha=0.15)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.locator_params("x", integer=True)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("{x:g}")
     axes.set(xlabel="epoch", ylabel="validation error, %")
     axes.grid(alpha=0.3, which="both")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    write_atomically(path, lambda file: figure.savefig(file, dpi=110, format="png"))
+    plain(axes.legend(frameon=False).get_texts())
+    save_figure(figure, path)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -267,11 +273,13 @@ def run(arguments: argparse.Namespace) -> bool:
     """
     import_modules(arguments.plugins)
     groups = read_groups(arguments.folders)
-    print(table(groups))
-    if arguments.csv is not None:
-        write_text(arguments.csv, as_csv(groups))
-    if arguments.plot is not None:
-        plot(groups, arguments.plot)
+    try:
+        write_output(table(groups))
+    finally:  # also if standard output is on a full disk
+        if arguments.csv is not None:
+            write_text(arguments.csv, as_csv(groups))
+        if arguments.plot is not None:
+            plot(groups, arguments.plot)
     return True
 
 

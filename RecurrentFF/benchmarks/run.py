@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
-from RecurrentFF.atomic_files import write_atomically
+from RecurrentFF.atomic_files import write_bytes
 from RecurrentFF.benchmarks.baselines import BackpropagationLearner, make_baseline
 from RecurrentFF.data.dataset import Splits
 from RecurrentFF.data.task import Task
 from RecurrentFF.errors import CheckpointError, SettingsError
 from RecurrentFF.model.network import Network
+from RecurrentFF.paths import kind_of, read_bytes
 from RecurrentFF.registry import name_of
 from RecurrentFF.settings import Settings
 from RecurrentFF.training import checkpoint
@@ -19,6 +20,7 @@ from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build
 from RecurrentFF.training.callbacks import Callback, default_callbacks
 from RecurrentFF.training.callbacks.base import require_callbacks
+from RecurrentFF.training.content import Checkpoint
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.run import run_training, start_training
 from RecurrentFF.training.splits import load_splits
@@ -75,9 +77,10 @@ def resume(
         SettingsError: the change does not fit the run.
     """
     keep_freed_memory()
-    folder = RunFolder.existing(path.parent if path.is_file() else path)
+    is_file = kind_of(path, CheckpointError) == "file"
+    folder = RunFolder.existing(path.parent if is_file else path)
     with folder.lock():
-        return _continue(folder, path if path.is_file() else folder.last, change, continue_stopped, callbacks)
+        return _continue(folder, path if is_file else folder.last_to_load, change, continue_stopped, callbacks)
 
 
 def _continue(
@@ -92,15 +95,18 @@ def _continue(
             f"--epochs {epochs}: the {name_of(settings.schedule)} schedule of this run ends with its {before.training.epochs} "
             f"epochs; start another run from it with --weights {folder.last}"
         )
-    prepared = _prepare(settings, saved.get("learner", {}).get("baseline"))
+    baseline = checkpoint.require_training(saved, start).learner.get("baseline")
+    if baseline is None:
+        checkpoint.require_own_weights(saved, before, start)
+    prepared = _prepare(settings, baseline)
     trainer = prepared.trainer(folder, callbacks)
-    trainer.resume(start)
+    trainer.resume_from(saved, start)
     if trainer.progress.epoch > epochs:
         raise SettingsError(f"--epochs {epochs}: the run has trained {trainer.progress.epoch} already")
     if continue_stopped or epochs != before.training.epochs:
         trainer.continue_stopped()
-    if start.resolve() != folder.last.resolve():  # replace a damaged checkpoint by the one that was resumed from
-        write_atomically(folder.last, lambda file: file.write_bytes(start.read_bytes()))
+    if saved.format == checkpoint.FORMAT and start.resolve() != folder.last.resolve():  # which may be damaged
+        write_bytes(folder.last, read_bytes(start, CheckpointError))
     return run_training(trainer, folder)
 
 
@@ -136,7 +142,7 @@ def _task(settings: Settings) -> Task:
     return task
 
 
-def _read(start: Path, folder: RunFolder) -> dict[str, Any]:
+def _read(start: Path, folder: RunFolder) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
@@ -145,8 +151,10 @@ def _read(start: Path, folder: RunFolder) -> dict[str, Any]:
     try:
         return checkpoint.read(start)
     except CheckpointError as error:
-        previous = f"; the previous checkpoint is complete: resume from it with: rff resume {folder.previous}"
-        advice = previous if _is_readable(folder.previous) else ""
+        previous = folder.previous_to_load
+        advice = (
+            f"; the previous checkpoint is complete: resume from it with: rff resume {previous}" if _is_readable(previous) else ""
+        )
         raise CheckpointError(f"{error}{advice}") from None
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
-from RecurrentFF import toml
-from RecurrentFF.errors import DataError
+from RecurrentFF.benchmarks.run_files import read_config, read_epochs, read_summary, runs_below
+from RecurrentFF.errors import DataError, printable
 
 HEADER = ("run", "data", "network", "seed", "epochs", "validation", "test", "time", "state")
 NUMBERS = ("seed", "epochs", "validation", "test", "time")
 """The columns that are aligned to the right."""
+
+MAX_CELL = 200
+"""Maximum number of characters in a column."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,10 @@ def table(folder: Path) -> str:
     Raises:
         DataError: there is none.
     """
-    files = sorted(folder.rglob("config.toml")) if folder.is_dir() else []
-    if not files:
+    runs = runs_below(folder)
+    if not runs:
         raise DataError(f"{folder}: no run in this folder; start one with: rff train mnist")
-    rows = [HEADER, *(astuple(_line(file.parent, folder)) for file in files)]
+    rows = [HEADER, *(tuple(printable(cell, MAX_CELL) for cell in astuple(_line(run, folder))) for run in runs)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADER))]
     return "\n".join(_aligned(row, widths) for row in rows)
 
@@ -63,9 +65,9 @@ def _aligned(row: tuple[str, ...], widths: list[int]) -> str:
 def _line(run: Path, folder: Path) -> Line:
     name = str(run.relative_to(folder)) if run != folder else run.name
     try:
-        config = toml.loads((run / "config.toml").read_text(encoding="utf-8"))
-        return _described(name, config, _summary(run), _metrics(run), _is_locked(run))
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        epochs = read_epochs(run, ["validation_accuracy", "seconds"])
+        return _described(name, read_config(run), read_summary(run), epochs, _is_locked(run))
+    except (DataError, LookupError, TypeError, AttributeError):  # a configuration of another form
         return Line(name)
 
 
@@ -100,26 +102,16 @@ def _percent(accuracy: float | None) -> str:
     return "" if accuracy is None else f"{100 * accuracy:.2f} %"
 
 
-def _summary(run: Path) -> dict[str, Any]:
-    """The content of a run's summary.json; empty if the run is not complete."""
-    file = run / "summary.json"
-    content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return content
-
-
-def _metrics(run: Path) -> list[dict[str, Any]]:
-    """The metrics of each finished epoch."""
-    file = run / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-
-
 def _is_locked(run: Path) -> bool:
     """Check if another process is training in a run's folder, where the system has such locks."""
     try:
         import fcntl
     except ImportError:  # not on Windows
         return False
-    descriptor = os.open(run, os.O_RDONLY)
+    try:
+        descriptor = os.open(run, os.O_RDONLY)
+    except OSError:
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -24,15 +24,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from RecurrentFF.atomic_files import write_atomically, write_text
+from RecurrentFF.atomic_files import write_text
 from RecurrentFF.benchmarks.flags import VARIANTS, Parser, add_speed_flags, exit_code
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.reference import Reference
+from RecurrentFF.streams import write_line, write_output
 from RecurrentFF.training import compiling, devices
 from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build
+from RecurrentFF.training.figures import new_figure, save_figure
 
 DESCRIPTION = "Measure the speed of the network against plain autograd code."
 
@@ -111,7 +113,7 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(units: int, variants: list[str], rounds: int, device: str, log: Callable[[str], None]) -> list[Row]:
+def measure(units: int, variants: list[str], rounds: int, device: str, log: Callable[[str], object]) -> list[Row]:
     """Measure the variants in turns, round by round, after a warm-up round that is not counted."""
     rows, work = [], []
     for variant in variants:
@@ -272,23 +274,20 @@ def scaling(device: str, precision: str) -> dict[str, list[float]]:
 
 def plot_scaling(rates: dict[str, list[float]], precision: str, path: Path) -> None:
     """Plot the result of `scaling` and save it as a PNG."""
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import LogLocator
-
-    figure = Figure(figsize=(13, 3.4), layout="constrained")
+    figure = new_figure(path, 13, 3.4)
     changed = f"3×500 units, batch {BATCH}, {PRELABEL} + {LABELED} timesteps, {precision}, and one of them changed"
     figure.suptitle(f"Training samples per second: {changed}")
     for axes, (name, values) in zip(figure.subplots(1, len(SCALES), sharey=True), SCALES.items(), strict=True):
         axes.loglog(values, rates[name], marker=".")
         axes.set_xticks(values, [str(value) for value in values])
         axes.xaxis.minorticks_off()
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
         axes.yaxis.minorticks_off()
         axes.yaxis.set_major_formatter("{x:,g}")
         axes.set_xlabel(name)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    write_atomically(path, lambda file: figure.savefig(file, dpi=110, format="png"))
+    save_figure(figure, path)
 
 
 def _rate(name: str, value: int, device: str, precision: str) -> float:
@@ -343,17 +342,23 @@ def _measure_all(arguments: argparse.Namespace, device: str) -> None:
     variants = arguments.variants or [name for name in VARIANTS[1:] if precision == "bfloat16" or "bfloat16" not in name]
     used = {name.removesuffix(" compiled").removeprefix("plain ") for name in (VARIANTS[0], *variants)}
     peaks = {name: peak_rate(device, name) for name in sorted(used, reverse=True)}
-    print(f"{machine(device)}; torch {torch.__version__}; batch {BATCH}, {PRELABEL} + {LABELED} timesteps")
-    print("matrix products: " + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in peaks.items()), flush=True)
+    write_line(f"{machine(device)}; torch {torch.__version__}; batch {BATCH}, {PRELABEL} + {LABELED} timesteps")
+    write_line("matrix products: " + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in peaks.items()))
     if arguments.variants is None and precision == "float32":
-        print("bfloat16 is left out: this device has no fast products of it (--variants bfloat16 measures it all the same)")
+        write_line("bfloat16 is left out: this device has no fast products of it (--variants bfloat16 measures it all the same)")
     rows: list[Row] = []
     for units in arguments.units:
-        rows += measure(units, [VARIANTS[0], *variants], arguments.rounds, device, lambda text: print(text, flush=True))
+        rows += measure(units, [VARIANTS[0], *variants], arguments.rounds, device, write_line)
     lines = table(rows, peaks, device)
-    print("\n" + markdown(lines))
-    result: dict[str, Any] = {"machine": machine(device), "torch": torch.__version__, "peaks": peaks, "table": lines}
-    result["measurements"] = [asdict(row) for row in rows]
+    try:
+        write_output("\n" + markdown(lines))
+    finally:  # also if standard output is on a full disk
+        result = {"machine": machine(device), "torch": torch.__version__, "peaks": peaks, "table": lines}
+        _write_files(arguments, result | {"measurements": [asdict(row) for row in rows]}, device, precision)
+
+
+def _write_files(arguments: argparse.Namespace, result: dict[str, Any], device: str, precision: str) -> None:
+    """Write the files that the arguments ask for, and measure what the picture shows."""
     rates = scaling(device, precision) if arguments.scaling is not None else {}
     if arguments.json is not None:
         result["scaling"] = {"values": SCALES, "samples_per_second": rates} if rates else None

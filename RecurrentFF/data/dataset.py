@@ -9,8 +9,10 @@ from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 import torch
 from torch import Tensor
 
-from RecurrentFF.data.raw import as_class_numbers, as_samples
+from RecurrentFF.data.loading import kept_randomness, seeded_order
 from RecurrentFF.errors import DataError, InputError
+from RecurrentFF.layouts import warn_if_ambiguous
+from RecurrentFF.tensors import as_labels, as_numbers, errors_at
 
 
 class Batch(NamedTuple):
@@ -48,24 +50,25 @@ class TensorDataset:
 
     Args:
         inputs: (samples, features).
-        labels: (samples,) integer class numbers.
+        labels: (samples,) or (samples, 1) integer class numbers.
 
     Raises:
         InputError: the shapes or types don't fit, or there are no samples.
     """
 
-    def __init__(self, inputs: Tensor, labels: Tensor) -> None:
+    def __init__(self, inputs: Any, labels: Any) -> None:
+        inputs, labels = as_numbers(inputs, "inputs"), as_labels(labels)
+        if labels.shape[1:] == (1,):
+            labels = labels.squeeze(1)
         if inputs.dim() != 2 or labels.dim() != 1 or len(inputs) != len(labels):
             raise InputError(
                 f"inputs {tuple(inputs.shape)} and labels {tuple(labels.shape)}: expected (samples, features) and (samples,); "
-                "images are flattened with inputs.flatten(1), sequences come from a loader"
+                f"{_shape_hint(inputs, labels)}"
             )
         if len(inputs) == 0:
             raise InputError("no samples; give at least one")
-        if labels.is_floating_point():
-            raise InputError(f"labels of type {labels.dtype}: expected integer class numbers")
         self.inputs = inputs
-        self.labels = labels.long()
+        self.labels = labels
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -94,12 +97,15 @@ class LoaderDataset:
     Args:
         loader: a torch DataLoader, or any iterable of known length. Its batches are (inputs, labels) or (inputs, labels, mask),
             with the shapes of `Batch`. If its sampler has a method `set_epoch`, that is called with the number of each epoch.
+        seed: the seed of the order of a DataLoader that shuffles without a generator of its own; None for the global generator.
+        batch_first: false if the program has said that time comes first; None if it has said nothing, which warns where batches
+            have as many samples as timesteps.
 
     Raises:
         InputError: the loader has no length, or is empty.
     """
 
-    def __init__(self, loader: Iterable[Sequence[Any]]) -> None:
+    def __init__(self, loader: Iterable[Sequence[Any]], *, seed: int | None = None, batch_first: bool | None = None) -> None:
         try:
             self._batch_count = len(loader)  # type: ignore[arg-type]
         except TypeError:
@@ -110,12 +116,14 @@ class LoaderDataset:
         if self._batch_count == 0:
             raise InputError("the loader is empty; give at least one batch")
         self.loader = loader
+        self.seed = seed
+        self.batch_first = batch_first
 
     def __len__(self) -> int:
         """Return the number of samples if it is known without an iteration over the loader, else the number of batches."""
         sampler = getattr(self.loader, "sampler", None)
         if isinstance(self.loader, list | tuple):
-            return sum(self._sample_count(labels) for _, labels, _ in self._raw_batches(0))
+            return sum(self._sample_count(number, *batch) for number, batch in enumerate(self._raw_batches(0), start=1))
         return len(sampler) if isinstance(sampler, Sized) else self._batch_count
 
     def batch_count(self, size: int) -> int:
@@ -126,28 +134,85 @@ class LoaderDataset:
         """Yield the loader's batches; `size` and `order` are ignored.
 
         Raises:
-            InputError: a batch is not (inputs, labels) or (inputs, labels, mask) of numbers.
+            InputError: a batch is not (inputs, labels) or (inputs, labels, mask) of numbers, or the loader gives none. The
+                message begins with the number of the batch, from 1.
         """
-        for inputs, labels, mask in self._raw_batches(epoch):
-            yield Batch(as_samples(inputs), as_class_numbers(labels), None if mask is None else torch.as_tensor(mask))
+        for number, (samples, labels, mask) in enumerate(self._raw_batches(epoch), start=1):
+            with errors_at(f"batch {number}"):
+                batch = self._batch(samples, labels, mask)
+            yield batch
+
+    def looked_at(self) -> Iterator[Batch]:
+        """Yield the first batch, or all those of a list, and leave every source of randomness as it was.
+
+        Raises:
+            InputError: a batch is not one, or the loader can be read only once.
+        """
+        if not hasattr(self.loader, "sampler") and iter(self.loader) is iter(self.loader):
+            raise InputError("the loader can be read only once; give a DataLoader or a list, which can be read in every epoch")
+        with kept_randomness(self.loader):
+            for batch in self.batches(0):
+                yield batch
+                if not isinstance(self.loader, list | tuple):
+                    break
+
+    def _batch(self, samples: Any, labels: Any, mask: Any) -> Batch:
+        """Convert a batch as the loader gives it."""
+        batch = Batch(_batched(samples), as_labels(labels), None if mask is None else as_numbers(mask, "mask"))
+        warn_if_ambiguous(batch.inputs, self.batch_first)
+        return batch
 
     def _raw_batches(self, epoch: int) -> Iterator[tuple[Any, Any, Any]]:
         """Yield samples, labels, and the mask or None, as the loader gives them.
 
         Raises:
-            InputError: a batch is not (inputs, labels) or (inputs, labels, mask).
+            InputError: a batch is not (inputs, labels) or (inputs, labels, mask), or there is none.
         """
         set_epoch = getattr(getattr(self.loader, "sampler", None), "set_epoch", None)
         if callable(set_epoch):
             set_epoch(epoch)
-        for batch in self.loader:
-            if not (isinstance(batch, tuple | list) and len(batch) in (2, 3)):
-                raise InputError(f"a batch of type {type(batch).__name__}: expected (inputs, labels) or (inputs, labels, mask)")
-            yield (*batch, None) if len(batch) == 2 else (batch[0], batch[1], batch[2])
+        number = 0
+        with seeded_order(self.loader, self.seed, epoch):
+            for number, batch in enumerate(self.loader, start=1):
+                if not (isinstance(batch, tuple | list) and len(batch) in (2, 3)):
+                    raise InputError(
+                        f"batch {number} of type {type(batch).__name__}: expected (inputs, labels) or (inputs, labels, mask)"
+                    )
+                yield (*batch, None) if len(batch) == 2 else (batch[0], batch[1], batch[2])
+        if number == 0:
+            raise InputError(
+                f"the loader promises {self._batch_count} batches, but gives none; it must give them anew in every epoch, which "
+                "an iterator can't: give a DataLoader or a list"
+            )
 
-    def _sample_count(self, labels: Any) -> int:
-        """Count the samples of a batch by its labels, (batch,) or (timesteps, batch)."""
-        return as_class_numbers(labels).shape[-1]
+    def _sample_count(self, number: int, samples: Any, labels: Any, mask: Any) -> int:
+        """Count the samples of a batch by its inputs, (batch, features) or (timesteps, batch, features).
+
+        Raises:
+            InputError: they have other axes.
+        """
+        with errors_at(f"batch {number}"):
+            return _batched(samples).shape[-2]
+
+
+def _batched(samples: Any) -> Tensor:
+    """Convert the inputs of a batch to a tensor. Raises InputError if they have no axis for the batch."""
+    inputs = as_numbers(samples, "inputs")
+    if inputs.dim() < 2:
+        raise InputError(
+            f"inputs of shape {tuple(inputs.shape)}: expected (batch, features); give inputs[None], or for a list of samples a "
+            "DataLoader with a batch_size"
+        )
+    return inputs
+
+
+def _shape_hint(inputs: Tensor, labels: Tensor) -> str:
+    """Return what to do about inputs and labels of a wrong shape."""
+    if labels.dim() == 2:
+        return "one-hot? give labels.argmax(1)"
+    if inputs.dim() == 1:
+        return "a single sample needs an axis for the samples, as in inputs[None]"
+    return "images are flattened with inputs.flatten(1), sequences come from a loader"
 
 
 def is_dataset(data: Any) -> TypeGuard[Dataset]:

@@ -1,4 +1,4 @@
-"""The Fashion-MNIST data set: 70,000 images of clothes in the format of MNIST, downloaded and read by torchvision.
+"""The Fashion-MNIST data set: 70,000 images of clothes in the format of MNIST, downloaded at first use.
 
 H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms", 2017,
 arXiv:1708.07747.
@@ -7,20 +7,25 @@ arXiv:1708.07747.
 from __future__ import annotations
 
 import contextlib
-import gzip
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar
+from urllib.request import urlopen
 
-import platformdirs
 import torch
 
+from RecurrentFF.data.cache import cache_folder, note
 from RecurrentFF.data.dataset import LabeledImages, TensorDataset
-from RecurrentFF.data.mnist import Mnist, as_inputs, reason_of, require_images
+from RecurrentFF.data.mnist import Mnist, as_inputs
+from RecurrentFF.data.mnist_files import NAMES, read_folder, read_images
 from RecurrentFF.data.source import SourceTask, fitted_transform
 from RecurrentFF.data.transforms import Transform
 from RecurrentFF.errors import DataError
+from RecurrentFF.paths import kind_of, reason_of
 from RecurrentFF.registry import register
 
 _MEAN, _STD = 0.2860, 0.3530  # of all training pixels, scaled to 0..1
@@ -42,7 +47,12 @@ CLASSES = (
 )
 """The official names of the classes, in the order of their numbers."""
 
-_NAMES = [f"{split}-{kind}-ubyte" for split in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+_FOLDER = "FashionMNIST"
+"""The name of torchvision's folder."""
+_MAX_BYTES = 50_000_000
+"""The largest size of a file that is downloaded. The images for training have 26 MB."""
+_TIMEOUT = 30
+"""The time in seconds after which an address that does not answer is given up."""
 
 
 def load(data_dir: Path | None = None, device: torch.device | None = None) -> tuple[TensorDataset, TensorDataset]:
@@ -76,17 +86,15 @@ def read(data_dir: Path | None = None, device: torch.device | None = None) -> tu
     Raises:
         DataError: as for `load`.
     """
-    folder = data_dir or _downloaded(platformdirs.user_cache_path("RecurrentFF") / "fashion_mnist")
-    raw = folder / "FashionMNIST" / "raw" if (folder / "FashionMNIST").exists() else folder
+    if data_dir is not None:
+        return read_folder(data_dir, _FOLDER, "put its four original files there", device)
+    cache = cache_folder("fashion_mnist")
+    if cache is None or not _exists(cache / _FOLDER):
+        return _download(cache, device)
     try:
-        splits = _read_folder(raw)
-    except Exception as error:  # a damaged file can make torchvision raise any exception
-        remedy = "put its four original files there" if data_dir is not None else f"delete {folder} to download it again"
-        raise DataError(f"no readable Fashion-MNIST in {raw} ({reason_of(error)}); {remedy}") from None
-    train, test = (LabeledImages(split.images.to(device), split.labels.to(device)) for split in splits)
-    for split in (train, test):
-        require_images(split, folder)
-    return train, test
+        return read_folder(cache, _FOLDER, "files are missing", device)
+    except DataError as error:
+        raise DataError(f"{error}; delete {cache} to download Fashion-MNIST again") from None
 
 
 @register("data", "fashion_mnist")
@@ -108,50 +116,69 @@ class FashionMnist(Mnist):
         return read(Path(self.data_dir) if self.data_dir is not None else None, device)
 
 
-def _read_folder(folder: Path) -> tuple[LabeledImages, LabeledImages]:
-    """Read the training and test images from the four files in a folder, compressed or not.
+def _exists(path: Path) -> bool:
+    try:
+        return kind_of(path, DataError) is not None
+    except DataError:  # a cache folder that this user may not read
+        return False
 
-    torchvision requires uncompressed files in its own folder layout, so the files are linked or unpacked into a temporary folder.
+
+def _download(cache: Path | None, device: torch.device | None) -> tuple[LabeledImages, LabeledImages]:
+    """Download and read the images, and keep the files in the cache.
+
+    Args:
+        cache: the torchvision folder to make; None to keep nothing.
+        device: device of the tensors; None for the CPU.
+
+    Raises:
+        DataError: a file can't be downloaded, or is not the original one.
     """
     from torchvision.datasets import FashionMNIST  # imported late: torchvision takes a second
 
-    with TemporaryDirectory(prefix="recurrentff-fashion-mnist-") as torchvision_folder:
-        raw = Path(torchvision_folder) / "FashionMNIST" / "raw"
-        raw.mkdir(parents=True)
-        for name in _NAMES:
-            packed = folder / f"{name}.gz"
-            if (folder / name).exists() or not packed.exists():
-                (raw / name).symlink_to((folder / name).resolve(strict=True))
-            else:
-                (raw / name).write_bytes(gzip.decompress(packed.read_bytes()))
-        train, test = (FashionMNIST(torchvision_folder, train=train) for train in (True, False))
-    return LabeledImages(train.data, train.targets), LabeledImages(test.data, test.targets)
-
-
-def _downloaded(folder: Path) -> Path:
-    """Download the data set to a torchvision folder unless it is there, and return the folder.
-
-    Raises:
-        DataError: the download fails.
-    """
+    note("downloading Fashion-MNIST, 30 MB")
     try:
-        _download(folder)
-    except Exception as error:  # a network or disk failure can make torchvision raise any exception
+        contents = {name: _fetch(name, md5, FashionMNIST.mirrors) for name, md5 in FashionMNIST.resources}
+        images = read_images([(contents[f"{name}.gz"], f"{name}.gz") for name in NAMES], device)
+    except DataError as error:
         raise DataError(
-            f"no Fashion-MNIST in {folder}, and it can't be downloaded ({reason_of(error)}); "
+            f"no Fashion-MNIST in {cache or 'a cache folder'}, and it can't be downloaded ({error}); "
             "name a folder of its four files with --data-dir"
         ) from None
-    return folder
+    if cache is not None:
+        _keep(contents, cache)
+    return images
 
 
-def _download(folder: Path) -> None:
-    """Download all files to `folder`, or none if the download fails. Do nothing if they are there."""
-    from torchvision.datasets import FashionMNIST
+def _fetch(name: str, md5: str, mirrors: Sequence[str]) -> bytes:
+    """Download a file from the first address that has it.
 
-    if (folder / "FashionMNIST").exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".writing-", dir=folder) as unfinished:
-        FashionMNIST(unfinished, download=True)
-        with contextlib.suppress(OSError):  # another process has finished first
-            (Path(unfinished) / "FashionMNIST").rename(folder / "FashionMNIST")
+    Raises:
+        DataError: none has it.
+    """
+    reason = "no address is known"
+    for mirror in mirrors:
+        try:
+            with urlopen(mirror + name, timeout=_TIMEOUT) as response:
+                content: bytes = response.read(_MAX_BYTES + 1)
+        except (OSError, HTTPException, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            continue
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5:
+            return content
+        reason = "its checksum differs"
+    raise DataError(f"{name}: {reason}")
+
+
+def _keep(contents: dict[str, bytes], cache: Path) -> None:
+    """Write all files to the cache, or none and a note if that fails."""
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".writing-", dir=cache) as unfinished:
+            raw = Path(unfinished) / _FOLDER / "raw"
+            raw.mkdir(parents=True)
+            for name, content in contents.items():
+                (raw / name).write_bytes(content)
+            with contextlib.suppress(OSError):  # another process has finished first
+                raw.parent.rename(cache / _FOLDER)
+    except OSError as error:
+        note(f"Fashion-MNIST can't be cached, and is downloaded at every start ({cache}: {reason_of(error)})")

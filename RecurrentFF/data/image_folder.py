@@ -12,11 +12,13 @@ from pydantic import Field
 from torch import Tensor
 
 from RecurrentFF.data.augment import NO_AUGMENTATION, Augmentation
+from RecurrentFF.data.image_files import class_folders, image_files, read_image
 from RecurrentFF.data.source import Count, DataSource
 from RecurrentFF.data.tensor_task import TensorTask
 from RecurrentFF.data.transforms import Transform
 from RecurrentFF.errors import DataError, SettingsError
 from RecurrentFF.options import Flag
+from RecurrentFF.paths import expanded, kind_of, reported
 from RecurrentFF.registry import register
 
 Side = Annotated[int, Field(ge=1)]
@@ -114,11 +116,13 @@ class ImageFolderTask(TensorTask):
         train_samples: int = 0,
         test_samples: int = 0,
     ) -> None:
-        root = Path(folder)
-        has_test = (root / "train").is_dir() and (root / "test").is_dir()
+        root = expanded(folder, DataError)
+        has_test = all(kind_of(root / part, DataError) == "folder" for part in ("train", "test"))
         train = _read_image_folder(root / "train" if has_test else root, size, grayscale)
         height, width = train.images.shape[-2:]
         separate = _read_image_folder(root / "test", (height, width), grayscale) if has_test else None
+        with reported(root, DataError):
+            full_name = root.resolve().name
         super().__init__(
             train.images,
             train.labels,
@@ -127,7 +131,7 @@ class ImageFolderTask(TensorTask):
             validation=validation,
             test=(separate.images, separate.labels) if separate is not None else test,
             augmentation=augmentation,
-            name=name or root.resolve().name,
+            name=name or full_name,
             seed=seed,
             train_samples=train_samples,
             test_samples=test_samples,
@@ -140,37 +144,20 @@ def _read_image_folder(folder: Path, size: tuple[int, int] | None, grayscale: bo
     Raises:
         DataError: the folder is missing, has no images, or has one that can't be read.
     """
-    from PIL import Image, UnidentifiedImageError  # imported late, with torchvision, which takes a second
-    from torchvision.datasets import ImageFolder
-
-    class VisibleFolders(ImageFolder):  # type: ignore[misc]  # torchvision has no types
-        """The class folders, without hidden ones such as .git."""
-
-        def find_classes(self, directory: str) -> tuple[list[str], dict[str, int]]:
-            names = sorted(path.name for path in Path(directory).iterdir() if path.is_dir() and path.name[0] != ".")
-            if not names:
-                raise FileNotFoundError(f"no class folder in {directory}")
-            return names, {name: number for number, name in enumerate(names)}
-
+    classes = class_folders(folder)
+    files = [(path, name) for name in classes for path in image_files(folder / name)]
+    height, width = size or read_image(files[0][0], None, grayscale).shape[:2]
     try:
-        files = VisibleFolders(str(folder))
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise DataError(f"{folder}: expected one folder of images for each class ({reason})") from None
-    images = []
-    for path, _ in files.samples:
-        try:
-            with Image.open(path) as image:
-                converted = image.convert("L" if grayscale else "RGB")
-        except (OSError, UnidentifiedImageError) as error:
-            raise DataError(f"{path}: not an image that can be read ({type(error).__name__}); remove or replace it") from None
-        size = size or (converted.height, converted.width)
-        if (converted.height, converted.width) != size:
-            converted = converted.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-        images.append(torch.from_numpy(np.array(converted)))
-    pixels = torch.stack(images)
+        images = np.empty((len(files), height, width) + (() if grayscale else (3,)), dtype=np.uint8)
+    except (MemoryError, ValueError):
+        raise DataError(
+            f"{folder}: {len(files):,} images of {height:,} × {width:,} pixels do not fit into the memory; set a smaller size"
+        ) from None
+    for number, (path, _) in enumerate(files):
+        images[number] = read_image(path, (height, width), grayscale)
+    pixels = torch.from_numpy(images)
     return _Folder(
         pixels if grayscale else pixels.permute(0, 3, 1, 2).contiguous(),
-        [files.classes[number] for _, number in files.samples],
-        list(files.classes),
+        [name for _, name in files],
+        classes,
     )

@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from RecurrentFF.data.dataset import LoaderDataset, SplitOptions, Splits, is_dataset
+from RecurrentFF.data.loading import kept_randomness
 from RecurrentFF.data.network_inputs import separate_dataset
-from RecurrentFF.data.raw import as_samples, is_pair
+from RecurrentFF.data.raw import is_pair
 from RecurrentFF.data.task import Task, classes_of
 from RecurrentFF.data.transforms import Identity, Transform, as_given
 from RecurrentFF.errors import DataError, InputError
+from RecurrentFF.tensors import as_numbers
 
 
 class LoaderTask(Task):
@@ -51,8 +53,9 @@ class LoaderTask(Task):
                 raise InputError("LoaderTask of (samples, labels): expected a loader; use TensorTask(samples, labels)")
         object.__setattr__(self, "_loaders", loaders)
         if not self.transform.is_fitted:
-            first, _, _ = next(LoaderDataset(loader)._raw_batches(0))
-            raw, _ = self._raw(as_samples(first))
+            with kept_randomness(loader):
+                first, _, _ = next(LoaderDataset(loader)._raw_batches(0))
+            raw, _ = self._raw(as_numbers(first))
             object.__setattr__(self, "transform", self.transform.fitted(as_given(raw, self.transform)))
         _ = self.input_size  # refuses a transform that does not fit the samples
 
@@ -70,7 +73,7 @@ class LoaderTask(Task):
             )
 
         data = {
-            key: separate_dataset(self, part, options.device, options.timesteps)
+            key: separate_dataset(self, part, options.device, options.timesteps, options.seed if key == "train" else None)
             for key, part in self._loaders.items()
             if part is not None and not (key == "validation" and options.validation_samples == 0)
         }

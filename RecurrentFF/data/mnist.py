@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import torch
@@ -18,6 +18,7 @@ import torch
 from RecurrentFF.data.augment import NO_AUGMENTATION, Augmentation
 from RecurrentFF.data.dataset import LabeledImages as LabeledImages
 from RecurrentFF.data.dataset import SplitOptions, Splits, TensorDataset
+from RecurrentFF.data.mnist_files import NAMES, read_folder, read_images
 from RecurrentFF.data.source import DataSource, SourceTask, fitted_transform, image_splits
 from RecurrentFF.data.transforms import Transform
 from RecurrentFF.errors import DataError
@@ -61,7 +62,7 @@ class Mnist(DataSource):
     title: ClassVar[str] = "MNIST"
 
     data_dir: str | None = None
-    """An existing torchvision data folder to read instead of the digits of this package."""
+    """A folder of the four original files, or torchvision's, to read instead of the digits of this package."""
     augmentation: Augmentation = NO_AUGMENTATION
     """The random variation of training images, drawn again in every epoch."""
 
@@ -93,8 +94,8 @@ def read(data_dir: Path | None = None, device: torch.device | None = None) -> tu
     """Read the 60,000 training and 10,000 test digits, in their original order.
 
     Args:
-        data_dir: an existing torchvision data folder (the one that contains MNIST/raw), which is not changed; None for the
-            files of this package.
+        data_dir: an existing folder of the four original files, compressed (.gz) or not, or a torchvision data folder, which has
+            them in MNIST/raw. It is not changed. None for the files of this package.
         device: device of the tensors; None for the CPU.
 
     Returns:
@@ -104,62 +105,21 @@ def read(data_dir: Path | None = None, device: torch.device | None = None) -> tu
         DataError: `data_dir` contains no MNIST, or files of the package are damaged.
     """
     if data_dir is not None:
-        return _read_folder(data_dir, device)
-    with TemporaryDirectory(prefix="recurrentff-mnist-") as folder:
-        unpack(Path(folder))
-        return _read_folder(Path(folder), device)
+        return read_folder(data_dir, "MNIST", "leave out --data-dir to use the digits that come with this package", device)
+    return read_images([_packaged(name) for name in NAMES], device)
 
 
-def unpack(folder: Path) -> None:
-    """Unpack the package's files into a folder, in the layout of torchvision.
+def _packaged(name: str) -> tuple[bytes, str]:
+    """Return the content of a file of the package, unpacked, and its name for messages.
 
     Raises:
-        DataError: a file of the package is damaged.
+        DataError: the file is damaged or missing.
     """
-    raw = folder / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for name, md5 in _MD5.items():
-        packed = resources.files("RecurrentFF.data") / "mnist_idx" / f"{name}.gz"
-        try:
-            content = gzip.decompress(packed.read_bytes())
-        except (OSError, EOFError) as error:
-            raise DataError(f"{packed}: can't be read ({error}); reinstall RecurrentFF") from None
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() != md5:
-            raise DataError(f"{packed}: not the original MNIST file (its checksum differs); reinstall RecurrentFF")
-        (raw / name).write_bytes(content)
-
-
-def _read_folder(folder: Path, device: torch.device | None) -> tuple[LabeledImages, LabeledImages]:
-    from torchvision.datasets import MNIST
-
-    splits = []
-    for train in (True, False):
-        try:
-            dataset = MNIST(str(folder), train=train)
-        except Exception as error:  # a damaged file can make torchvision raise any exception
-            reason = "files are missing" if "not found" in str(error) else reason_of(error)
-            raise DataError(
-                f"{folder}: no readable torchvision MNIST in MNIST/raw ({reason}); leave out --data-dir to use the digits that "
-                "come with this package"
-            ) from None
-        splits.append(LabeledImages(dataset.data.to(device), dataset.targets.to(device)))
-        require_images(splits[-1], folder)
-    return splits[0], splits[1]
-
-
-def reason_of(error: Exception) -> str:
-    """Summarize in one line an exception that torchvision raised for unreadable files."""
-    return str(error).strip().splitlines()[-1] if str(error).strip() else "a file is not in the IDX format"
-
-
-def require_images(data: LabeledImages, folder: Path) -> None:
-    """Check that there is one label for each 28 × 28 image, and that the labels are 0 to 9.
-
-    Raises:
-        DataError: the check fails; the message names `folder`.
-    """
-    images, labels = data
-    if images.shape != (len(labels), 28, 28) or len(labels) == 0:
-        raise DataError(f"{folder}: {len(labels)} labels for images of shape {tuple(images.shape)}; expected as many of 28 × 28")
-    if not 0 <= int(labels.min()) <= int(labels.max()) <= 9:
-        raise DataError(f"{folder}: labels run from {labels.min()} to {labels.max()}; expected 0 to 9")
+    packed = resources.files("RecurrentFF.data") / "mnist_idx" / f"{name}.gz"
+    try:
+        content = gzip.decompress(packed.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{packed}: can't be read ({error}); reinstall RecurrentFF") from None
+    if hashlib.md5(content, usedforsecurity=False).hexdigest() != _MD5[name]:
+        raise DataError(f"{packed}: not the original MNIST file (its checksum differs); reinstall RecurrentFF")
+    return content, str(packed)

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, overload
 
 import torch
 from torch import Tensor
@@ -143,8 +143,20 @@ class MovingDigits:
     def __len__(self) -> int:
         return len(self.digits.labels)
 
-    def __getitem__(self, samples: slice) -> MovingDigits:
-        """Return a slice of the data set. Each sample keeps its velocity."""
+    @overload
+    def __getitem__(self, samples: slice) -> MovingDigits: ...
+    @overload
+    def __getitem__(self, samples: int) -> tuple[Tensor, int]: ...
+    def __getitem__(self, samples: slice | int) -> MovingDigits | tuple[Tensor, int]:
+        """Return a slice of the data set, in which each sample keeps its velocity; or a sample for a loader of torch.
+
+        Args:
+            samples: a slice with step 1; or the number of a sample, whose video (timesteps, features) and label are returned.
+        """
+        if not isinstance(samples, slice):
+            number = range(len(self))[samples]  # raises IndexError beyond the last sample
+            batch = next(self.batches(1, torch.tensor([number])))
+            return batch.inputs[:, 0], int(batch.labels[0])
         start, stop, step = samples.indices(len(self))
         assert step == 1
         return MovingDigits(
@@ -203,6 +215,7 @@ class MovingMnist(DataSource):
 
     title: ClassVar[str] = "Moving MNIST"
     default_transform: ClassVar[Transform] = MOVING_FRAMES
+    gives_sequences: ClassVar[bool] = True
 
     data_dir: str | None = None
     """An existing torchvision data folder of MNIST to read instead of the digits of this package."""

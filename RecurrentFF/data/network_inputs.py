@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import Batch, Dataset, LabeledSamples, LoaderDataset, SequenceDataset, TensorDataset, is_dataset
-from RecurrentFF.data.raw import as_labels, as_samples, is_pair
+from RecurrentFF.data.raw import as_class_names, is_pair
 from RecurrentFF.data.task import Task
 from RecurrentFF.data.transforms import Prepared, Transform, as_given
 from RecurrentFF.errors import InputError
+from RecurrentFF.tensors import as_numbers, errors_at
 
 
 class TransformedLoader(LoaderDataset):
     """A loader's batches, transformed on a device."""
 
-    def __init__(self, loader: Iterable[Sequence[Any]], task: Task, device: torch.device, timesteps: int | None) -> None:
-        super().__init__(loader)
+    def __init__(
+        self,
+        loader: Iterable[Sequence[Any]],
+        task: Task,
+        device: torch.device,
+        timesteps: int | None,
+        seed: int | None = None,
+    ) -> None:
+        super().__init__(loader, seed=seed)
         self.task = task
         self.device = device
         self.timesteps = timesteps
 
-    def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """Yield the loader's batches as network inputs; `size` and `order` are ignored."""
-        for samples, labels, mask in self._raw_batches(epoch):
-            prepared = self.task.prepare(as_samples(samples).to(self.device), self.timesteps)
-            numbers = self.task.class_numbers(labels).to(self.device)
-            yield Batch(prepared.inputs, numbers, prepared.mask if mask is None else torch.as_tensor(mask).to(self.device))
+    def _batch(self, samples: Any, labels: Any, mask: Any) -> Batch:
+        """Convert a batch as the loader gives it to network inputs and class numbers."""
+        valid = None if mask is None else as_numbers(mask, "mask").to(self.device)
+        prepared = self.task.prepare(as_numbers(samples).to(self.device), self.timesteps, valid)
+        return Batch(prepared.inputs, self.task.class_numbers(labels).to(self.device), prepared.mask if valid is None else valid)
 
-    def _sample_count(self, labels: Any) -> int:
-        return len(as_labels(labels))
+    def _sample_count(self, number: int, samples: Any, labels: Any, mask: Any) -> int:
+        with errors_at(f"batch {number}"):
+            return len(as_class_names(labels))
 
 
 def dataset_of(samples: LabeledSamples, transform: Transform, timesteps: int | None) -> Dataset:
@@ -59,7 +67,7 @@ def prepared_dataset(prepared: Prepared, labels: Tensor) -> Dataset:
     return SequenceDataset(prepared.inputs, labels, prepared.mask)
 
 
-def separate_dataset(task: Task, data: Any, device: torch.device, timesteps: int | None) -> Dataset:
+def separate_dataset(task: Task, data: Any, device: torch.device, timesteps: int | None, seed: int | None = None) -> Dataset:
     """Make a data set of network inputs from data beside the training samples of a task.
 
     Args:
@@ -67,6 +75,7 @@ def separate_dataset(task: Task, data: Any, device: torch.device, timesteps: int
         data: (samples, labels), a loader of such batches, or a data set of network inputs, which is returned unchanged.
         device: the device of the network inputs.
         timesteps: number of timesteps of a transform to sequences.
+        seed: the seed of the order of a loader, see `LoaderDataset`.
 
     Raises:
         InputError: samples or labels are not those of the task.
@@ -74,6 +83,6 @@ def separate_dataset(task: Task, data: Any, device: torch.device, timesteps: int
     if is_dataset(data):
         return data
     if is_pair(data):
-        prepared = task.prepare(as_samples(data[0]).to(device), timesteps)
+        prepared = task.prepare(as_numbers(data[0]).to(device), timesteps)
         return prepared_dataset(prepared, task.class_numbers(data[1]).to(device))
-    return TransformedLoader(data, task, device, timesteps)
+    return TransformedLoader(data, task, device, timesteps, seed)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.data.pixels import checked_pixels
-from RecurrentFF.data.stroke_files import trace_images
+from RecurrentFF.data.strokes import MAX_SIDE, trace_image
 from RecurrentFF.data.transforms import Prepared, Transform
 from RecurrentFF.errors import InputError
 from RecurrentFF.options import Flag
@@ -69,10 +69,12 @@ class PenStrokes(Transform):
         """Return the number of network inputs at a timestep.
 
         Raises:
-            InputError: the samples are not images of one channel.
+            InputError: the samples are not images of one channel, or are larger than `MAX_SIDE`.
         """
         if len(input_shape) != 2:
             raise InputError(f"PenStrokes: samples of shape {input_shape}; expected images (height, width)")
+        if max(input_shape) > MAX_SIDE:
+            raise InputError(f"PenStrokes: samples of shape {input_shape}; expected at most {MAX_SIDE} pixels a side")
         return 4 * self.delay_line
 
     def __call__(self, samples: Tensor) -> Tensor:
@@ -94,7 +96,7 @@ class PenStrokes(Transform):
         """
         pixels = checked_pixels(samples)
         images = pixels if pixels.dtype == torch.uint8 else pixels.mul(255).round().clamp(0, 255).to(torch.uint8)
-        traced = trace_images(images.cpu().numpy())
+        traced = [trace_image(image) for image in images.cpu().numpy()]
         lengths = torch.tensor([len(moves) for moves in traced], device=samples.device)
         moves = torch.from_numpy(np.concatenate(traced)).to(samples.device)
         count = timesteps if timesteps is not None else max(1, math.ceil(int(lengths.max()) / self.moves_per_timestep))

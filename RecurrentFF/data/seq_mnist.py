@@ -14,7 +14,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from RecurrentFF.data import mnist, stroke_files
+from RecurrentFF.data import mnist, stroke_cache, stroke_files
 from RecurrentFF.data.dataset import Batch, LabeledImages, SplitOptions, Splits, split
 from RecurrentFF.data.pen_strokes import PenStrokes, padded_moves
 from RecurrentFF.data.source import DataSource, SourceTask, fitted_transform
@@ -147,7 +147,7 @@ class SeqMnist(DataSource):
             folder, names = Path(self.data_dir), ("train", "test")
             return [stroke_files.read_folder(folder, name, images.labels) for name, images in zip(names, digits, strict=True)]
         train = _ends(digits[0], options.train_samples, options.validation_samples or 0)
-        return [stroke_files.trace_cached(images) for images in (train, _ends(digits[1], options.test_samples, 0))]
+        return [stroke_cache.trace_cached(images) for images in (train, _ends(digits[1], options.test_samples, 0))]
 
 
 def _pen_strokes(transform: Transform) -> PenStrokes:

@@ -31,6 +31,8 @@ class DataSource(Component, kind="data"):
     """The name of the data set in reports, such as "MNIST"."""
     default_transform: ClassVar[Transform] = Pixels()
     """The transform of a configuration that names none. Statistics that it leaves out are those of the data set."""
+    gives_sequences: ClassVar[bool] = False
+    """True if the samples are sequences of as many timesteps as the network has, whatever the transform."""
 
     train_samples: Count = 0
     """The number of training samples; 0 means all that are not validation samples."""

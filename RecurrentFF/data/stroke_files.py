@@ -1,44 +1,32 @@
-"""Sources of stroke sequences: traced from the digits and cached in the user's cache folder, or read from the original files.
+"""Stroke sequences from the text files of the original data set.
 
-The original data set is E. D. de Jong's "MNIST digits stroke sequence data". Module `strokes` describes its format.
+This is E. D. de Jong's "MNIST digits stroke sequence data". Module `strokes` describes its format.
 """
 
 from __future__ import annotations
 
-import hashlib
-import multiprocessing
-import os
 import re
-import signal
-import sys
-import zipfile
-import zlib
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from RecurrentFF.atomic_files import write_atomically
-from RecurrentFF.data.dataset import LabeledImages
-from RecurrentFF.data.strokes import skeleton, strokes_to_moves, trace
-from RecurrentFF.errors import DataError, OutputError
+from RecurrentFF.data.files import read_data_file, require_folder
+from RecurrentFF.data.strokes import fault_of
+from RecurrentFF.errors import DataError
+from RecurrentFF.paths import expanded, kind_of, names_in
 
-IMAGES_PER_FILE = 5000
-"""Number of images in a file of the cache. An interruption loses at most the tracing of these images."""
-IMAGES_PER_TASK = 250
-"""Number of images that a worker process traces in one task."""
 SIDE = 28
 """Height and width of a digit, in pixels."""
-TRACING_VERSION = 1
-"""Version of module `strokes`. Increase it when the same digits give other moves, so that cached files are not used."""
+
+_MAX_BYTES = 1_000_000
+"""The largest size of a file. A digit of 28 × 28 pixels has some 50 lines of 30 bytes."""
+
+_NOT_NUMBERS, _LONG_NUMBER = re.compile(rb"[^-0-9 \t\r\n]"), re.compile(rb"[0-9]{4}")
+_REMEDY = "leave out --data-dir to trace the digits of this package"
 
 
 class Sequences(NamedTuple):
@@ -50,108 +38,6 @@ class Sequences(NamedTuple):
     """Number of moves of each sequence, (samples,)."""
     labels: Tensor
     """Class numbers, (samples,)."""
-
-
-StrokeArrays = tuple[npt.NDArray[np.int8], npt.NDArray[np.int64]]
-"""Moves of some sequences, (moves, 4), and the number of moves of each sequence."""
-
-
-def trace_cached(digits: LabeledImages, cache: Path | None = None, workers: int | None = None) -> Sequences:
-    """Trace the strokes of digits, or read them from the cache if they were traced before.
-
-    The cache is written file by file, so that an interrupted tracing resumes where it stopped.
-
-    Args:
-        digits: images and labels.
-        cache: folder of the cache files; None for the user's cache folder. If it can't be written, nothing is cached.
-        workers: number of worker processes; None for one per core. The result does not depend on it.
-
-    Returns:
-        The sequences, on the device of the labels.
-    """
-    images = digits.images.cpu().numpy()
-    groups = np.split(images, range(IMAGES_PER_FILE, len(images), IMAGES_PER_FILE))
-    folder = cache or platformdirs.user_cache_path("RecurrentFF") / "strokes"
-    files = [folder / f"{_cache_key(group)}.npz" for group in groups]
-    arrays = [_read_cache_file(file, len(group)) for file, group in zip(files, groups, strict=True)]
-    missing = [number for number, cached in enumerate(arrays) if cached is None]
-    tasks = [
-        task
-        for number in missing
-        for task in np.split(groups[number], range(IMAGES_PER_TASK, len(groups[number]), IMAGES_PER_TASK))
-    ]
-    results = _trace_tasks(tasks, workers)
-    writable = True
-    for number in missing:
-        sequences: list[npt.NDArray[np.int8]] = []
-        while len(sequences) < len(groups[number]):
-            sequences += next(results)
-        traced = np.concatenate(sequences), np.array([len(sequence) for sequence in sequences])
-        arrays[number] = traced
-        writable = writable and _write_cache_file(files[number], *traced)
-    moves, lengths = zip(*(group for group in arrays if group is not None), strict=True)
-    device = digits.labels.device
-    joined = torch.from_numpy(np.concatenate(moves)), torch.from_numpy(np.concatenate(lengths))
-    return Sequences(joined[0].to(device), joined[1].to(device), digits.labels)
-
-
-def trace_images(images: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.int8]]:
-    """Trace images (n, height, width); return the moves of each image, (moves, 4)."""
-    return [strokes_to_moves(trace(skeleton(image))) for image in images]
-
-
-def _cache_key(images: npt.NDArray[np.uint8]) -> str:
-    """Hash everything on which the moves depend: the pixels, this package's tracing, and scikit-image's thinning."""
-    origin = f"{TRACING_VERSION}, scikit-image {version('scikit-image')}, {images.shape}"
-    return hashlib.sha256(origin.encode() + images.tobytes()).hexdigest()[:24]
-
-
-def _read_cache_file(file: Path, samples: int) -> StrokeArrays | None:
-    """Read a file of the cache; return None if it is missing or damaged, so that its images are traced again."""
-    try:
-        with np.load(file, allow_pickle=False) as content:
-            moves, lengths = content["moves"], content["lengths"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-    fits = moves.dtype == np.int8 and moves.shape == (lengths.sum(), 4) and lengths.shape == (samples,)
-    return (moves, lengths) if fits else None
-
-
-def _write_cache_file(file: Path, moves: npt.NDArray[np.int8], lengths: npt.NDArray[np.int64]) -> bool:
-    """Write a file of the cache; print a note and return False if that fails."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, lambda path: np.savez_compressed(path, moves=moves, lengths=lengths))
-    except (OSError, OutputError) as error:
-        print(f"note: the strokes can't be cached ({error})", file=sys.stderr)
-        return False
-    return True
-
-
-def _trace_tasks(tasks: list[npt.NDArray[np.uint8]], workers: int | None) -> Iterator[list[npt.NDArray[np.int8]]]:
-    """Yield the result of `trace_images` for each task in order, from worker processes if there is enough work for them."""
-    workers = workers if workers is not None else _available_cores()
-    with tqdm(desc="tracing pen strokes, once", total=sum(map(len, tasks)), unit=" digits", leave=False, disable=None) as bar:
-        if workers < 2 or len(tasks) <= 4:
-            for task in tasks:
-                yield trace_images(task)
-                bar.update(len(task))
-            return
-        # Spawned processes, because a fork would copy the locks of this process's threads in a locked state. Workers ignore
-        # Ctrl-C: this process handles it.
-        context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(workers, context, signal.signal, (signal.SIGINT, signal.SIG_IGN))
-        try:
-            for sequences in pool.map(trace_images, tasks):
-                yield sequences
-                bar.update(len(sequences))
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _available_cores() -> int:
-    """Return the number of processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def read_folder(folder: Path, split: str, labels: Tensor) -> Sequences:
@@ -171,30 +57,36 @@ def read_folder(folder: Path, split: str, labels: Tensor) -> Sequences:
     Raises:
         DataError: files are missing or are not in this format.
     """
-    home = folder / "sequences" if (folder / "sequences").is_dir() else folder
-    try:
-        files = [path.name for path in home.iterdir()]
-    except OSError as error:
-        raise DataError(f"{home}: not a folder that can be read ({error.strerror})") from None
-    for kind in ("targetdata", "inputdata"):
-        pattern = re.compile(rf"{split}img-(\d+)-{kind}\.txt")
-        names = {int(match[1]): match[0] for name in files if (match := pattern.fullmatch(name))}
-        if names:
-            break
-    else:
-        raise DataError(
-            f"{home}: contains no {split}img-N-targetdata.txt; leave out --data-dir to trace the digits of this package"
-        )
-    gap = next((number for number in range(len(names)) if number not in names), None)
-    if gap is not None:
-        raise DataError(f"{home / f'{split}img-{gap}-{kind}.txt'}: missing, although later files exist; unpack the archive again")
-    read = [read_file(home / names[number]) for number in range(len(names))]
-    if len(read) > len(labels):
-        raise DataError(f"{home}: {len(read)} {split} sequences, but MNIST has {len(labels)} {split} images")
+    folder = expanded(folder, DataError)
+    home = folder / "sequences" if kind_of(folder / "sequences", DataError) == "folder" else folder
+    names = _file_names(home, split)
+    if len(names) > len(labels):
+        raise DataError(f"{home}: {len(names)} {split} sequences, but MNIST has {len(labels)} {split} images")
+    read = [read_file(home / name) for name in names]
     classes = [known if label is None else label for (label, _), known in zip(read, labels.tolist(), strict=False)]
     moves, lengths = np.concatenate([moves for _, moves in read]), [len(moves) for _, moves in read]
     tensors = torch.from_numpy(moves), torch.tensor(lengths), torch.tensor(classes)
     return Sequences(*(tensor.to(labels.device) for tensor in tensors))
+
+
+def _file_names(folder: Path, split: str) -> list[str]:
+    """Return the names of the files of a split, in the order of their numbers.
+
+    Raises:
+        DataError: there are none, or one is missing.
+    """
+    require_folder(folder, _REMEDY)
+    files = names_in(folder, DataError)
+    for kind in ("targetdata", "inputdata"):
+        pattern = re.compile(rf"{split}img-(0|[1-9][0-9]*)-{kind}\.txt")
+        names = {int(match[1]): name for name in files if (match := pattern.fullmatch(name))}
+        gap = next((number for number in range(len(names)) if number not in names), None)
+        if gap is not None:
+            missing = folder / f"{split}img-{gap}-{kind}.txt"
+            raise DataError(f"{missing}: missing, although later files exist; unpack the archive again")
+        if names:
+            return [names[number] for number in range(len(names))]
+    raise DataError(f"{folder}: contains no {split}img-N-targetdata.txt; {_REMEDY}")
 
 
 def read_file(path: Path) -> tuple[int | None, npt.NDArray[np.int8]]:
@@ -207,23 +99,32 @@ def read_file(path: Path) -> tuple[int | None, npt.NDArray[np.int8]]:
         DataError: the file can't be read or is not in the format.
     """
     try:
-        lines = [line.split() for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
-        if not lines:
-            return None, np.zeros((0, 4), dtype=np.int8)
-        table = np.array(lines, dtype=np.int64).reshape(len(lines), -1)
-        classes, moves = table[:, :-4], table[:, -4:]
-        flags = set(classes.flatten().tolist()) | set(moves[:, 2:].flatten().tolist())
-        if classes.shape[1] not in (0, 10) or np.abs(moves).max() > 127 or not flags <= {0, 1}:
-            raise ValueError("expected 4 or 14 whole numbers in a line, all but dx and dy 0 or 1")
-        if moves[:-1, 3].any() or not moves[-1, 3]:
-            raise ValueError("the last line, and no other, must end the digit")
-        positions = moves[:, :2].cumsum(0)
-        if positions.min() < 1 or positions.max() > SIDE:
-            raise ValueError(f"the pen leaves the image, 1 to {SIDE} in both directions")
-        if classes.shape[1] and not ((classes == classes[0]).all() and classes[0].sum() == 1):
-            raise ValueError("its ten class columns don't name one class")
-    except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror})") from None
-    except (ValueError, OverflowError) as error:
+        return parse(read_data_file(path, _MAX_BYTES))
+    except ValueError as error:
         raise DataError(f"{path}: not a stroke sequence ({error})") from None
-    return int(classes[0].argmax()) if classes.shape[1] else None, moves.astype(np.int8)
+
+
+def parse(content: bytes) -> tuple[int | None, npt.NDArray[np.int8]]:
+    """Read the content of a file of the original data set, as `read_file` does.
+
+    Raises:
+        ValueError: the content is not in the format; the message says why.
+    """
+    if strange := _NOT_NUMBERS.search(content):
+        line = content.count(b"\n", 0, strange.start()) + 1
+        raise ValueError(f"line {line} has other characters than those of whole numbers")
+    lines = [numbers for line in content.decode("ascii").splitlines() if (numbers := line.split())]
+    if not lines:
+        return None, np.zeros((0, 4), dtype=np.int8)
+    columns = len(lines[0])
+    if columns not in (4, 14) or {len(line) for line in lines} != {columns} or _LONG_NUMBER.search(content):
+        raise ValueError("expected 4 or 14 whole numbers in a line, of at most 3 digits")
+    table = np.array(lines, dtype=np.int64)
+    classes, moves = table[:, :-4], table[:, -4:]
+    if np.abs(moves).max() > 127 or not ((classes == 0) | (classes == 1)).all():
+        raise ValueError("expected moves of at most 127 pixels, and 0 or 1 in the columns of the class")
+    if (fault := fault_of(moves, np.array([len(moves)]), SIDE, SIDE)) is not None:
+        raise ValueError(fault)
+    if columns == 14 and not ((classes == classes[0]).all() and classes[0].sum() == 1):
+        raise ValueError("its ten class columns don't name one class")
+    return int(classes[0].argmax()) if columns == 14 else None, moves.astype(np.int8)

@@ -7,17 +7,30 @@ of a stroke, a move (0, 0, 1, e) lifts the pen, with e = 1 at the end of the dig
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
 THRESHOLD = 127
 """Largest value of a background pixel; brighter pixels belong to the digit."""
 
+MAX_SIDE = 127
+"""Largest height and width of an image. A move has signed bytes, and the first one is a position."""
+
 Pixel = tuple[int, int]
 """Row and column of a pixel, starting at 0."""
 
+StrokeArrays = tuple[npt.NDArray[np.int8], npt.NDArray[np.int64]]
+"""Moves of some sequences, (moves, 4), and the number of moves of each sequence."""
+
 # Straight neighbors come before diagonal ones, so that the pen does not cut a corner and leave its pixel undrawn.
 _NEIGHBORS = ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+
+
+def trace_image(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+    """Trace an image (height, width) of at most `MAX_SIDE` pixels a side; return its moves, (moves, 4)."""
+    return strokes_to_moves(trace(skeleton(image)))
 
 
 def skeleton(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
@@ -44,30 +57,32 @@ def trace(lines: npt.NDArray[np.bool_]) -> list[list[Pixel]]:
     Args:
         lines: (height, width), true on the skeleton.
     """
-    unvisited = {(int(row), int(column)) for row, column in np.argwhere(lines)}
+    unvisited = {(row, column) for row, column in np.argwhere(lines).tolist()}
+    neighbors = {pixel: _neighbors(pixel, unvisited) for pixel in unvisited}
     strokes: list[list[Pixel]] = []
     while unvisited:
-        starts = [pixel for pixel in unvisited if len(_neighbors(pixel, unvisited)) <= 1] or list(unvisited)
+        starts = [pixel for pixel in unvisited if len(unvisited.intersection(neighbors[pixel])) <= 1] or list(unvisited)
         pen = strokes[-1][-1] if strokes else None
         start = min(starts, key=lambda pixel: (_squared_distance(pixel, pen), pixel))
-        strokes.append(_trace_stroke(start, unvisited))
+        strokes.append(_trace_stroke(start, unvisited, neighbors))
     return strokes
 
 
-def _trace_stroke(start: Pixel, unvisited: set[Pixel]) -> list[Pixel]:
+def _trace_stroke(start: Pixel, unvisited: set[Pixel], neighbors: dict[Pixel, list[Pixel]]) -> list[Pixel]:
     """Trace one stroke from `start`, and remove its pixels from `unvisited`."""
     stroke = [start]
     unvisited.remove(start)
-    while candidates := _neighbors(stroke[-1], unvisited):
+    while candidates := [pixel for pixel in neighbors[stroke[-1]] if pixel in unvisited]:
         recent = stroke[-4:-1]  # the direction of the pen is measured over a few pixels
-        stroke.append(min(candidates, key=lambda pixel: _turn_cost(recent, stroke[-1], pixel)))
-        unvisited.remove(stroke[-1])
+        straightest = candidates[0] if len(candidates) == 1 else min(candidates, key=partial(_turn_cost, recent, stroke[-1]))
+        stroke.append(straightest)
+        unvisited.remove(straightest)
     return stroke
 
 
 def _neighbors(pixel: Pixel, pixels: set[Pixel]) -> list[Pixel]:
-    neighbors = ((pixel[0] + down, pixel[1] + right) for down, right in _NEIGHBORS)
-    return [neighbor for neighbor in neighbors if neighbor in pixels]
+    row, column = pixel
+    return [neighbor for down, right in _NEIGHBORS if (neighbor := (row + down, column + right)) in pixels]
 
 
 def _squared_distance(pixel: Pixel, pen: Pixel | None) -> int:
@@ -103,3 +118,51 @@ def moves_to_pixels(moves: npt.NDArray[np.integer]) -> set[Pixel]:
     drawn = moves[(moves[:, 2] == 0)]
     columns, rows = np.cumsum(drawn[:, 0].astype(int)) - 1, np.cumsum(drawn[:, 1].astype(int)) - 1
     return {(int(row), int(column)) for row, column in zip(rows, columns, strict=True)}
+
+
+def fault_of(moves: npt.NDArray[np.integer], lengths: npt.NDArray[np.int64], height: int, width: int) -> str | None:
+    """Check that sequences are in the module's format, wherever they come from.
+
+    Args:
+        moves: moves of all sequences, (moves, 4).
+        lengths: number of moves of each sequence.
+        height, width: size of the images, in pixels.
+
+    Returns:
+        What is wrong, in a few words; None if nothing is.
+    """
+    if (len(lengths) and not 0 <= lengths.min() <= lengths.max() <= len(moves)) or lengths.sum() != len(moves):
+        return "its numbers of moves are not those of the moves"
+    if not ((moves[:, 2:] == 0) | (moves[:, 2:] == 1)).all():
+        return "the ends of strokes and digits must be 0 or 1"
+    is_last = np.zeros(len(moves), dtype=bool)
+    is_last[lengths[lengths > 0].cumsum() - 1] = True
+    if not np.array_equal(moves[:, 3] == 1, is_last):
+        return "the last move, and no other, must end the digit"
+    positions = _positions(moves, lengths)
+    if len(moves) and (positions.min() < 1 or (positions > (width, height)).any()):
+        return f"the pen leaves the image, 1 to {width} from left to right and 1 to {height} down"
+    return None
+
+
+def are_drawn_on(moves: npt.NDArray[np.int8], lengths: npt.NDArray[np.int64], images: npt.NDArray[np.uint8]) -> bool:
+    """Tell if sequences can be those of images: they are in the format, and draw on pixels of the digits only.
+
+    Args:
+        moves: moves of all sequences, (moves, 4).
+        lengths: number of moves of each sequence.
+        images: (n, height, width), the same number as sequences.
+    """
+    if len(lengths) != len(images) or fault_of(moves, lengths, *images.shape[1:]) is not None:
+        return False
+    drawn, samples = moves[:, 2] == 0, np.repeat(np.arange(len(lengths)), lengths)
+    columns, rows = (_positions(moves, lengths) - 1)[drawn].T
+    return bool((images[samples[drawn], rows, columns] > THRESHOLD).all())
+
+
+def _positions(moves: npt.NDArray[np.integer], lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the position of the pen after each move, (moves, 2): x and y, starting at 1."""
+    positions = np.concatenate([np.zeros((1, 2), dtype=np.int64), moves[:, :2].cumsum(0, dtype=np.int64)])
+    starts = lengths.cumsum() - lengths
+    relative: npt.NDArray[np.int64] = positions[1:] - np.repeat(positions[starts], lengths, axis=0)
+    return relative

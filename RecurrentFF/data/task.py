@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import Dataset, RelabeledDataset, SplitOptions, Splits
-from RecurrentFF.data.raw import Label, as_labels, as_samples, listed
+from RecurrentFF.data.raw import Label, as_class_names, listed
 from RecurrentFF.data.transforms import Identity, Prepared, Transform, as_given
 from RecurrentFF.errors import DataError, InputError
 from RecurrentFF.registry import make, tree_of
+from RecurrentFF.tensors import as_numbers, without_invalid
 
 
 @dataclass(frozen=True)
@@ -55,18 +56,20 @@ class Task:
         """The shape of the image in the network inputs, (height, width) or (channels, height, width); None if there is none."""
         return self.input_shape if self.transform.gives_images and len(self.input_shape) in (2, 3) else None
 
-    def prepare(self, samples: Any, timesteps: int | None = None) -> Prepared:
+    def prepare(self, samples: Any, timesteps: int | None = None, mask: Any = None) -> Prepared:
         """Convert raw samples to network inputs and the mask of their valid timesteps.
 
         Args:
             samples: a tensor, numpy array, nested list or pandas frame of shape (n, *input_shape), flattened (n, values), or
                 (n, 1, height, width). If the transform takes sequences, also (timesteps, n, *input_shape) or flattened.
             timesteps: number of timesteps that a transform to sequences gives; None for as many as the samples need.
+            mask: (timesteps, n), true where an input is valid. What is not finite elsewhere does not matter. None for all.
 
         Raises:
             InputError: the samples have the wrong shape, type or range.
         """
-        raw, length = self._raw(as_samples(samples))
+        numbers = as_numbers(samples)
+        raw, length = self._raw(numbers if mask is None else without_invalid(numbers, as_numbers(mask, "mask").bool()))
         prepared = self.transform.prepare(as_given(raw, self.transform), timesteps)
         if length is None:
             return prepared
@@ -89,7 +92,7 @@ class Task:
         Raises:
             InputError: a label is unknown, or the labels are one-hot.
         """
-        values = as_labels(labels)
+        values = as_class_names(labels)
         numbers = {name: number for number, name in enumerate(self.classes)}
         if values and all(isinstance(name, str) for name in self.classes) and not any(isinstance(v, str) for v in values):
             numbers = {number: number for number in range(self.num_classes)}
@@ -309,7 +312,7 @@ def classes_of(classes: int | Iterable[Any] | None, labels: Iterable[Label] = ()
     if isinstance(classes, int | Integral):
         names: tuple[Label, ...] = tuple(range(int(classes)))
     elif classes is not None:
-        names = tuple(as_labels(list(classes)))
+        names = tuple(as_class_names(list(classes)))
     else:
         names = tuple(sorted(set(labels), key=lambda name: (isinstance(name, str), name)))
     if len(names) < 2:

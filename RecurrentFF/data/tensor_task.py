@@ -14,10 +14,11 @@ from RecurrentFF.data.augment import Augmentation, augmented_dataset
 from RecurrentFF.data.dataset import Dataset, LabeledSamples, LoaderDataset, SplitOptions, Splits, is_dataset
 from RecurrentFF.data.image_transforms import ImageTransform, Pixels
 from RecurrentFF.data.network_inputs import prepared_dataset, separate_dataset
-from RecurrentFF.data.raw import as_labels, as_samples, is_pair
+from RecurrentFF.data.raw import as_class_names, is_pair
 from RecurrentFF.data.task import Task, classes_of
 from RecurrentFF.data.transforms import Standardize, Transform, as_given
 from RecurrentFF.errors import DataError, InputError
+from RecurrentFF.tensors import as_numbers
 
 Part = Any
 """A part of the data: a fraction in 0..1, a number of samples, separate data, or None for no such part.
@@ -68,12 +69,12 @@ class TensorTask(Task):
         test_samples: int = 0,
         input_shape: Sequence[int] | None = None,
     ) -> None:
-        raw, names = as_samples(samples), as_labels(labels)
+        raw, names = as_numbers(samples), as_class_names(labels)
         sequences = transform is not None and transform.takes_sequences and raw.dim() > 2 and len(raw) != len(names)
         if raw.dim() < 2 or raw.shape[int(sequences)] != len(names):
             raise InputError(f"samples {tuple(raw.shape)} and {len(names)} labels: expected (n, ...) samples and n labels")
         drawn, separate = _sizes_and_data({"test": test, "validation": validation})
-        others = [name for part in separate.values() if is_pair(part) for name in as_labels(part[1])]
+        others = [name for part in separate.values() if is_pair(part) for name in as_class_names(part[1])]
         shape = _sample_shape(raw[0] if sequences else raw, transform) if input_shape is None else tuple(input_shape)
         chosen = transform if transform is not None else Pixels() if len(shape) in (2, 3) else Standardize()
         super().__init__(name, shape, classes_of(classes, [*names, *others]), chosen)
@@ -105,7 +106,7 @@ class TensorTask(Task):
     def _labeled(self, samples: Any, labels: Any) -> LabeledSamples:
         """Bring samples to the shape (n, *input_shape), or (n, timesteps, *input_shape), and labels to class numbers."""
         numbers = self.class_numbers(labels)
-        rows, length = self._raw(as_samples(samples))
+        rows, length = self._raw(as_numbers(samples))
         if length is not None:
             rows = rows.view(length, -1, *self.input_shape).transpose(0, 1)
         if len(rows) != len(numbers):

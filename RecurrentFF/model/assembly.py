@@ -8,15 +8,16 @@ configuration gives to other kinds of connections: see `connection_kinds`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 
 import torch
 
 from RecurrentFF.errors import SettingsError
-from RecurrentFF.model.activations import StraightThrough
+from RecurrentFF.model.activations import Activation, StraightThrough
 from RecurrentFF.model.connection_kinds import ConnectionKind, DenseKind, Place, Shape
 from RecurrentFF.model.connections import Connection
 from RecurrentFF.model.initialization import Kind
-from RecurrentFF.model.layers import Layer
+from RecurrentFF.model.layers import Layer, LocalModule
 from RecurrentFF.settings import Settings
 
 
@@ -38,7 +39,7 @@ def block_sizes(settings: Settings) -> dict[str, int]:
 def sources_of_layers(settings: Settings) -> dict[str, tuple[str, ...]]:
     """For each hidden layer the blocks that it reads, from the input to the label."""
     names = list(block_sizes(settings))
-    residuals = settings.network.residual_connections
+    residuals = set(settings.network.residual_connections)
     return {
         names[layer]: tuple(name for block, name in enumerate(names) if abs(block - layer) <= 1 or (block, layer) in residuals)
         for layer in range(1, len(names) - 1)
@@ -57,7 +58,6 @@ def make_layers(settings: Settings, dtype: torch.dtype, generator: torch.Generat
         SettingsError: a connection does not fit its layer or its sources.
     """
     network = settings.network
-    activation = StraightThrough(network.activation) if network.straight_through else network.activation
     sizes, layers = block_sizes(settings), []
     for number, (name, sources) in enumerate(sources_of_layers(settings).items(), start=1):
         kinds = {source: _kind(source, name, list(sizes)) for source in sources}
@@ -67,7 +67,7 @@ def make_layers(settings: Settings, dtype: torch.dtype, generator: torch.Generat
             name,
             shape,
             connections,
-            activation=activation,
+            activation=_activation(settings),
             epsilon=network.epsilon,
             badness=network.badness,
             dropout=network.dropout,
@@ -77,6 +77,23 @@ def make_layers(settings: Settings, dtype: torch.dtype, generator: torch.Generat
         )
         layers.append(layer)
     return layers
+
+
+def are_described(modules: Sequence[LocalModule], settings: Settings) -> bool:
+    """True if all modules compute what the layers of the settings do: their activation, ε and badness are the same."""
+    expected, options = _activation(settings), settings.network
+    return all(
+        isinstance(module, Layer)
+        and type(module.activation) is type(expected)
+        and (module.activation == expected or not is_dataclass(expected))
+        and (module.epsilon, module.reduction) == (options.epsilon, options.badness)
+        for module in modules
+    )
+
+
+def _activation(settings: Settings) -> Activation:
+    network = settings.network
+    return StraightThrough(network.activation) if network.straight_through else network.activation
 
 
 def _connections(chosen: Sequence[ConnectionKind], number: int, place: Place) -> tuple[Shape, list[Connection]]:
@@ -106,3 +123,23 @@ def _kind(source: str, layer: str, names: list[str]) -> Kind:
     if names.index(source) < names.index(layer):
         return "forward"
     return "label" if source == "y" else "backward"
+
+
+def check_blocks(modules: Sequence[LocalModule], sizes: dict[str, int], dtype: torch.dtype) -> None:
+    """Raise ValueError where modules don't fit each other: names, sources, sizes, or the type of their parameters."""
+    names = ["x", *(module.name for module in modules), "y"]
+    if len(set(names)) < len(names):
+        raise ValueError(f"blocks {names}: every module needs a name of its own, other than x and y")
+    for module in modules:
+        absent = [name for name in module.sources if name not in names]
+        if absent:
+            raise ValueError(f"{module.name} reads {', '.join(absent)}, but the blocks are {', '.join(names)}")
+        for connection in module.connections if isinstance(module, Layer) else ():
+            if connection.units not in (None, module.units):
+                raise ValueError(f"{module.name} has {module.units} units, but a connection drives {connection.units}")
+            for source, size in connection.source_sizes.items():
+                if size != sizes[source]:
+                    raise ValueError(f"{module.name} reads {size} features of {source}, which has {sizes[source]}")
+        for name, parameter in module.named_parameters():
+            if parameter.dtype != dtype:
+                raise ValueError(f"{module.name}.{name} is of type {parameter.dtype}, but the network's dtype is {dtype}")

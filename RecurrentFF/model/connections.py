@@ -95,6 +95,13 @@ class Connection(nn.Module, ABC):
             drive, _ = self([*reads[:index], source, *reads[index + 1 :]], before)
         return _autograd(drive, [source], grad_drive)[0]
 
+    def drives(self, reads: Sequence[Tensor], memory: Memory = None) -> dict[str, Tensor]:
+        """The drive of each source by its name, for a record. Their sum is the drive of `forward`, whose arguments these are.
+
+        By default, sources that are read together have one drive, and their names are joined, as in "x+h2".
+        """
+        return {"+".join(self.sources): self(reads, memory)[0]}
+
     def initial_memory(self, like: Tensor, generator: torch.Generator | None = None) -> Memory:
         """The memory before the first timestep of a sequence. None, by default.
 
@@ -202,6 +209,14 @@ class Dense(Connection):
     def units(self) -> int:
         """The units of its drive."""
         return len(self.weight)
+
+    def drives(self, reads: Sequence[Tensor], memory: Memory = None) -> dict[str, Tensor]:
+        """The drive of each source by its name, see `Connection.drives`."""
+        return dict(zip(self.sources, self._drives(reads), strict=True))
+
+    def extra_repr(self) -> str:
+        """The sizes of the sources and the number of units."""
+        return f"{self.source_sizes} -> {self.units}"
 
     def weights(self) -> dict[str, Tensor]:
         """The weight of each source by its name, (units, features), with the sign of the equations: W_b, not −W_b."""

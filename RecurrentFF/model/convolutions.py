@@ -59,6 +59,11 @@ class Convolution(Connection):
         """The flattened size of the source."""
         return {self.sources[0]: math.prod(self.in_shape)}
 
+    def extra_repr(self) -> str:
+        """The source, and the shapes of source, units and kernel."""
+        kernel = tuple(self.weight.shape[2:])
+        return f"{self.sources[0]} {self.in_shape} -> {self.shape}, kernel_size={kernel}, stride={self.stride}"
+
     def _kernel_gradient(self, source: Tensor, output: Tensor) -> dict[str, Tensor]:
         """∂loss/∂kernel of a convolution from the planes that it reads and ∂loss/∂output, in the type of both."""
         gradient: Callable[..., Tensor] = torch.nn.grad.conv2d_weight

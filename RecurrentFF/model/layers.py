@@ -254,6 +254,10 @@ class Layer(LocalModule):
         running = torch.zeros(self.units, dtype=dtype) if peer_normalization else None
         self.register_buffer("running_activity", running)
 
+    def extra_repr(self) -> str:
+        """The number or the shape of the units, and the activation."""
+        return f"units={self.units if len(self.shape) == 1 else self.shape}, activation={self.activation}"
+
     def hyperparameters(self, damping: float, batch: int) -> Hyperparameters:
         """The hyperparameters of a timestep with this damping factor and number of samples."""
         hard = None if self.hard_example_fraction == 1 else max(1, round(self.hard_example_fraction * batch))

@@ -17,6 +17,7 @@ from RecurrentFF.model.network import Network, at_timestep
 from RecurrentFF.model.objectives import Objective
 from RecurrentFF.model.regularizers import Regularizers
 from RecurrentFF.model.state import State
+from RecurrentFF.tensors import as_labels, as_mask, check_labels
 
 
 class BatchMetrics(NamedTuple):
@@ -72,9 +73,11 @@ class Learner:
         observers: called as training proceeds.
 
     Raises:
-        InputError: the objective does not give one loss for each sample and negative.
+        InputError: the objective does not give one loss for each sample and negative, or the weights can't be changed because
+            they were copied under `torch.inference_mode()`.
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         network: Network,
@@ -84,8 +87,14 @@ class Learner:
         negatives: NegativeSource | None = None,
         observers: Sequence[Observer] = (),
     ) -> None:
+        if any(parameter.is_inference() for parameter in network.parameters()):
+            raise InputError(
+                "the weights were copied under torch.inference_mode(), and can't be trained; copy the network with copy.deepcopy "
+                "outside of it"
+            )
         self.network = network
         self.settings = network.settings
+        self._home = (network.dtype, network.device)
         options, seed = self.settings.network, self.settings.training.seed
         self.generator = generator or torch.Generator(device=network.device).manual_seed(seed)
         self.objective = self.settings.objective if objective is None else objective
@@ -102,8 +111,9 @@ class Learner:
         self._state: State | None = None
         self._state_size = (0, 0)
 
+    @torch.inference_mode(False)  # what is kept between batches must be usable outside of it, too
     @torch.no_grad()
-    def train_batch(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> BatchMetrics:
+    def train_batch(self, inputs: Any, labels: Any, mask: Any = None) -> BatchMetrics:
         """Train on one batch: every module is updated at every timestep with the label.
 
         An objective that only ranks candidates has nothing to teach a layer that the label has not reached yet. The label
@@ -111,18 +121,23 @@ class Learner:
 
         Args:
             inputs: (batch, input_size) or (timesteps, batch, input_size), see `Network.input_sequence`.
-            labels: class numbers, (batch,), or (label_timesteps, batch) where they change over time.
+            labels: class numbers, (batch,), or (label_timesteps, batch) where they change over time. Those that could also be
+                one-hot labels are refused; (label_timesteps, batch, 1) is always understood as labels that change over time.
             mask: (timesteps, batch), true where a sequence has not ended. Where it has, layers compute on but learn nothing
                 from the sequence, and its loss and badness are left out. None if all timesteps are valid. (An optimizer makes
                 its update even where no sequence is valid: momentum and weight decay act.)
 
         Raises:
-            InputError: shapes, types or class numbers don't fit each other or the network.
+            InputError: shapes, types or class numbers don't fit each other or the network; or, on a CPU, inputs are not finite
+                or so large that gradients would not be. Nothing has been learned then.
         """
         network, iterations = self.network, self.settings.network.label_timesteps
         prelabel, damping = self.settings.network.prelabel_timesteps, self.settings.network.damping_factor
-        inputs = network.input_sequence(inputs)
+        self._require_same_home()
+        inputs = network.input_sequence(inputs, mask, limit=network.largest_input)
+        inputs = inputs.clone() if inputs.is_inference() else inputs
         labels = self._labels_over_time(labels, inputs.shape[3])
+        mask = None if mask is None else as_mask(mask, self.settings.timesteps, inputs.shape[3])
         valid = network.valid_timesteps(mask, inputs.shape[3])
 
         # 1. Label-free timesteps: the label is uniform, nothing is learned.
@@ -236,23 +251,21 @@ class Learner:
         """The present learning rate of the modules."""
         return next(iter(self.optimizers.values())).rate
 
-    def _labels_over_time(self, labels: Tensor, batch: int) -> Tensor:
-        """Labels as (label timesteps or 1, batch), on the network's device.
+    def _labels_over_time(self, labels: Any, batch: int) -> Tensor:
+        """Labels as (label timesteps or 1, batch), on the network's device. The errors are those of `train_batch`."""
+        timesteps, classes = self.settings.network.label_timesteps, self.network.num_classes
+        numbers = check_labels(as_labels(labels), batch, classes, timesteps).to(self.network.device)
+        numbers = numbers.clone() if numbers.is_inference() else numbers
+        return numbers.unsqueeze(0) if numbers.dim() == 1 else numbers
 
-        Values on a GPU are not checked, because that would synchronize with it.
-        """
-        iterations, classes = self.settings.network.label_timesteps, self.network.num_classes
-        labels = torch.as_tensor(labels)
-        if labels.is_floating_point() or labels.is_complex():
-            raise InputError(f"labels of type {labels.dtype}: expected integer class numbers")
-        if labels.device.type == "cpu" and labels.numel() and not 0 <= labels.min() <= labels.max() < classes:
-            raise InputError(f"labels run from {labels.min()} to {labels.max()}; expected 0 to {classes - 1}")
-        if labels.dim() not in (1, 2) or (labels.dim() == 2 and labels.shape[0] != iterations):
-            raise InputError(f"labels of shape {tuple(labels.shape)}: expected class numbers (batch,) or ({iterations}, batch)")
-        if labels.shape[-1] != batch:
-            raise InputError(f"{batch} inputs but {labels.shape[-1]} labels in a batch; give one label to each input")
-        labels = labels.to(self.network.device, torch.long)
-        return labels.unsqueeze(0) if labels.dim() == 1 else labels
+    def _require_same_home(self) -> None:
+        """Raise InputError if the network has been converted or moved since the optimizers were made."""
+        home = (self.network.dtype, self.network.device)
+        if home != self._home:
+            raise InputError(
+                f"the network has been changed from {self._home[0]} on {self._home[1]} to {home[0]} on {home[1]}; make a new "
+                "Learner for it"
+            )
 
     def _metrics(self, results: list[list[LocalResult]], valid: Tensor, readout_loss: Tensor | None) -> BatchMetrics:
         def grid(values: list[list[Tensor]]) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from RecurrentFF.model.optimizers import Optimizer, RMSprop
+from RecurrentFF.model.optimizers import Optimizer, RMSprop, load_state
 from RecurrentFF.model.readout import Readout
 from RecurrentFF.model.state import State
 from RecurrentFF.registry import Component, ComponentOf, register
@@ -142,6 +142,7 @@ class _TrainedReadoutNegatives(NegativeSource):
         self.count = options.count
         self.temperature = options.temperature
         self.readout = readout
+        self.own_optimizer = options.optimizer
         self.optimizer = options.optimizer.make(readout.parameters())
 
     def sample(self, context: SamplingContext) -> Negatives:
@@ -159,8 +160,8 @@ class _TrainedReadoutNegatives(NegativeSource):
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict`."""
-        self.optimizer.load_state_dict(state)
+        """Continue from a `state_dict`. Raises ValueError if it is that of another optimizer."""
+        load_state(self.optimizer, self.own_optimizer, state)
 
 
 @register("negatives", "badness")

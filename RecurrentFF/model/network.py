@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from RecurrentFF.errors import InputError, SettingsError
-from RecurrentFF.model.assembly import block_sizes, make_layers
+from RecurrentFF.errors import DivergenceError, InputError, SettingsError
+from RecurrentFF.layouts import time_first, warn_if_ambiguous
+from RecurrentFF.model.assembly import are_described, block_sizes, check_blocks, make_layers
+from RecurrentFF.model.conversion import ConvertibleModule, require_weight_type
 from RecurrentFF.model.functional import window_weights
 from RecurrentFF.model.fused import FusedPath
 from RecurrentFF.model.layers import Layer, LocalModule, StepContext
@@ -17,6 +20,7 @@ from RecurrentFF.model.paths import ComputePath, PlainPath
 from RecurrentFF.model.readout import Readout
 from RecurrentFF.model.state import State
 from RecurrentFF.settings import Settings
+from RecurrentFF.tensors import as_inputs, as_mask, can_be_read, first_sample, require_in_range, shape_error, without_invalid
 
 if TYPE_CHECKING:  # the model imports no data
     from RecurrentFF.data.task import Task
@@ -25,12 +29,12 @@ PREDICTION_MEMORY = 2**30
 """The most bytes of activity that a prediction takes, unless a single sample with all labels needs more."""
 
 
-class Network(nn.Module):
+class Network(ConvertibleModule):
     """A Recurrent Forward-Forward network: the blocks "x", its local modules, and "y".
 
     Args:
         settings: must name `network.input_size` and `network.num_classes`; initial weights follow `training.seed`.
-        dtype: the type of weights, activity and gradients.
+        dtype: the type of weights, activity and gradients: float32 or float64.
         compute_dtype: the type of the patterns and of the weights in matrix products; `dtype` if left out.
         modules: local modules to use instead of the layers that the settings describe, bottom to top. The settings of single
             layers (activation, epsilon, badness, dropout, peer_normalization, hard_example_fraction, receptive fields,
@@ -47,6 +51,7 @@ class Network(nn.Module):
 
     Raises:
         SettingsError: input_size or num_classes is missing, or prediction_layers names a layer that is not there.
+        InputError: the dtype is another one.
         ValueError: a module reads a block that is not there or of another size, has another dtype, or two have one name.
 
     Example:
@@ -55,6 +60,7 @@ class Network(nn.Module):
         torch.Size([5])
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         settings: Settings,
@@ -65,17 +71,18 @@ class Network(nn.Module):
         fused: bool = True,
     ) -> None:
         super().__init__()
+        require_weight_type(dtype)
         sizes = block_sizes(settings)
         self.settings = settings
         self.task: Task | None = None
         self.dtype = dtype
         self.compute_dtype = compute_dtype or dtype
         self.input_size, self.num_classes = sizes["x"], sizes["y"]
-        self.has_own_modules = modules is not None
+        self._modules_are_given = modules is not None
         if modules is None:
             modules = make_layers(settings, dtype, torch.Generator().manual_seed(settings.training.seed))
         self.layers = nn.ModuleDict({module.name: module for module in modules})
-        _check_blocks(modules, self.sizes, dtype)
+        check_blocks(modules, self.sizes, dtype)
         self.prediction_layers = self._named_layers(settings.network.prediction_layers)
         self.readout = Readout(sum(module.units for module in self.hidden_layers()), self.num_classes, dtype)
         self.path: ComputePath
@@ -89,6 +96,11 @@ class Network(nn.Module):
     def local_modules(self) -> list[LocalModule]:
         """All modules that learn, bottom to top."""
         return list(self.layers.values())  # type: ignore[arg-type]
+
+    @property
+    def has_own_modules(self) -> bool:
+        """True if the settings do not describe the modules: they were given, or a layer has been changed since it was made."""
+        return self._modules_are_given or not are_described(self.local_modules, self.settings)
 
     def hidden_layers(self) -> list[LocalModule]:
         """The local modules that are hidden layers, with badness, bottom to top."""
@@ -108,43 +120,40 @@ class Network(nn.Module):
         """The number of features, units or classes of every block by name, from "x" to "y"."""
         return {"x": self.input_size, **{module.name: module.units for module in self.local_modules}, "y": self.num_classes}
 
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return self.readout.bias.device
+    def extra_repr(self) -> str:
+        """The sizes of all blocks, and the number of timesteps."""
+        sizes = "-".join(map(str, self.sizes.values()))
+        return f"{sizes}, timesteps={self.settings.timesteps}, dtype={self.dtype}"
 
     # ---------------------------------------------------------------- inputs
 
-    def input_sequence(self, inputs: Tensor) -> Tensor:
+    def input_sequence(self, inputs: Any, mask: Any = None, *, limit: float = math.inf) -> Tensor:
         """Inputs as the network reads them, on its device: (timesteps or 1, input_size, 1, batch), a view where possible.
 
         Args:
             inputs: (batch, input_size), the same at all timesteps, or (timesteps, batch, input_size) with `settings.timesteps`
                 timesteps, those before the label first.
+            mask: see `valid_timesteps`. What is not finite where it is false does not matter, and becomes 0.
+            limit: the largest magnitude of an input; by default it is enough that inputs are finite.
 
         Raises:
-            InputError: the shape is neither, the type is not floating point, the batch is empty, or, on a CPU, an input is
-                not finite. (On a GPU that check would synchronize with the device; there, the check of the losses finds it.)
+            InputError: the inputs are no dense floating-point numbers, have another shape, or none; the shape of the mask doesn't
+                fit; or, on a CPU, an input is not finite or above the limit. (On a GPU that check would synchronize with the
+                device; there, the check of the losses finds it.)
         """
-        timesteps, input_size = self.settings.timesteps, self.input_size
-        inputs = _as_tensor(inputs)
-        if not inputs.is_floating_point():
-            raise InputError(f"inputs of type {inputs.dtype}: expected floating point, scaled to about unit mean square")
-        given, inputs = tuple(inputs.shape), inputs.to(self.device, self.dtype)
-        if inputs.dim() == 2:
-            inputs, timesteps = inputs.unsqueeze(0), 1
-        if inputs.dim() != 3 or inputs.shape[0] != timesteps or inputs.shape[2] != input_size:
-            raise InputError(
-                f"inputs of shape {given}: expected (batch, {input_size}) or ({self.settings.timesteps}, batch, {input_size}), "
-                f"where {self.settings.timesteps} is prelabel_timesteps + label_timesteps; flatten images with inputs.flatten(1)"
-            )
-        if inputs.shape[1] == 0:
+        given, timesteps = as_inputs(inputs), self.settings.timesteps
+        if given.dim() not in (2, 3) or given.shape[-1] != self.input_size or (given.dim() == 3 and len(given) != timesteps):
+            raise InputError(shape_error(tuple(given.shape), timesteps, self.input_size))
+        if 0 in given.shape:
             raise InputError("inputs of an empty batch: give at least one sample")
-        if inputs.device.type == "cpu" and not inputs.isfinite().all():
-            raise InputError("inputs that are not all finite: replace what is NaN or infinite in them")
-        return inputs.transpose(1, 2).unsqueeze(2)
+        given = given.to(self.device, self.dtype)
+        if mask is not None:
+            given = without_invalid(given, as_mask(mask, timesteps, given.shape[-2]))
+        require_in_range(given, limit)
+        sequence = given if given.dim() == 3 else given.unsqueeze(0)
+        return sequence.transpose(1, 2).unsqueeze(2)
 
-    def valid_timesteps(self, mask: Tensor | None, batch: int) -> Tensor:
+    def valid_timesteps(self, mask: Any, batch: int) -> Tensor:
         """The valid timesteps with the label, (label_timesteps, batch): 1, or 0 where a sequence has ended.
 
         Args:
@@ -154,13 +163,10 @@ class Network(nn.Module):
         Raises:
             InputError: the shape doesn't fit.
         """
-        like, timesteps = self.readout.bias, self.settings.timesteps
+        like = self.readout.bias
         if mask is None:
             return torch.ones((), dtype=like.dtype, device=like.device).expand(self.settings.network.label_timesteps, batch)
-        mask = torch.as_tensor(mask)
-        if mask.shape != (timesteps, batch):
-            raise InputError(f"mask of shape {tuple(mask.shape)}: expected ({timesteps}, {batch}), true where an input is valid")
-        return mask[self.settings.network.prelabel_timesteps :].bool().to(like)
+        return as_mask(mask, self.settings.timesteps, batch)[self.settings.network.prelabel_timesteps :].to(like)
 
     # ---------------------------------------------------------------- timesteps without learning
 
@@ -221,13 +227,15 @@ class Network(nn.Module):
 
     # ---------------------------------------------------------------- prediction
 
-    def prepare(self, samples: Any, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    def prepare(self, samples: Any, mask: Any = None, batch_first: bool | None = None) -> tuple[Tensor, Tensor | None]:
         """Samples as the network reads them, and the mask of their valid timesteps.
 
         Args:
             samples: raw samples, as the task takes them: for images (n, height, width), flattened or not, of uint8 or of floating
                 point from 0 to 1, as tensors or arrays. Without a task network inputs, see `input_sequence`.
             mask: (timesteps, batch), true where a sequence has not ended; None if all timesteps are valid.
+            batch_first: true if sequences are (batch, timesteps, ...) and the mask (batch, timesteps). The default is that time
+                comes first, with a warning where network inputs have as many samples as timesteps; false is without it.
 
         Returns:
             (timesteps or 1, input_size, 1, batch), and the mask, which a transform of a task may give.
@@ -235,13 +243,17 @@ class Network(nn.Module):
         Raises:
             InputError: shape, type or range are not those of the task or the network.
         """
+        if batch_first:
+            samples, mask = time_first(samples, mask)
         if self.task is not None:
-            prepared = self.task.prepare(samples, self.settings.timesteps)
+            prepared = self.task.prepare(samples, self.settings.timesteps, mask)
             samples, mask = prepared.inputs, prepared.mask if mask is None else mask
-        return self.input_sequence(samples), mask
+        elif isinstance(samples, Tensor):
+            warn_if_ambiguous(samples, batch_first)
+        return self.input_sequence(samples, mask), mask
 
     @torch.no_grad()
-    def badness(self, samples: Any, mask: Tensor | None = None) -> Tensor:
+    def badness(self, samples: Any, mask: Any = None, *, batch_first: bool | None = None) -> Tensor:
         """Badness of every sample with every label, averaged over layers and the valid timesteps of the prediction window.
 
         Badness is minus the goodness of the Forward-Forward literature: the lower it is, the better the label fits.
@@ -250,18 +262,45 @@ class Network(nn.Module):
             samples: see `prepare`. They are processed `samples_at_once` at a time.
             mask: (timesteps, batch), true where a sequence has not ended. Other timesteps are left out of the average, unless
                 the whole window lies after the sequence's end. None if all timesteps are valid.
+            batch_first: see `prepare`.
 
         Returns:
             (batch, num_classes), on the network's device.
+
+        Raises:
+            InputError: the samples don't fit, or are so large that badness is not finite.
+            DivergenceError: badness is not finite because of the weights.
         """
-        return self.badness_of(*self.prepare(samples, mask))
+        x, mask = self.prepare(samples, mask, batch_first)
+        return self.require_finite(self.badness_of(x, mask), x)
 
     def badness_of(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
-        """`badness` of inputs in the network's layout, (timesteps or 1, features, 1, batch)."""
+        """`badness` of inputs in the network's layout, (timesteps or 1, features, 1, batch), which may be NaN or infinite."""
         size = self.samples_at_once
         weights = window_weights(self.valid_timesteps(mask, x.shape[3]), self.settings.prediction_window)
         chunks = zip(torch.split(x, size, 3), torch.split(weights, size, 1), strict=True)
         return torch.cat([self._badness(chunk, weight) for chunk, weight in chunks])
+
+    def require_finite(self, badness: Tensor, x: Tensor) -> Tensor:
+        """Return the badness (..., batch, classes) of inputs x, which is read for it. The errors are those of `badness`."""
+        if torch.compiler.is_compiling() or badness.is_meta or badness.isfinite().all():
+            return badness
+        sample = first_sample(~badness.isfinite())
+        largest = float(x[..., sample].abs().max())
+        wrong = [name for name, weight in self.named_parameters() if not weight.isfinite().all()]
+        if wrong or largest < self.largest_input:
+            what = f"the weights {wrong[0]} are not finite" if wrong else "the weights are too large"
+            raise DivergenceError(
+                f"badness of sample {sample} is not finite: {what}; train with a smaller learning rate, or load other weights"
+            )
+        raise InputError(
+            f"badness of sample {sample} is not finite: it has an input of {largest:g}; scale inputs to about unit mean square"
+        )
+
+    @property
+    def largest_input(self) -> float:
+        """The limit of the inputs of a training: the square of a gradient, which is quadratic in them, must be finite."""
+        return float(torch.finfo(self.dtype).max ** 0.25)
 
     @property
     def samples_at_once(self) -> int:
@@ -289,7 +328,8 @@ class Network(nn.Module):
         Returns:
             (label_timesteps, layers, batch, num_classes), on the network's device.
         """
-        return self.badness_of_layers(self.prepare(samples)[0])
+        x, _ = self.prepare(samples)
+        return self.require_finite(self.badness_of_layers(x), x)
 
     @torch.no_grad()
     def badness_of_layers(self, x: Tensor) -> Tensor:
@@ -309,54 +349,32 @@ class Network(nn.Module):
             state.clamp(at_timestep(x, prelabel + t), y, static=len(x) == 1)
             yield self.step(state, damping)
 
-    def predict(self, samples: Any, mask: Tensor | None = None) -> Any:
+    def predict(self, samples: Any, mask: Any = None, *, batch_first: bool | None = None) -> Any:
         """The label of lowest badness for every sample. Arguments as for `badness`.
 
         Returns:
             Class numbers, (batch,); with a task the labels that it was trained with: their values, or a list if they are text.
         """
-        numbers = self.badness(samples, mask).argmin(1)
+        numbers = self.badness(samples, mask, batch_first=batch_first).argmin(1)
         return numbers if self.task is None else self.task.names(numbers)
 
     @torch.no_grad()
-    def predict_inputs(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """The class number of lowest badness, (batch,), of network inputs: without the task's transform and class names."""
-        return self.badness_of(self.input_sequence(inputs), mask).argmin(1)
+    def predict_inputs(self, inputs: Any, mask: Any = None) -> Tensor:
+        """The class number of lowest badness, (batch,), of network inputs: without the task's transform and class names.
 
-    def forward(self, samples: Any, mask: Tensor | None = None) -> Any:
+        The network may be in training. Weights that are not finite are no error here, and a GPU is not waited for.
+        """
+        x = self.input_sequence(inputs, mask)
+        badness = self.badness_of(x, mask)
+        if can_be_read(badness) and not badness.isfinite().all() and all(w.isfinite().all() for w in self.parameters()):
+            self.require_finite(badness, x)
+        return badness.argmin(1)
+
+    def forward(self, samples: Any, mask: Any = None) -> Any:
         """The label of lowest badness for every sample, as `predict`."""
         return self.predict(samples, mask)
-
-
-def _as_tensor(inputs: Any) -> Tensor:
-    """Inputs as a tensor, from an array, a list or a frame of pandas. Raises InputError if they are none of these."""
-    try:
-        return torch.as_tensor(inputs.to_numpy(copy=True) if hasattr(inputs, "to_numpy") else inputs)
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise InputError(f"inputs of type {type(inputs).__name__}: expected a tensor or an array of numbers ({reason})") from None
 
 
 def at_timestep(sequence: Tensor, t: int) -> Tensor:
     """The element of a sequence (timesteps or 1, …) at a timestep; one that has a single timestep never changes."""
     return sequence[t if len(sequence) > 1 else 0]
-
-
-def _check_blocks(modules: Sequence[LocalModule], sizes: dict[str, int], dtype: torch.dtype) -> None:
-    """Raise ValueError where modules don't fit each other: names, sources, sizes, or the type of their parameters."""
-    names = ["x", *(module.name for module in modules), "y"]
-    if len(set(names)) < len(names):
-        raise ValueError(f"blocks {names}: every module needs a name of its own, other than x and y")
-    for module in modules:
-        absent = [name for name in module.sources if name not in names]
-        if absent:
-            raise ValueError(f"{module.name} reads {', '.join(absent)}, but the blocks are {', '.join(names)}")
-        for connection in module.connections if isinstance(module, Layer) else ():
-            if connection.units not in (None, module.units):
-                raise ValueError(f"{module.name} has {module.units} units, but a connection drives {connection.units}")
-            for source, size in connection.source_sizes.items():
-                if size != sizes[source]:
-                    raise ValueError(f"{module.name} reads {size} features of {source}, which has {sizes[source]}")
-        for name, parameter in module.named_parameters():
-            if parameter.dtype != dtype:
-                raise ValueError(f"{module.name}.{name} is of type {parameter.dtype}, but the network's dtype is {dtype}")

@@ -7,8 +7,9 @@ one of torch.optim for some parameters. `LocalOptimizer` is what updates one mod
 from __future__ import annotations
 
 import functools
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
@@ -153,13 +154,14 @@ class TorchOptimizer:
 
     Args:
         module: the module whose parameters are updated.
-        optimizer: made for these parameters.
+        kind: makes the optimizer of these parameters.
         after_step: called after every update.
     """
 
-    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer, after_step: Callable[[], None] | None = None) -> None:
+    def __init__(self, module: nn.Module, kind: Optimizer, after_step: Callable[[], None] | None = None) -> None:
         self.module = module
-        self.optimizer = optimizer
+        self.kind = kind
+        self.optimizer = kind.make(module.parameters())
         self.after_step = after_step
 
     @property
@@ -184,5 +186,64 @@ class TorchOptimizer:
         return self.optimizer.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict`."""
-        self.optimizer.load_state_dict(state)
+        """Continue from a `state_dict`. Raises ValueError if it is that of another optimizer."""
+        load_state(self.optimizer, self.kind, state)
+
+
+def load_state(optimizer: torch.optim.Optimizer, kind: Optimizer, state: Mapping[str, Any]) -> None:
+    """Let an optimizer of torch.optim continue from a saved state, which may be from a stranger.
+
+    The optimizer keeps its own options, which are those of the configuration; it takes learning rates, moments and counters.
+
+    Args:
+        optimizer: the optimizer.
+        kind: the component that has made it.
+        state: the value that `optimizer.state_dict()` has returned.
+
+    Raises:
+        ValueError: the state is that of another kind of optimizer, or of other parameters.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    own, groups, states = optimizer.state_dict()["param_groups"], state.get("param_groups"), state.get("state")
+    if not isinstance(groups, list) or not isinstance(states, dict) or not all(isinstance(group, dict) for group in groups):
+        raise ValueError("not the state of an optimizer")
+    if [group.get("params") for group in groups] != [group["params"] for group in own]:
+        raise ValueError("the state of other parameters")
+    rates = [group.get("lr") for group in groups]
+    if not all(isinstance(rate, int | float) and math.isfinite(rate) for rate in rates):
+        raise ValueError("the state of an optimizer with other learning rates than numbers")
+    for index, entries in states.items():
+        if index not in range(len(parameters)) or not isinstance(entries, dict):
+            raise ValueError("the state of other parameters")
+        example = _example_of_state(kind, parameters[index].dim())
+        if entries.keys() != example.keys():
+            raise ValueError("the state of another kind of optimizer")
+        for key, entry in entries.items():
+            if not _is_like(entry, example[key]) or _shape(entry) != _scaled(_shape(example[key]), parameters[index].shape):
+                raise ValueError(f"the state of an optimizer of other parameters ({key})")
+    groups = [group | {"lr": rate} for group, rate in zip(own, rates, strict=True)]
+    optimizer.load_state_dict({"state": states, "param_groups": groups})
+
+
+def _is_like(value: object, example: object) -> bool:
+    """Check that a value has the type of an example. Any number is like any other."""
+    return type(value) is type(example) or (isinstance(value, int | float) and isinstance(example, int | float))
+
+
+def _shape(value: object) -> tuple[int, ...]:
+    return tuple(value.shape) if isinstance(value, Tensor) else ()
+
+
+def _scaled(shape: Sequence[int], parameter: Sequence[int]) -> tuple[int, ...]:
+    """The shape of an entry for a parameter, from that for an example, which has a length of 2 on each axis."""
+    return tuple(size if length == 2 else length for length, size in zip(shape, parameter, strict=True)) if shape else ()
+
+
+def _example_of_state(kind: Optimizer, axes: int) -> Mapping[str, Any]:
+    """The state of an optimizer for a parameter of some axes, after an update of a small one."""
+    parameter = nn.Parameter(torch.zeros([2] * axes))
+    parameter.grad = torch.zeros([2] * axes)
+    optimizer = kind.make([parameter])
+    optimizer.step()
+    state: Mapping[str, Any] = optimizer.state[parameter]
+    return state

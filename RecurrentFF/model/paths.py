@@ -20,6 +20,9 @@ from RecurrentFF.model.state import State
 class ComputePath(Protocol):
     """A way to compute the timesteps of a network."""
 
+    compute_dtype: torch.dtype
+    """The type of the patterns. It may change between two sequences."""
+
     def new_state(self, candidates: int, batch: int) -> State:
         """An uninitialized state for up to this number of candidates."""
 
@@ -79,4 +82,4 @@ class PlainPath:
 
     def optimizer(self, module: LocalModule, optimizer: Optimizer) -> LocalOptimizer:
         """The optimizer of torch.optim for a module."""
-        return TorchOptimizer(module, optimizer.make(module.parameters()))
+        return TorchOptimizer(module, optimizer)

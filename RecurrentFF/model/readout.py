@@ -42,6 +42,10 @@ class Readout(nn.Module):
         self.weight = nn.Parameter(torch.zeros(classes, features, dtype=dtype), requires_grad=False)
         self.bias = nn.Parameter(torch.zeros(classes, dtype=dtype), requires_grad=False)
 
+    def extra_repr(self) -> str:
+        """The number of features and classes."""
+        return f"{self.weight.shape[1]} -> {self.weight.shape[0]}"
+
     def forward(self, features: Tensor) -> Tensor:
         """Logits, (batch, classes), of features (batch, features) in any floating-point type."""
         return F.linear(features, self.weight.to(features.dtype)) + self.bias

@@ -71,7 +71,9 @@ def image_side(data_size: int, field: int) -> int:
     """
     side = math.isqrt(data_size)
     if side * side != data_size:
-        raise SettingsError(f"receptive_field.side = {field}: needs square images, but an input has {data_size} values")
+        raise SettingsError(
+            f"receptive_field.side = {field}: needs square images of one channel, but an input has {data_size} values"
+        )
     if field > side:
         raise SettingsError(f"receptive_field.side = {field}: images are only {side} pixels wide; set it to at most that")
     return side
@@ -81,7 +83,7 @@ def origins(units: int, side: int, field: int) -> Tensor:
     """The row and column of the pixel at which each unit's field begins, (units, 2) integers."""
     rows = math.isqrt(units - 1) + 1
     first = torch.arange(rows + 1) * units // rows  # the first unit of each row
-    row = torch.arange(rows).repeat_interleave(first.diff())
+    row = torch.arange(rows).repeat_interleave(first.diff(), output_size=units)
     place, last = torch.arange(units) - first[row], (first.diff() - 1)[row]
     position = torch.stack([row / max(1, rows - 1), place / last.clamp(min=1)], 1)
     return (position * (side - field)).round().long()

@@ -1,7 +1,6 @@
 """Translation of former configurations: those of the original project, and of this one before it had components.
 
-They have the sections [device], [model], [data_config] and [training]. `translate` is the only function that knows them. It
-takes whole files and single overrides alike, such as `--set model.epochs=3`.
+They have the sections [device], [model], [data_config] and [training]. `translate` takes whole files and overrides alike.
 """
 
 from __future__ import annotations
@@ -167,7 +166,9 @@ def _section(tree: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _set(tree: Tree, path: str, value: Any) -> None:
     *parents, key = path.split(".")
     for parent in parents:
-        tree = tree.setdefault(parent, {})
+        if not isinstance(tree.setdefault(parent, {}), dict):
+            raise SettingsError(f"{parent} = {shown(tree[parent])}: expected a section with keys of its own", parent)
+        tree = tree[parent]
     tree[key] = value
 
 
@@ -396,5 +397,4 @@ def _others(given: Tree, new: Tree) -> None:
 
 
 def _section_dict(new: Tree, name: str) -> Tree:
-    section = new.get(name)
-    return section if isinstance(section, dict) else {}
+    return new[name] if isinstance(new.get(name), dict) else {}

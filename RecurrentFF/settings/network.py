@@ -23,11 +23,9 @@ class NetworkSettings(Section):
     """The number of input features at a timestep. The data set sets it."""
     num_classes: Annotated[int, Field(ge=2)] | None = None
     """The number of classes. The data set sets it."""
-    hidden_sizes: Annotated[tuple[Annotated[int, Field(gt=0)], ...], BeforeValidator(as_tuple), Field(min_length=1)] = (
-        200,
-        200,
-        200,
-    )
+    hidden_sizes: Annotated[
+        tuple[Annotated[int, Field(gt=0)], ...], BeforeValidator(as_tuple), Field(min_length=1, max_length=1000)
+    ] = (200, 200, 200)
     """The number of units of each hidden layer, from bottom to top."""
     residual_connections: Annotated[tuple[Pair, ...], BeforeValidator(as_tuple)] = ()
     """Additional connections, as pairs [source, target] of non-adjacent layers.
@@ -144,9 +142,12 @@ class NetworkSettings(Section):
         """The number of timesteps that the label needs to reach a layer that reads the input (one connection per timestep)."""
         label = len(self.hidden_sizes) + 1
         goals = {1} | {target for source, target in self.residual_connections if source == 0}
-        reached, timesteps = {label}, 0
-        while not reached & goals:
-            by_residuals = {target for source, target in self.residual_connections if source in reached}
-            neighbors = {layer for layer in range(1, label) if {layer - 1, layer + 1} & reached}
-            reached, timesteps = reached | neighbors | by_residuals, timesteps + 1
+        targets: dict[int, list[int]] = {}
+        for source, target in self.residual_connections:
+            targets.setdefault(source, []).append(target)
+        reached, latest, timesteps = {label}, {label}, 0
+        while not latest & goals:
+            readers = {reader for layer in latest for reader in (layer - 1, layer + 1, *targets.get(layer, ()))}
+            latest = {layer for layer in readers if 1 <= layer < label} - reached
+            reached, timesteps = reached | latest, timesteps + 1
         return timesteps

@@ -10,11 +10,12 @@ from pydantic import BaseModel
 
 from RecurrentFF import toml
 from RecurrentFF.errors import SettingsError
-from RecurrentFF.messages import nearest
+from RecurrentFF.messages import nearest, shortened
 from RecurrentFF.registry import Component, name_of, tree_of
 from RecurrentFF.settings import legacy
 from RecurrentFF.settings.former_keys import FORMER_SECTIONS
 from RecurrentFF.settings.sections import DEFAULT_NAMES, SECTIONS
+from RecurrentFF.values import require_values
 
 
 def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,14 +48,6 @@ def options_of(component: Component | BaseModel) -> dict[str, Any]:
     return {"name": name_of(component)} | {name: getattr(component, name) for name in names}
 
 
-def plain(value: Any) -> Any:
-    """A value with Python's own numbers in place of those of numpy, also in lists."""
-    if type(value) in (list, tuple):
-        return type(value)(plain(item) for item in value)
-    is_numpy_scalar = type(value).__module__ == "numpy" and getattr(value, "shape", None) == ()
-    return value.item() if is_numpy_scalar else value
-
-
 def is_former_value(key: str, value: object) -> bool:
     """True for a value of a section's name that has another meaning as a former key, or as a key of a section."""
     return (key == "negatives" and isinstance(value, int)) or (key == "device" and isinstance(value, str))
@@ -73,11 +66,31 @@ def overridden(tree: Mapping[str, Any], override: str, written: str, former: dic
         partial, places = _assignment(override, tree), [override.partition("=")[0].strip()]
         if legacy.is_former(partial):
             former.update(legacy.joined(former, partial))
-            partial, former_names = legacy.translate(legacy.with_related(partial, former), tree_of(tree))
+            partial, former_names = legacy.translate(legacy.with_related(partial, former), _sections(tree_of(tree)))
             places = list(former_names)
         return merged(tree, partial), places
     except SettingsError as error:
         raise SettingsError(f"{written}: {error}", error.place) from None
+
+
+def _sections(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A tree in which sections, and the components in lists, are dictionaries. Others are left out.
+
+    Earlier assignments may have made something else of them. A later one replaces it, or it is refused with the whole tree.
+    """
+    sections = {name: dict(section) for name, section in tree.items() if isinstance(section, Mapping)}
+    for section, key in (("objective", "objectives"), ("network", "connections")):
+        entries = sections.get(section, {}).get(key, ())
+        kept = [entry for entry in entries if _is_named(entry)] if isinstance(entries, list) else []
+        if entries:
+            sections[section][key] = kept
+    if not isinstance(sections.get("negatives", {}).get("optimizer", {}), Mapping):
+        del sections["negatives"]["optimizer"]
+    return sections
+
+
+def _is_named(entry: object) -> bool:
+    return isinstance(entry, Mapping) and isinstance(entry.get("name"), str)
 
 
 def _assignment(override: str, tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,10 +102,11 @@ def _assignment(override: str, tree: Mapping[str, Any]) -> dict[str, Any]:
         raise SettingsError("write it as section.key=value, for instance training.epochs=3")
     known = [*tree, *FORMER_SECTIONS]
     if steps[0] not in known:
-        raise SettingsError(f"there is no section '{steps[0]}'{nearest(steps[0], known)}")
+        raise SettingsError(f"there is no section '{shortened(steps[0])}'{nearest(steps[0], known)}")
     value: Any = _toml_value(text.strip())
-    for depth in range(len(steps) - 1, 0, -1):
-        value = {steps[depth]: value}
+    for step in reversed(steps[1:]):
+        value = {step: value}
+    require_values(value, steps[0])
     return {steps[0]: value}
 
 
@@ -102,8 +116,17 @@ def concerns(path: str, place: str) -> bool:
 
 
 def _toml_value(text: str) -> Any:
-    """Read a TOML value, or return the text itself if it is not TOML: on a command line, `cuda:1` needs no quotes."""
+    """Read a TOML value, or return the text itself if it is not TOML: on a command line, `cuda:1` needs no quotes.
+
+    Raises:
+        SettingsError: the text has quotes and is not TOML, or is beyond a limit of what is read.
+    """
     try:
-        return toml.loads(f"value = {text}")["value"]
-    except toml.TOMLDecodeError:
+        tree = toml.loads(f"value = {text}")
+    except toml.TooLargeError as error:
+        raise SettingsError(f"the value can't be read ({error})") from None
+    except toml.TOMLDecodeError as error:
+        if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":  # it was meant as TOML
+            raise SettingsError(f"the value is not valid TOML ({error})") from None
         return text
+    return tree["value"] if len(tree) == 1 else text  # a text of several lines may have more keys

@@ -5,16 +5,26 @@ from __future__ import annotations
 import importlib
 
 from RecurrentFF.errors import SettingsError
+from RecurrentFF.messages import shown
 
 
 def import_modules(modules: object) -> None:
     """Import plugin modules by name, so that their components are registered.
 
+    Args:
+        modules: a list of names. Nothing is imported if it is anything else.
+
     Raises:
-        SettingsError: one can't be imported.
+        SettingsError: it is no list of names, or one can't be imported.
     """
-    for module in modules if isinstance(modules, list | tuple) else (modules,):
-        _import(str(module))
+    if not isinstance(modules, list | tuple) or not all(isinstance(module, str) for module in modules):
+        raise SettingsError(f'plugins = {shown(modules)}: expected a list of names, such as ["module"]', "plugins")
+    for module in modules:
+        if not all(part.isidentifier() for part in module.split(".")):
+            raise SettingsError(
+                f"plugins: {shown(module)} can't be imported (not the name of a module); correct the name", "plugins"
+            )
+        _import(module)
 
 
 def _import(module: str) -> None:
@@ -22,8 +32,9 @@ def _import(module: str) -> None:
         importlib.import_module(module)
     except SettingsError:
         raise
-    except Exception as error:  # the module may raise anything
+    except (Exception, SystemExit) as error:  # the module may raise anything, or end the program as a script does
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = "it ends the program" if isinstance(error, SystemExit) else reason
         first, _, rest = module.partition(".")
         absent = isinstance(error, ModuleNotFoundError) and error.name in (first, module)
         home = f"run rff in the folder that contains {f'the folder {first}' if rest else f'{first}.py'}, or add it to PYTHONPATH"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
 import sys
 import textwrap
 import types
@@ -19,6 +18,7 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
+from RecurrentFF import toml
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import nearest
 from RecurrentFF.options import Section, as_switch
@@ -128,17 +128,7 @@ def first_sentence(text: str) -> str:
 
 def as_toml(value: object) -> str:
     """A value as TOML in one line; empty for None."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {as_toml(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(as_toml(item) for item in value)}]"
-    return repr(value)
+    return "" if value is None else toml.value_text(value)
 
 
 # ---------------------------------------------------------------- types in words

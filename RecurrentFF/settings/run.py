@@ -23,7 +23,7 @@ class TrainingSettings(Section):
     weights: str | None = None
     """The checkpoint to start from. The flag `--weights` sets it."""
     weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """The decay of the exponential average of the weights over the batches, used in evaluation and best.pt; 0 turns it off."""
+    """The decay of the exponential average of the weights over the batches, which are evaluated and saved; 0 turns it off."""
     early_stopping: Annotated[int, Field(ge=0)] = 0
     """The number of epochs without a better validation accuracy after which training ends; 0 trains all epochs."""
     train_accuracy_samples: Annotated[int, Field(ge=0)] = 2000

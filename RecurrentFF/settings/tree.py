@@ -6,24 +6,26 @@ network of configs/tutorial.toml, with the threshold objective. Former configura
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, model_validator
 
 from RecurrentFF import toml
 from RecurrentFF.errors import SettingsError
-from RecurrentFF.messages import in_words, nearest, one_line
+from RecurrentFF.messages import nearest, shortened
 from RecurrentFF.options import Section, as_tuple
 from RecurrentFF.registry import ComponentOf, make, make_components, name_of, tree_of
 from RecurrentFF.settings import legacy, recipes
 from RecurrentFF.settings.former_keys import former_path
 from RecurrentFF.settings.network import NetworkSettings
-from RecurrentFF.settings.overrides import concerns, is_former_value, merged, options_of, overridden, plain
+from RecurrentFF.settings.overrides import concerns, is_former_value, merged, options_of, overridden
 from RecurrentFF.settings.plugins import import_modules
 from RecurrentFF.settings.run import DeviceSettings, TrackingSettings, TrainingSettings
 from RecurrentFF.settings.sections import DEFAULT_NAMES, SECTIONS
+from RecurrentFF.values import of_python, require_values
 
 if TYPE_CHECKING:  # their modules import torch
     from RecurrentFF.data.source import DataSource
@@ -71,12 +73,8 @@ class Settings(Section):
     """The destinations of metrics, besides the run's folder."""
 
     def __init__(self, /, **sections: Any) -> None:
-        sections = _with_components(sections)
-        try:
-            super().__init__(**sections)
-        except ValidationError as error:
-            place = ".".join(str(step) for step in error.errors()[0]["loc"])
-            raise SettingsError(in_words(error, Settings), place) from None
+        require_values(sections)
+        super().__init__(**_with_components(sections))
 
     @model_validator(mode="after")
     def _check_number_of_negatives(self) -> Settings:
@@ -149,10 +147,12 @@ class Settings(Section):
         Raises:
             SettingsError: a section, key or value is invalid, or a plugin can't be imported.
         """
-        tree = {str(key): value for key, value in tree.items()}
         former_names: dict[str, str] = {}
         named = {"data": {"name": data}} if data is not None else {}
         try:
+            if not isinstance(tree, Mapping):
+                raise SettingsError(f"expected sections and their keys, not a {type(tree).__name__}")
+            require_values(tree)
             if legacy.is_former(tree):
                 tree, former_names = legacy.translate_file(tree, named, strict=data is not None)
             if import_plugins:
@@ -172,17 +172,9 @@ class Settings(Section):
         Raises:
             SettingsError: the file is missing, unreadable or not TOML, or a section, key or value is invalid.
         """
-        try:
-            text = recipes.find(Path(path).expanduser()).read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise SettingsError(
-                f"{path}: no such configuration file, and no recipe of that name{nearest(str(path), recipes.names())}"
-            ) from None
-        except OSError as error:
-            raise SettingsError(f"{path}: the configuration file can't be read ({error.strerror})") from None
-        except UnicodeDecodeError:
-            raise SettingsError(f"{path}: not a text file; a configuration is TOML in UTF-8") from None
-        return cls.from_toml(text, str(path), data=data, import_plugins=import_plugins)
+        if not isinstance(path, str | os.PathLike):
+            raise SettingsError(f"from_file: expected the path of a TOML file, not a {type(path).__name__}")
+        return cls.from_toml(recipes.read(path), str(path), data=data, import_plugins=import_plugins)
 
     @classmethod
     def from_toml(cls, text: str, origin: str = "settings", *, data: str | None = None, import_plugins: bool = False) -> Settings:
@@ -198,6 +190,8 @@ class Settings(Section):
         """
         try:
             tree = toml.loads(text)
+        except toml.TooLargeError as error:
+            raise SettingsError(f"{origin}: can't be read as a configuration ({error})") from None
         except toml.TOMLDecodeError as error:
             raise SettingsError(f"{origin}: not valid TOML ({error})") from None
         return cls.from_dict(tree, origin, data=data, import_plugins=import_plugins)
@@ -222,21 +216,10 @@ class Settings(Section):
         Raises:
             SettingsError: a key or a value is invalid.
         """
-        tree: dict[str, Any] = {}
-        for key, value in arguments.items():
-            section = next((name for name, section in SECTIONS.items() if key in section.model_fields), None)
-            former = former_path(key)
-            value = options_of(value) if isinstance(value, BaseModel) else plain(value)
-            if key in type(self).model_fields and not is_former_value(key, value):
-                tree[key] = value if not isinstance(value, Mapping) else tree.get(key, {}) | dict(value)
-            elif section is not None:
-                tree.setdefault(section, {})[key] = value
-            elif former is not None:
-                tree.setdefault(former.partition(".")[0], {})[key] = value
-            else:
-                raise SettingsError(f"arguments: unknown key '{key}'{self._home_of(key)}")
         former_names: dict[str, str] = {}
         try:
+            require_values(arguments)
+            tree = self._by_section(arguments)
             if legacy.is_former(tree):
                 tree, former_names = legacy.translate(tree, self.to_tree())
             settings = Settings(**merged(self._parts(), tree))
@@ -244,6 +227,23 @@ class Settings(Section):
             return settings
         except SettingsError as error:
             raise SettingsError(f"arguments: {error}{legacy.hint(former_names, error)}", error.place) from None
+
+    def _by_section(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments as sections and their keys; those of former configurations in former sections."""
+        tree: dict[str, Any] = {}
+        for key, value in arguments.items():
+            section = next((name for name, section in SECTIONS.items() if key in section.model_fields), None)
+            former = former_path(key)
+            value = options_of(value) if isinstance(value, BaseModel) else of_python(value)
+            if key in type(self).model_fields and not is_former_value(key, value):
+                tree[key] = value if not isinstance(value, Mapping) else tree.get(key, {}) | dict(value)
+            elif section is not None:
+                tree.setdefault(section, {})[key] = value
+            elif former is not None:
+                tree.setdefault(former.partition(".")[0], {})[key] = value
+            else:
+                raise SettingsError(f"unknown key '{shortened(key)}'{self._home_of(key)}")
+        return tree
 
     def _home_of(self, key: str) -> str:
         """The end of the message about an unknown argument: the component that has an option of this name, or a similar key."""
@@ -267,7 +267,8 @@ class Settings(Section):
         Raises:
             SettingsError: an assignment is invalid; the message quotes it.
         """
-        written = [one_line(name) for name in written or [f"--set {override}" for override in overrides]]
+        overrides = [overrides] if isinstance(overrides, str) else list(map(str, overrides))
+        written = [shortened(name, 120) for name in written or [f"--set {override}" for override in overrides]]
         tree, places = self._parts(), []
         former: dict[str, Any] = {}
         for override, name in zip(overrides, written, strict=True):
@@ -289,16 +290,26 @@ class Settings(Section):
         return tree
 
     def to_toml(self) -> str:
-        """Return all keys as TOML. Keys without a value are omitted. `from_toml` is the inverse."""
+        """Return all keys as TOML. Keys without a value are omitted. `from_toml` is the inverse.
+
+        Raises:
+            SettingsError: an option of a component is no number, text or boolean, or list of them, or the text would be too long.
+        """
         tree = self.to_tree()
         try:
-            return toml.dumps(tree)
+            text = toml.dumps(tree)
         except TypeError:
             path, value = _unwritable(tree, "") or ("", None)
             raise SettingsError(
                 f"{path}: a configuration can't hold a {type(value).__name__}; use numbers, text, booleans, and lists of them",
                 path,
             ) from None
+        if len(text) > toml.MAX_TEXT:
+            raise SettingsError(
+                f"the configuration has {len(text):,} characters of TOML, and at most {toml.MAX_TEXT:,} can be read again; use "
+                "shorter lists and texts"
+            )
+        return text
 
     def _parts(self) -> dict[str, Any]:
         """The sections as dictionaries; components stay objects, since a class need not be registered."""

@@ -13,6 +13,7 @@ from RecurrentFF.data.transforms import Transform
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
+from RecurrentFF.settings.user_paths import with_absolute_paths
 from RecurrentFF.training import devices
 from RecurrentFF.training.memory import require_memory
 
@@ -41,7 +42,7 @@ def build(settings: Settings | str | Path | None = None, /, *, task: Task | None
     elif not isinstance(settings, Settings | None):
         raise SettingsError(f"build: expected Settings or the path of a TOML file, not {type(settings).__name__}; "
                             "for a dictionary, use Settings.from_dict")  # fmt: skip
-    settings = (settings or Settings()).with_arguments(**arguments)
+    settings = with_absolute_paths((settings or Settings()).with_arguments(**arguments))
     if task is not None and arguments.get("transform") is not None and settings.transform is not None:
         _require_same(settings.transform, task)
     task = settings.data.task(settings.transform) if task is None else task

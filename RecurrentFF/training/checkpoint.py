@@ -1,19 +1,21 @@
 """Save and load checkpoints.
 
-A checkpoint is one file with the configuration, the task, which is the form of the samples and their transform, and the weights.
-The checkpoint of a run also has all the state that resuming needs.
+A checkpoint is one safetensors file with the configuration, the task, which is the form of the samples and their transform, and
+the weights. The checkpoint of a run also has all the state that resuming needs. `container` has the file format, `content` the
+schema that every part is checked against, and `former_formats` reads older files.
 """
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from RecurrentFF import toml
 from RecurrentFF.atomic_files import write_atomically
@@ -21,52 +23,68 @@ from RecurrentFF.data.task import Task
 from RecurrentFF.errors import CheckpointError, RecurrentFFError, SettingsError
 from RecurrentFF.messages import nearest
 from RecurrentFF.model.network import Network
+from RecurrentFF.paths import expanded, kind_of, reported
 from RecurrentFF.registry import HOMES, tree_of
 from RecurrentFF.settings import Settings
-from RecurrentFF.training import format_5
+from RecurrentFF.training import container, former_formats
 from RecurrentFF.training.build import build
+from RecurrentFF.training.content import Checkpoint, SavedTraining, forms_of
+from RecurrentFF.training.files import RunFolder
+from RecurrentFF.training.metrics import EpochMetrics
 
-FORMAT = 7
-"""Version number of the file format. Files of formats 5 and 6 are translated, files of other versions refused."""
-
-BEST = "best.pt"
-"""The name of the checkpoint of a run's best weights in the run's folder."""
+FORMAT = 8
+"""Version number of the file format. Files of formats 5 to 7 are translated, files of other versions refused."""
 
 
 def save(
-    network: Network, path: str | Path, *, weights: dict[str, Tensor] | None = None, previous: Path | None = None, **extra: Any
+    network: Network,
+    path: str | Path,
+    *,
+    weights: dict[str, Tensor] | None = None,
+    previous: Path | None = None,
+    epoch: int | None = None,
+    metrics: EpochMetrics | None = None,
+    training: dict[str, Any] | None = None,
+    **extra: Any,
 ) -> None:
     """Write a network and its settings to a file that `load` reads.
 
-    The write is atomic: afterwards the file is either complete or unchanged. It contains a checksum of its content.
+    The write is atomic: afterwards the file is either complete or unchanged. It contains a checksum of its content. It is a
+    safetensors file, so that other programs can read the weights: `safetensors.torch.load_file(path)["network/readout.bias"]`.
 
     Args:
         network: the network to save.
         path: the file to write.
         weights: a state dictionary to save instead of the network's current one.
         previous: the path that keeps the checkpoint which is now at `path`. By default that checkpoint is overwritten.
+        epoch: number of the epoch whose weights they are.
+        metrics: the metrics of that epoch.
+        training: the state of a training, as `content.SavedTraining` has it.
         extra: further entries of the file: tensors, numbers, strings, and lists and dictionaries of them.
 
     Raises:
         OutputError: the file can't be written.
+        CheckpointError: an entry has a type that a checkpoint can't hold.
     """
     content = {
-        "format": FORMAT,
         "settings": network.settings.to_toml(),
         "task": None if network.task is None else network.task.to_tree(),
         "own_modules": network.has_own_modules,
-        "network": {name: tensor.cpu() for name, tensor in (weights or network.state_dict()).items()},
-        **extra,
+        "network": weights or network.state_dict(),
+        "epoch": epoch,
+        "metrics": None if metrics is None else asdict(metrics),
+        "training": training,
+        "extra": extra,
     }
-    content["checksum"] = checksum(content)
-    write_atomically(Path(path), lambda file: torch.save(content, file), previous)
+    path = expanded(path, CheckpointError)
+    write_atomically(path, lambda file: container.write(file, content, format=str(FORMAT)), previous)
 
 
 def load(path: str | Path, device: str | torch.device = "auto", *, network: Network | None = None, **components: Any) -> Network:
     """Load the network in a checkpoint, with its task. Code in the file is never run, and no plugin is imported.
 
     Args:
-        path: the checkpoint, or the folder of a run, whose best.pt is loaded.
+        path: the checkpoint, or the folder of a run, whose best weights are loaded.
         device: the device of the network, "auto" for the best one of this machine.
         network: an existing network that takes the weights and the task, in place of a new one on `device`. It is needed for a
             network that was made with modules of its own, which a checkpoint does not hold.
@@ -81,30 +99,44 @@ def load(path: str | Path, device: str | torch.device = "auto", *, network: Netw
             weights of a network with modules of its own.
         DeviceError: this machine does not have the device.
     """
-    path = Path(path).expanduser()
-    path = path / BEST if path.is_dir() else path
-    content = read(path)
-    if network is not None:
-        own_task = task(content, path, components)
-        load_weights(network, content, path, components)
-    else:
-        if content.get("own_modules"):
+    path = best_in(expanded(path, CheckpointError))
+    saved = read(path)
+    own_task = task(saved, path, components)
+    if network is None:
+        if saved.own_modules:
             raise CheckpointError(
                 f"{path}: the network has modules of its own, which the file does not hold; make it again with "
                 "Network(settings, modules=…), and load its weights with load(path, network=network)"
             )
-        own_task = task(content, path, components)
-        network = build(settings(content, path, components), task=own_task, device=str(device))
-        load_weights(network, content, path, components)
+        own_settings = settings(saved, path, components)
+        require_own_weights(saved, own_settings, path)
+        _require_fitting_task(own_task, own_settings.network.input_size, own_settings.network.num_classes, path)
+        try:
+            network = build(own_settings, task=own_task, device=str(device)).to(_type_of(saved))
+        except SettingsError as error:
+            raise CheckpointError(f"{path}: {error}") from None
+    else:
+        _require_fitting_task(own_task, network.input_size, network.num_classes, path)
+    load_weights(network, saved, path, components)
     network.task = own_task
     return network
 
 
-def settings(content: dict[str, Any], path: str | Path, components: Mapping[str, Any] | None = None) -> Settings:
-    """Parse the configuration in a checkpoint's content. No plugin is imported.
+def best_in(path: Path) -> Path:
+    """The checkpoint at a path, or that of the best weights if the path is the folder of a run."""
+    return RunFolder(path).best_to_load if kind_of(path, CheckpointError) == "folder" else path
+
+
+def last_in(path: Path) -> Path:
+    """The checkpoint at a path, or that of the last state if the path is the folder of a run."""
+    return RunFolder(path).last_to_load if kind_of(path, CheckpointError) == "folder" else path
+
+
+def settings(saved: Checkpoint, path: str | Path, components: Mapping[str, Any] | None = None) -> Settings:
+    """Parse the configuration in a checkpoint. No plugin is imported.
 
     Args:
-        content: the checkpoint's content.
+        saved: the checkpoint's content.
         path: its path, for error messages.
         components: components in place of those that the file names, by "objective", "activation" and so on.
 
@@ -116,8 +148,8 @@ def settings(content: dict[str, Any], path: str | Path, components: Mapping[str,
         if name not in known:
             raise CheckpointError(f"load: there is no component '{name}'{nearest(name, known)}")
     try:
-        tree = toml.loads(content["settings"])
-        if content["format"] < 7:  # those formats have built-in components only
+        tree = toml.loads(saved.settings)
+        if saved.format < 7:  # those formats have built-in components only
             return Settings.from_dict(tree, str(path)).with_arguments(**(components or {}))
         for name, component in (components or {}).items():
             home = tree.setdefault("network", {}) if name in ("activation", "connections") else tree
@@ -129,113 +161,158 @@ def settings(content: dict[str, Any], path: str | Path, components: Mapping[str,
         raise CheckpointError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
-def task(content: dict[str, Any], path: str | Path, components: Mapping[str, Any] | None = None) -> Task | None:
-    """The task in a checkpoint's content; of an older format, that of its configuration. None if there is none.
+def task(saved: Checkpoint, path: str | Path, components: Mapping[str, Any] | None = None) -> Task | None:
+    """The task in a checkpoint; of formats 5 and 6, that of its configuration. None if there is none.
 
     Raises:
         CheckpointError: it is invalid, or names a transform that is not registered.
     """
     transform = (components or {}).get("transform")
-    if content["format"] < 7:
-        own = settings(content, path, components)
+    if saved.format < 7:
+        own = settings(saved, path, components)
         former: Task | None = own.data.task(own.transform)
         return former
-    if content.get("task") is None:
+    if saved.task is None:
         return None
-    tree = content["task"] if transform is None else content["task"] | {"transform": transform}
+    tree = saved.task.model_dump()
     try:
-        return Task.from_tree(tree)
+        return Task.from_tree(tree if transform is None else tree | {"transform": transform})
     except RecurrentFFError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: its task can't be read ({_first_line(error)})") from None
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise CheckpointError(f"{path}: its task can't be read ({type(error).__name__}: {error})") from None
 
 
-def load_weights(
-    network: Network, content: dict[str, Any], path: str | Path, components: Mapping[str, Any] | None = None
-) -> None:
-    """Load the weights in a checkpoint's content into a network.
+def require_own_weights(saved: Checkpoint, own: Settings, path: str | Path) -> None:
+    """Check that the weights are those of the network that the settings describe, before that network takes any memory.
 
     Raises:
-        CheckpointError: the weights are those of another architecture.
+        CheckpointError: they are not.
     """
-    weights = content["network"]
-    expected, found = ({name: tuple(tensor.shape) for name, tensor in state.items()} for state in (network.state_dict(), weights))
-    saved_settings = settings(content, path, components)
-    if expected != found or _differ(_features(saved_settings), _features(network.settings)):
-        saved, own = _architecture(saved_settings), _architecture(network.settings)
-        detail = f" ({_first_difference(found, expected)})" if saved == own else ""
-        raise CheckpointError(f"{path}: weights of another architecture, {saved}; this network is {own}{detail}")
-    network.load_state_dict(weights)
+    try:
+        if len(own.network.hidden_sizes) > len(saved.network):
+            raise ValueError("its settings have more layers than it has weights")
+        with FakeTensorMode():  # tensors with shapes and without memory
+            expected = Network(own).state_dict()
+    except (RecurrentFFError, ValueError) as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    _require_same_forms(saved, own, {name: tensor.shape for name, tensor in expected.items()}, own, path)
+
+
+def require_training(saved: Checkpoint, path: str | Path) -> SavedTraining:
+    """The state of a training in a checkpoint.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    if saved.training is None:
+        raise CheckpointError(f"{path}: has weights only, no state to resume from; start a new run from it with --weights")
+    return saved.training
+
+
+def load_weights(network: Network, saved: Checkpoint, path: str | Path, components: Mapping[str, Any] | None = None) -> None:
+    """Load the weights in a checkpoint into a network.
+
+    Raises:
+        CheckpointError: the weights are those of another architecture, or of another type.
+    """
+    expected = network.state_dict()
+    shapes = {name: tensor.shape for name, tensor in expected.items()}
+    _require_same_forms(saved, settings(saved, path, components), shapes, network.settings, path)
+    for name, (dtype, _) in forms_of(saved.network).items():
+        if dtype != expected[name].dtype:
+            raise CheckpointError(
+                f"{path}: {name} of type {dtype}, but that of this network is {expected[name].dtype}; "
+                f"convert the network with network.to({dtype}) before"
+            )
+    network.load_state_dict(saved.network)
     for module in network.local_modules:
         module.apply_constraints()  # the weights may come from a network without receptive fields
 
 
-def read(path: str | Path) -> dict[str, Any]:
-    """Read the content of a checkpoint, with its tensors on the CPU.
+def read(path: str | Path) -> Checkpoint:
+    """Read a checkpoint, with its tensors on the CPU. Nothing of it is used before all of it is checked.
 
     Raises:
         CheckpointError: the file does not exist, is not a checkpoint of this version, or is damaged.
     """
+    path = Path(path)
+    kind = kind_of(path, CheckpointError)
+    if kind != "file":
+        raise CheckpointError(f"{path}: no such checkpoint" if kind is None else f"{path}: not a file, and so no checkpoint")
+    with reported(path, CheckpointError), path.open("rb") as file:
+        is_archive = file.read(2) == b"PK"
+    if is_archive:
+        content = former_formats.read(path)
+    else:
+        _require_format(container.facts_of(path).get("format"), path)
+        content = container.unpack(path) | {"format": FORMAT}
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
-    except pickle.UnpicklingError:
+        return Checkpoint(**content)
+    except (ValidationError, TypeError) as error:
+        raise CheckpointError(f"{path}: not a valid checkpoint ({_mistake(error)})") from None
+
+
+def _require_format(found: str | None, path: Path) -> None:
+    """Raise CheckpointError, by name, for a file of another format, or of another program."""
+    if found is None or not found.isdecimal() or len(found) > 9:
+        raise CheckpointError(f"{path}: not a checkpoint of RecurrentFF")
+    if int(found) > FORMAT:
         raise CheckpointError(
-            f"{path}: not a readable checkpoint (not a file of this library, or a file that would run code)"
-        ) from None
-    except Exception as error:  # reading a damaged file can raise any error, but never runs code from the file
-        raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
-    if not isinstance(content, dict) or content.get("format") not in (5, 6, FORMAT):
-        found = content.get("format") if isinstance(content, dict) else None
-        kind = f"a checkpoint of format {found}" if isinstance(found, int) else "not a checkpoint of RecurrentFF"
-        raise CheckpointError(f"{path}: {kind}; this version reads formats 5 to {FORMAT}")
-    network = content.get("network")
-    if not isinstance(content.get("settings"), str) or not isinstance(network, dict) or not all(map(_is_plain, network.values())):
-        raise CheckpointError(f"{path}: a checkpoint without a network's settings or weights")
-    if content.pop("checksum", None) != checksum(content):
-        raise CheckpointError(f"{path}: a damaged checkpoint, its content does not match its checksum")
-    if content["format"] > 5:
-        return content
+            f"{path}: a checkpoint of format {found}, of a newer version of RecurrentFF; this version reads formats "
+            f"{former_formats.FORMATS[0]} to {FORMAT}; install a newer one"
+        )
+    if int(found) < FORMAT:
+        raise CheckpointError(f"{path}: a damaged checkpoint, since files of format {found} had another form")
+
+
+def _require_fitting_task(task: Task | None, input_size: int | None, num_classes: int | None, path: Path) -> None:
+    """Raise CheckpointError if the inputs and classes of a task are not as many as those of the network."""
+    if task is None:
+        return
     try:
-        return format_5.translate(content)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint of format 5 ({_first_line(error)})") from None
+        found = task.input_size, task.num_classes
+    except (RecurrentFFError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: its task can't be used ({error})") from None
+    if found != (input_size, num_classes):
+        raise CheckpointError(
+            f"{path}: its task has {found[0]} inputs and {found[1]} classes, but the network has {input_size} and {num_classes}"
+        )
 
 
-def checksum(content: Any) -> str:
-    """The SHA-256 digest of nested dictionaries and lists of tensors, numbers and strings. The order of the entries matters."""
-    digest = hashlib.sha256()
+def _mistake(error: ValidationError | TypeError) -> str:
+    """The first mistake in the content of a checkpoint, without its value, which may be large."""
+    if isinstance(error, TypeError):  # an entry whose name is not a text
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(step) for step in first["loc"])
+    reason = str(first["ctx"]["error"]) if first["type"] == "value_error" else str(first["msg"])
+    return f"{place}: {reason}" if place else reason
 
-    def feed(value: Any) -> None:
-        if isinstance(value, Tensor):
-            digest.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        elif isinstance(value, dict):
-            digest.update(f"dictionary {len(value)}".encode())
-            for key, entry in value.items():
-                feed(key)
-                feed(entry)
-        elif isinstance(value, list | tuple):
-            digest.update(f"list {len(value)}".encode())
-            for entry in value:
-                feed(entry)
-        else:
-            digest.update(f"{type(value).__name__} {value!r}".encode())
 
-    feed(content)
-    return digest.hexdigest()
+def _type_of(saved: Checkpoint) -> torch.dtype:
+    """The floating-point type of the weights."""
+    return next((tensor.dtype for tensor in saved.network.values() if tensor.is_floating_point()), torch.float32)
+
+
+def _require_same_forms(
+    saved: Checkpoint, saved_settings: Settings, expected: Mapping[str, Any], own: Settings, path: str | Path
+) -> None:
+    """Raise CheckpointError if names, shapes or meaning of the weights in the file are not the expected ones."""
+    shapes = {name: tuple(shape) for name, shape in expected.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in saved.network.items()}
+    if shapes != found or _differ(_features(saved_settings), _features(own)):
+        architectures = _architecture(saved_settings), _architecture(own)
+        detail = f" ({_first_difference(found, shapes)})" if architectures[0] == architectures[1] else ""
+        raise CheckpointError(
+            f"{path}: weights of another architecture, {architectures[0]}; this network is {architectures[1]}{detail}"
+        )
 
 
 def _first_difference(found: Mapping[str, object], expected: Mapping[str, object]) -> str:
     """Describe the first tensor whose shape in the file is not that in the network."""
     name = next(name for name in [*expected, *found] if expected.get(name) != found.get(name))
     return f"{name}: {found.get(name, 'absent')} in the file, {expected.get(name, 'absent')} here"
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, Tensor) and value.layout == torch.strided
 
 
 def _architecture(settings: Settings) -> str:
@@ -263,7 +340,3 @@ def _features(settings: Settings) -> dict[str, Any]:
 
 def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(one) and bool(other) and one != other
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:120]

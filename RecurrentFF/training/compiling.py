@@ -47,7 +47,7 @@ def operations(network: Network, training_samples: int) -> float:
     return 2.0 * weights * products * training_samples * network.settings.training.epochs
 
 
-def prepare(network: Network, log: Callable[[str], None]) -> None:
+def prepare(network: Network, log: Callable[[str], object]) -> None:
     """Compile the layers' timestep, or fall back to eager mode if that fails.
 
     Args:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import sys
 import time
-from pathlib import Path
+from collections.abc import Iterator
 from typing import NoReturn
 
 from tqdm import tqdm
 
+from RecurrentFF.streams import QuietStream, is_terminal, write_line
 from RecurrentFF.training.metrics import EpochMetrics, Totals
 
 
@@ -32,20 +33,37 @@ class Console:
         self._header_shown = False
 
     def log(self, text: str) -> None:
-        """Print one line for the user."""
+        """Print one line for the user, as far as standard output can be written. Progress bars make room for it."""
         if self.quiet:
             return
-        try:
-            tqdm.write(text, file=sys.stdout)
-            sys.stdout.flush()
-        except BrokenPipeError:  # nothing reads the output any more; the run continues
-            self.quiet = True
-            sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 (stays open until the process ends)
+        with self._bars_removed():
+            write_line(text)
+
+    @contextlib.contextmanager
+    def _bars_removed(self) -> Iterator[None]:
+        """Remove the progress bars, also those of other programs, while a line is printed."""
+        with contextlib.ExitStack() as bars:
+            with self._no_bar_after_failure():
+                if self._bar is not None:
+                    self._bar.clear()
+            with contextlib.suppress(Exception):  # a bar of another program, on a stream that can't be written
+                bars.enter_context(tqdm.external_write_mode(file=sys.stdout))
+            yield
+            with contextlib.suppress(Exception):
+                bars.close()
+        with self._no_bar_after_failure():
+            if self._bar is not None:
+                self._bar.refresh()
 
     def start(self, title: str, samples: int, done: int = 0) -> None:
         """Show a progress bar for an epoch of `samples` training samples, of which `done` are already done."""
-        if not self.quiet and (sys.stderr.isatty() or "ipykernel" in sys.modules):
-            self._bar = tqdm(desc=title, total=samples, initial=done, unit=" samples", leave=False, dynamic_ncols=True)
+        if self.quiet or not (is_terminal("stderr") or "ipykernel" in sys.modules):
+            return
+        with self._no_bar_after_failure():
+            stream = QuietStream("stderr")
+            self._bar = tqdm(
+                desc=title, total=samples, initial=done, unit=" samples", leave=False, dynamic_ncols=True, file=stream
+            )
 
     def advance(self, samples: int, totals: Totals) -> None:
         """Advance the progress bar by a batch of `samples`.
@@ -54,26 +72,41 @@ class Console:
         """
         if self._bar is None:
             return
-        self._bar.update(samples)
-        if time.monotonic() - self._last_refresh > self._REFRESH_SECONDS:
-            mean = totals.mean()
-            metrics = {"loss": f"{mean.loss.mean().item():.4f}"}
-            if mean.badness_pos.shape[-1]:
-                metrics["pairwise accuracy"] = _percent(mean.pairwise_accuracy.item())
-            if self._last_accuracy is not None:
-                metrics["validation"] = _percent(self._last_accuracy)
-            self._bar.set_postfix(metrics)
-            self._last_refresh = time.monotonic()
+        with self._no_bar_after_failure():
+            self._bar.update(samples)
+            if time.monotonic() - self._last_refresh > self._REFRESH_SECONDS:
+                self._bar.set_postfix(self._shown(totals))
+                self._last_refresh = time.monotonic()
+
+    def _shown(self, totals: Totals) -> dict[str, str]:
+        """The metrics beside the progress bar."""
+        mean = totals.mean()
+        metrics = {"loss": f"{mean.loss.mean().item():.4f}"}
+        if mean.badness_pos.shape[-1]:
+            metrics["pairwise accuracy"] = _percent(mean.pairwise_accuracy.item())
+        if self._last_accuracy is not None:
+            metrics["validation"] = _percent(self._last_accuracy)
+        return metrics
 
     def evaluating(self) -> None:
         """Show that the accuracies of the epoch are being measured."""
         if self._bar is not None:
-            self._bar.set_postfix_str("evaluating")
+            with self._no_bar_after_failure():
+                self._bar.set_postfix_str("evaluating")
 
     def stop(self) -> None:
         """Remove the progress bar."""
         if self._bar is not None:
-            self._bar.close()
+            with self._no_bar_after_failure():
+                self._bar.close()
+            self._bar = None
+
+    @contextlib.contextmanager
+    def _no_bar_after_failure(self) -> Iterator[None]:
+        """Continue without a progress bar if showing it fails, for instance where no lock or thread can be had."""
+        try:
+            yield
+        except Exception:
             self._bar = None
 
     def epoch(self, metrics: EpochMetrics, epochs: int, best: bool) -> None:

@@ -14,10 +14,12 @@ from torch import Tensor
 
 from RecurrentFF.atomic_files import write_text
 from RecurrentFF.data.dataset import Dataset, LoaderDataset, is_dataset
-from RecurrentFF.data.raw import Label, as_class_numbers, is_pair
+from RecurrentFF.data.raw import Label, is_pair
 from RecurrentFF.data.task import Task
+from RecurrentFF.data.time_first import time_first_data
 from RecurrentFF.errors import InputError
 from RecurrentFF.model.network import Network
+from RecurrentFF.tensors import as_labels, check_labels, errors_at
 from RecurrentFF.training.splits import load_splits, require_labels
 
 
@@ -33,9 +35,11 @@ def accuracy(network: Network, dataset: Dataset) -> float:
             as many as the inputs.
     """
     correct, samples = torch.zeros((), dtype=torch.long, device=network.device), 0
-    for inputs, labels, mask in dataset.batches(network.settings.training.prediction_batch_size):
-        _require_class_numbers(labels, inputs.shape[-2], network.num_classes, "accuracy")
-        correct += (network.predict_inputs(inputs, mask) == labels.to(network.device)).sum()
+    batches = dataset.batches(network.settings.training.prediction_batch_size)
+    for number, (inputs, labels, mask) in enumerate(batches, start=1):
+        with errors_at(f"accuracy: batch {number}"):
+            labels = check_labels(as_labels(labels), inputs.shape[-2], network.num_classes)
+            correct += (network.predict_inputs(inputs, mask) == labels.to(network.device)).sum()
         samples += len(labels)
     if samples == 0:
         raise InputError("accuracy: no samples; give at least one")
@@ -77,21 +81,26 @@ class Evaluation:
         return "\n".join(lines)
 
 
-def evaluate(network: Network, data: Any, *, predictions: str | Path | None = None) -> Evaluation:
+def evaluate(
+    network: Network, data: Any, *, predictions: str | Path | None = None, batch_first: bool | None = None
+) -> Evaluation:
     """Predict the classes of labeled samples, and compare them with the labels.
 
     Args:
         network: the network.
         data: one of
             - (samples, labels): raw samples and class names if the network has a task, else network inputs and class numbers;
-            - a DataLoader or another iterable of such pairs, or of (samples, labels, mask);
+            - a DataLoader or another iterable of such pairs, or of (samples, labels, mask), or a data set of torch;
             - a task: its test samples, or its validation samples if it has no test samples. If the network has a task, its
               transform and class numbers are used, and classes are matched by name;
             - a data set of network inputs and class numbers, such as `trainer.splits.test`.
         predictions: a CSV file to write, with a line for each sample: its index, label, prediction, and badness with each class.
+        batch_first: true if the sequences of a pair or a loader are (batch, timesteps, ...), and masks (batch, timesteps), see
+            `fit`.
 
     Raises:
-        InputError: samples or labels don't fit the network, or there are none.
+        InputError: samples or labels don't fit the network, there are none, or they are so large that badness is not finite.
+        DivergenceError: badness is not finite because of the weights.
         DataError: the task has no data.
         OutputError: the file can't be written.
 
@@ -102,8 +111,8 @@ def evaluate(network: Network, data: Any, *, predictions: str | Path | None = No
         data = data.adapted_to(network.task)
     classes = _classes(network, data)
     badness, labels = [], []
-    for batch in _batches(network, data):
-        badness.append(network.badness_of(batch.x, batch.mask).cpu())
+    for batch in _batches(network, data, batch_first):
+        badness.append(network.require_finite(network.badness_of(batch.x, batch.mask), batch.x).cpu())
         labels.append(batch.labels.cpu())
     if not labels:
         raise InputError("evaluate: no samples; give at least one")
@@ -140,7 +149,7 @@ def _classes(network: Network, data: Any) -> tuple[Label, ...]:
     return task.classes
 
 
-def _batches(network: Network, data: Any) -> Iterator[_Batch]:
+def _batches(network: Network, data: Any, batch_first: bool | None) -> Iterator[_Batch]:
     """The data as network inputs and class numbers, checked before the first batch as far as possible."""
     if isinstance(data, Task):
         splits = load_splits(data, network.settings, network.device)
@@ -149,56 +158,41 @@ def _batches(network: Network, data: Any) -> Iterator[_Batch]:
             raise InputError("evaluate: the task has neither test nor validation samples")
     elif isinstance(tensors := getattr(data, "tensors", None), tuple):  # torch's own TensorDataset
         data = tensors
+    data = time_first_data(data) if batch_first else data
     if is_dataset(data):
         yield from _of_dataset(network, data)
+    elif isinstance(data, torch.utils.data.Dataset):
+        size = network.settings.training.prediction_batch_size
+        yield from _batches(network, torch.utils.data.DataLoader(data, size, generator=torch.Generator()), batch_first)
     elif is_pair(data):
-        yield _prepared(network, *data)
+        yield _prepared(network, *data, batch_first=False if batch_first else batch_first)
     else:
-        yield from _of_loader(network, data)
+        yield from _of_loader(network, data, False if batch_first else batch_first)
 
 
 def _of_dataset(network: Network, dataset: Dataset) -> Iterator[_Batch]:
     require_labels(dataset, network.num_classes, "evaluate")
     for inputs, labels, mask in dataset.batches(network.settings.training.prediction_batch_size):
-        _require_class_numbers(labels, inputs.shape[-2], network.num_classes, "evaluate")
-        yield _Batch(network.input_sequence(inputs), labels, mask)
+        with errors_at("evaluate"):
+            labels = check_labels(as_labels(labels), inputs.shape[-2], network.num_classes)
+            batch = _Batch(network.input_sequence(inputs, mask), labels, mask)
+        yield batch
 
 
-def _of_loader(network: Network, loader: Iterable[Sequence[Any]]) -> Iterator[_Batch]:
-    LoaderDataset(loader)  # refuses what is no loader
-    for batch in loader:
-        if not (isinstance(batch, tuple | list) and len(batch) in (2, 3)):
-            raise InputError(f"a batch of type {type(batch).__name__}: expected (samples, labels) or (samples, labels, mask)")
-        yield _prepared(network, *batch)
+def _of_loader(network: Network, loader: Iterable[Sequence[Any]], batch_first: bool | None) -> Iterator[_Batch]:
+    for number, batch in enumerate(LoaderDataset(loader)._raw_batches(0), start=1):
+        with errors_at(f"batch {number}"):
+            prepared = _prepared(network, *batch, batch_first=batch_first)
+        yield prepared
 
 
-def _prepared(network: Network, samples: Any, labels: Any, mask: Tensor | None = None) -> _Batch:
-    """Samples and labels as the network reads them. The labels are checked first."""
-    if network.task is not None:
-        numbers = network.task.class_numbers(labels)
-    else:
-        numbers = as_class_numbers(labels)
-        _require_class_numbers(numbers, None, network.num_classes, "evaluate")
-    x, mask = network.prepare(samples, mask)
-    if x.shape[3] != len(numbers):
-        raise InputError(f"evaluate: {x.shape[3]} samples but {len(numbers)} labels; give one label to each sample")
-    return _Batch(x, numbers, mask)
-
-
-def _require_class_numbers(labels: Tensor, samples: int | None, classes: int, place: str) -> None:
-    """Check labels. Values on a GPU are not checked, because that would synchronize with it.
-
-    Raises:
-        InputError: they are not one class number for each sample.
-    """
-    if labels.dim() != 1:
-        raise InputError(f"{place}: labels of shape {tuple(labels.shape)}; expected one for each sample, (samples,)")
-    if labels.is_floating_point() or labels.is_complex():
-        raise InputError(f"{place}: labels of type {labels.dtype}; expected integer class numbers")
-    if samples is not None and len(labels) != samples:
-        raise InputError(f"{place}: {samples} samples but {len(labels)} labels; give one label to each sample")
-    if labels.device.type == "cpu" and len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-        raise InputError(f"{place}: labels run from {labels.min()} to {labels.max()}; expected 0 to {classes - 1}")
+def _prepared(network: Network, samples: Any, labels: Any, mask: Any = None, *, batch_first: bool | None) -> _Batch:
+    """Samples and labels as the network reads them. The labels are converted first."""
+    task = network.task
+    numbers = as_labels(labels) if task is None else task.class_numbers(labels)
+    x, mask = network.prepare(samples, mask, batch_first)
+    with errors_at("evaluate"):
+        return _Batch(x, check_labels(numbers, x.shape[3], network.num_classes), mask)
 
 
 def _table(classes: Sequence[Label], true: Tensor, predicted: Tensor, badness: Tensor) -> str:

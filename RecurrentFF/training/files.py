@@ -12,6 +12,10 @@ from pathlib import Path
 
 from RecurrentFF.atomic_files import remove_unfinished
 from RecurrentFF.errors import CheckpointError, SettingsError
+from RecurrentFF.paths import kind_of, reported
+
+FORMER_SUFFIX = ".pt"
+"""The ending of the names of checkpoints in formats 5 to 7."""
 
 
 class RunFolder:
@@ -30,9 +34,9 @@ class RunFolder:
         self.timesteps = path / "timesteps.png"
         self.samples = path / "samples.png"
         self.profile = path / "profile.json"
-        self.best = path / "best.pt"
-        self.last = path / "last.pt"
-        self.previous = path / "former.pt"
+        self.best = path / "best.safetensors"
+        self.last = path / "last.safetensors"
+        self.previous = path / "former.safetensors"
         """The checkpoint that was saved before `last`."""
 
     @classmethod
@@ -43,10 +47,8 @@ class RunFolder:
             SettingsError: the folder can't be created.
         """
         path = parent / f"{name}-{datetime.now():%Y-%m-%d-%H%M%S}-{secrets.token_hex(2)}"
-        try:
+        with reported(f"--output-dir {parent}", SettingsError, "no run folder can be created there"):
             path.mkdir(parents=True)
-        except OSError as error:
-            raise SettingsError(f"--output-dir {parent}: no run folder can be created there ({error.strerror})") from None
         return cls(path)
 
     @classmethod
@@ -54,12 +56,36 @@ class RunFolder:
         """Open the folder of an earlier run.
 
         Raises:
-            CheckpointError: the folder has no checkpoint to resume from.
+            CheckpointError: the folder has no checkpoint to resume from, or can't be read.
         """
         folder = cls(path)
-        if not folder.last.is_file():
+        if kind_of(folder.last_to_load, CheckpointError) != "file":
             raise CheckpointError(f"{path}: not a run folder to resume, it has no {folder.last.name}")
         return folder
+
+    @property
+    def best_to_load(self) -> Path:
+        """The checkpoint of the best weights: `best`, or best.pt in the folder of a run of formats 5 to 7."""
+        return _present_or_former(self.best)
+
+    @property
+    def last_to_load(self) -> Path:
+        """The checkpoint of the last state: `last`, or last.pt in the folder of a run of formats 5 to 7."""
+        return _present_or_former(self.last)
+
+    @property
+    def previous_to_load(self) -> Path:
+        """The checkpoint before the last one: `previous`, or former.pt in the folder of a run of formats 5 to 7."""
+        return _present_or_former(self.previous)
+
+    def remove_former_files(self) -> None:
+        """Remove the checkpoints of formats 5 to 7, after their content was saved in the present format."""
+        for file in (self.best, self.last, self.previous):
+            _remove(file.with_suffix(FORMER_SUFFIX))
+
+    def remove_previous(self) -> None:
+        """Remove the checkpoint that was saved before the last one."""
+        _remove(self.previous)
 
     def remove(self) -> None:
         """Remove the folder with all files in it, as far as possible. It is meant for a run that has trained nothing."""
@@ -77,7 +103,8 @@ class RunFolder:
         except ImportError:  # not on Windows
             yield
             return
-        descriptor = os.open(self.path, os.O_RDONLY)  # the system releases the lock when the process ends or is killed
+        with reported(self.path, CheckpointError):
+            descriptor = os.open(self.path, os.O_RDONLY)  # the system releases the lock when the process ends or is killed
         try:
             with contextlib.suppress(OSError):  # some file systems, mostly network ones, have no such locks
                 try:
@@ -90,3 +117,15 @@ class RunFolder:
             yield
         finally:
             os.close(descriptor)
+
+
+def _present_or_former(file: Path) -> Path:
+    """A checkpoint, or the one of a former format that is there in its place."""
+    former = file.with_suffix(FORMER_SUFFIX)
+    return former if kind_of(file, CheckpointError) is None and kind_of(former, CheckpointError) else file
+
+
+def _remove(file: Path) -> None:
+    """Remove a file that is no longer needed, as far as possible."""
+    with contextlib.suppress(OSError):
+        file.unlink(missing_ok=True)

@@ -7,20 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from RecurrentFF.data.dataset import Dataset, LoaderDataset, Splits, TensorDataset, is_dataset
 from RecurrentFF.data.loader_task import LoaderTask
 from RecurrentFF.data.network_inputs import separate_dataset
-from RecurrentFF.data.raw import as_class_numbers, as_samples, is_pair
+from RecurrentFF.data.raw import is_pair
 from RecurrentFF.data.task import Task
 from RecurrentFF.data.tensor_task import TensorTask
+from RecurrentFF.data.time_first import time_first_data
 from RecurrentFF.errors import InputError, SettingsError
 from RecurrentFF.model.learner import Learner, Observer
 from RecurrentFF.model.negatives import NegativeSource
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import Objective
 from RecurrentFF.settings import Settings
+from RecurrentFF.tensors import as_inputs, as_labels, check_labels
 from RecurrentFF.training.callbacks import Callback, default_callbacks
 from RecurrentFF.training.callbacks.base import require_callbacks
 from RecurrentFF.training.callbacks.checkpoints import load_best
@@ -43,12 +44,28 @@ For a network with a task, samples are raw, and the task's transform is applied.
 (batch, input_size) or (timesteps, batch, input_size). A data set of this library, such as `trainer.splits.train`, always has
 network inputs and class numbers.
 
-Labels are (batch,), or (label_timesteps, batch), and the mask is (timesteps, batch), for sequences that end before the last
-timestep (`Learner.train_batch` describes it).
+Labels are (batch,) or (batch, 1), or (label_timesteps, batch) where they change over time, and the mask is (timesteps, batch),
+for sequences that end before the last timestep (`Learner.train_batch` describes both). The order of a DataLoader that shuffles
+without a generator of its own follows `training.seed`. The first validation batch is looked at before the training begins.
 """
 
-CONTINUE = 'train on from the last weights with rff.fit(rff.load("{folder}/last.pt"), …)'
+CONTINUE = 'train on from the last weights with rff.fit(rff.load("{folder}/last.safetensors"), …)'
 """The advice after an interruption with `output_dir`. The command line could not resume: it does not have the data."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The interruption of `fit` by Ctrl-C.
+
+    Args:
+        trainer: the trainer that was interrupted.
+
+    Attributes:
+        history: the metrics of the finished epochs.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__(f"after {trainer.progress.epoch} epochs and {trainer.progress.batch} batches")
+        self.history: list[EpochMetrics] = trainer.history
 
 
 def fit(
@@ -65,6 +82,7 @@ def fit(
     schedule: Schedule | str | None = None,
     callbacks: Sequence[Callback] = (),
     observers: Sequence[Observer] = (),
+    batch_first: bool | None = None,
 ) -> list[EpochMetrics]:
     """Train a network, with newly initialized optimizers. It has the weights of the best epoch afterwards.
 
@@ -85,6 +103,9 @@ def fit(
         schedule: the schedule of the learning rate.
         callbacks: called at the events of the training, after those that the settings ask for.
         observers: called at the timesteps of every batch.
+        batch_first: true if the sequences of pairs and loaders are (batch, timesteps, ...), their masks (batch, timesteps), and
+            labels that change over time (batch, label_timesteps); false if time comes first. The default is that time comes
+            first, with a warning where batches of network inputs have as many samples as timesteps.
 
     Returns:
         The metrics of every epoch.
@@ -95,14 +116,15 @@ def fit(
         CallbackError: a callback has failed.
         DivergenceError: the loss or the weights are NaN or infinite.
         OutputError: the best weights could not be written to the run folder. The network is trained nevertheless.
-        KeyboardInterrupt: the training was interrupted. The network keeps what it has learned.
+        Interrupted: the training was interrupted by Ctrl-C. It is a KeyboardInterrupt with the metrics so far, `history`. The
+            network keeps what it has learned; another call of `fit` trains on.
 
     After an error before the end of the first batch, the network has its former settings, and no run folder is left.
     """
     given = {"epochs": epochs, "objective": objective, "negatives": negatives, "optimizer": optimizer, "schedule": schedule}
     changes = {name: value for name, value in given.items() if value is not None}
     settings = network.settings.with_arguments(**changes) if changes else network.settings
-    own, task = require_callbacks(callbacks), _task(network, data, validation)
+    own, task = require_callbacks(callbacks), _task(network, data, validation, batch_first)
 
     def prepare(folder: RunFolder | None) -> Trainer:
         every = [*default_callbacks(settings, folder), *own]
@@ -117,7 +139,7 @@ def _train(
     """Train a network with the settings in place of its own, and load the best weights.
 
     Raises:
-        KeyboardInterrupt: the training was interrupted.
+        Interrupted: the training was interrupted.
     """
     former = network.settings, network.task
 
@@ -135,11 +157,11 @@ def _train(
             if trainer.fit():
                 load_best(trainer)
     if not trainer.finished:
-        raise KeyboardInterrupt(f"after {trainer.progress.epoch} epochs and {trainer.progress.batch} batches")
+        raise Interrupted(trainer)
     return trainer
 
 
-def _task(network: Network, data: Data | None, validation: Data | None) -> Task | Splits:
+def _task(network: Network, data: Data | None, validation: Data | None, batch_first: bool | None) -> Task | Splits:
     """The data of a training: a task that transforms raw samples, or data sets of network inputs."""
     if data is None:
         task: Task | None = network.settings.data.task(network.settings.transform)
@@ -150,14 +172,17 @@ def _task(network: Network, data: Data | None, validation: Data | None) -> Task 
         if validation is not None:
             raise InputError("validation: a task has validation data of its own; give them to the task, as validation=…")
         return data
-    return _task_of_samples(network, _unwrapped(data, network), None if validation is None else _unwrapped(validation, network))
+    parts = [None if part is None else _unwrapped(part, network) for part in (data, validation)]
+    return _task_of_samples(network, *(map(time_first_data, parts) if batch_first else parts), batch_first=batch_first)
 
 
-def _task_of_samples(network: Network, data: Any, validation: Any) -> Task | Splits:
+def _task_of_samples(network: Network, data: Any, validation: Any, *, batch_first: bool | None) -> Task | Splits:
     """The data of a training from pairs, loaders or data sets. A data set has network inputs, also if the network has a task."""
     own = network.task
     if own is None or is_dataset(data):
-        return Splits(_dataset(data, network), None if validation is None else _dataset(validation, network))
+        return Splits(
+            _dataset(data, network, batch_first), None if validation is None else _dataset(validation, network, batch_first)
+        )
     facts: dict[str, Any] = {
         "input_shape": own.input_shape,
         "classes": own.classes,
@@ -213,7 +238,7 @@ class _EpochOrder(torch.utils.data.Sampler[int]):
         yield from epoch_order(self.seed, self.epoch, self.samples).tolist()
 
 
-def _dataset(data: Any, network: Network) -> Dataset:
+def _dataset(data: Any, network: Network, batch_first: bool | None = None) -> Dataset:
     """A data set of network inputs. Tensors are moved to the network's device; the batches of a loader without a task are not."""
     if isinstance(data, TensorDataset):
         inputs, labels = data.inputs, data.labels
@@ -222,19 +247,12 @@ def _dataset(data: Any, network: Network) -> Dataset:
     elif network.task is not None:
         return separate_dataset(network.task, data, network.device, network.settings.timesteps)
     elif not is_pair(data):
-        return LoaderDataset(data)
+        return LoaderDataset(data, seed=network.settings.training.seed, batch_first=batch_first)
     else:
-        inputs, labels = as_samples(data[0]), as_class_numbers(data[1])
-    if not inputs.is_floating_point():
-        raise InputError(f"inputs of type {inputs.dtype}: expected floating point, scaled to about unit mean square")
-    dataset = TensorDataset(inputs.to(network.device, network.dtype), labels.to(network.device))
-    _require_match(dataset.inputs, dataset.labels, network)
+        inputs, labels = data
+    dataset = TensorDataset(as_inputs(inputs).to(network.device, network.dtype), as_labels(labels).to(network.device))
+    if dataset.inputs.shape[1] != network.input_size:
+        found = dataset.inputs.shape[1]
+        raise InputError(f"inputs have {found} features, but the network's input_size is {network.input_size}")
+    check_labels(dataset.labels.cpu(), len(dataset), network.num_classes)
     return dataset
-
-
-def _require_match(inputs: Tensor, labels: Tensor, network: Network) -> None:
-    if inputs.shape[1] != network.input_size:
-        raise InputError(f"inputs have {inputs.shape[1]} features, but the network's input_size is {network.input_size}")
-    lowest, highest = int(labels.min()), int(labels.max())
-    if not 0 <= lowest <= highest < network.num_classes:
-        raise InputError(f"labels run from {lowest} to {highest}; expected 0 to {network.num_classes - 1}")

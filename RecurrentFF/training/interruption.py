@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Ctrl-C, the request to end, and the end of the terminal, which not all systems have."""
+
 
 class Interruption:
-    """A context manager that records the first Ctrl-C or SIGTERM in `requested`. A second signal has its usual effect at once.
+    """A context manager that records the first of Ctrl-C, SIGTERM and SIGHUP in `requested`. A second one has its usual effect.
+
+    A signal that is ignored stays so, as for a program that is started with `nohup`. Only the main thread receives signals: in
+    another one, nothing is recorded. A block in a block records a signal for both.
 
     Example:
         >>> with Interruption() as interruption:
@@ -25,9 +31,12 @@ class Interruption:
         self._previous_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous_handlers[number] = signal.signal(number, self._record)
+        for number in SIGNALS:
+            handler = signal.getsignal(number)
+            if handler not in (signal.SIG_IGN, None):  # None: a handler that is not one of Python, and can't be restored
+                with contextlib.suppress(ValueError):  # not in the main thread, which alone may set a handler
+                    signal.signal(number, self._record)
+                    self._previous_handlers[number] = handler
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -35,9 +44,13 @@ class Interruption:
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
+        outer = getattr(self._previous_handlers.get(number), "__self__", None)
         self._restore()
+        if isinstance(outer, Interruption):
+            outer._record(number, frame)
 
     def _restore(self) -> None:
         for number, handler in self._previous_handlers.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) == self._record:  # nobody else has set another handler meanwhile
+                signal.signal(number, handler)
         self._previous_handlers.clear()

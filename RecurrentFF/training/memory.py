@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -23,22 +25,26 @@ def require_memory(settings: Settings, device: torch.device) -> None:
         return
     largest = max(required, key=lambda key: required[key])
     raise SettingsError(
-        f"training needs at least {sum(required.values()) / 2**30:,.0f} GiB, but {device} has {available / 2**30:,.0f}; "
+        f"training needs at least {_in_gib(sum(required.values()))} GiB, but {device} has {_in_gib(available)}; "
         f"most of it is for {largest}, make that smaller"
     )
 
 
 def required_memory(settings: Settings) -> dict[str, float]:
-    """A lower bound of the memory of training, in bytes, by the configuration key that each term depends on most."""
+    """A lower bound of the memory of training, in bytes, by what each term depends on most, in the words of an error.
+
+    All terms are finite, since whole numbers of a configuration have 64 bits.
+    """
     network = settings.network
     sizes = block_sizes(settings)
     inputs = {layer: sum(sizes[source] for source in sources) for layer, sources in sources_of_layers(settings).items()}
     weights = sum(sizes[layer] * inputs[layer] for layer in inputs)
     if any(connection.shares_weights for connection in network.connections):  # the kernels of a convolution are small
         weights -= sizes["h1"] * (sizes["x"] + sizes["h1"])
-    candidates = (1 + settings.negatives.count) * settings.training.batch_size
+    samples = min(settings.training.batch_size, settings.data.train_samples or settings.training.batch_size)
+    candidates = float(1 + settings.negatives.count) * samples
     units = sum(network.hidden_sizes) + sizes["y"]
-    return {
+    required = {
         "network.hidden_sizes": 12.0 * weights,  # weight, gradient and one moment
         # z, h, and two copies of the state in bfloat16 (4 bytes more in float32)
         "training.batch_size": 12.0 * candidates * units,
@@ -47,13 +53,67 @@ def required_memory(settings: Settings) -> dict[str, float]:
         * len(network.hidden_sizes)
         * network.label_timesteps,  # the badness at every timestep
     }
+    if settings.data.gives_sequences or (settings.transform is not None and settings.transform.gives_sequences):
+        words = f"the inputs of a batch, {settings.timesteps:,} timesteps × {samples:,} samples × {sizes['x']:,} features"
+        required[words] = 4.0 * settings.timesteps * samples * sizes["x"]
+    return required
 
 
 def device_memory(device: torch.device) -> int | None:
-    """The size of a device's memory in bytes, None if it is unknown."""
+    """The size in bytes of the memory that this process may use on a device, None if it is unknown.
+
+    That of the CPU is the least of the machine's memory and the limits of the process and of its container.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
+    return min((limit for limit in [_physical_memory(), _process_limit(), *container_limits()] if limit), default=None)
+
+
+def _physical_memory() -> int | None:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not on Windows
         return None
+
+
+def _process_limit() -> int | None:
+    """The limit of the address space of this process, as set by `ulimit -v`; None if there is none."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
+def container_limits(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Path("/sys/fs/cgroup")) -> Iterator[int]:
+    """The limits in bytes of the control groups that this process is in, which containers and job schedulers set.
+
+    Args:
+        groups: the file of Linux with the groups of this process, one a line: "number:controllers:path".
+        mounted: the folder of all groups, of version 2, or of version 1 with the controller "memory" in a folder of its own.
+    """
+    for line in _text(groups).splitlines():
+        _, controllers, path = [*line.split(":", 2), "", ""][:3]
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        folder = mounted / "memory" if controllers else mounted
+        name = "memory.limit_in_bytes" if controllers else "memory.max"
+        group = Path(path.lstrip("/"))
+        for place in (group, *group.parents):  # a group has the limits of those that it is in
+            limit = _text(folder / place / name).strip()
+            if limit.isdecimal():
+                yield int(limit)
+
+
+def _text(file: Path) -> str:
+    """The content of a file of the system; empty if there is none."""
+    try:
+        return file.read_text(encoding="utf-8", errors="replace")
+    except (OSError, ValueError):
+        return ""
+
+
+def _in_gib(size: float) -> str:
+    gib = size / 2**30
+    return f"{gib:,.0f}" if gib >= 10 else f"{gib:,.1f}"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import torch
+from pydantic import ConfigDict
 from torch import Tensor
 
 from RecurrentFF.atomic_files import write_text
@@ -22,6 +24,8 @@ class EpochMetrics:
     were not measured. Badness is Hinton's goodness with the sign flipped: the mean or sum of h² over the units of a layer, low
     for the true label.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # for the metrics in a checkpoint
 
     epoch: int
     """Number of the epoch, from 1."""
@@ -83,6 +87,14 @@ class Totals:
         assert self.sums is not None
         mean = BatchMetrics(*(total / self.samples for total in self.sums))
         return _scale_badness(mean, 1 / mean.valid_fraction.clamp(min=1e-9))
+
+
+def total_shapes(network: Network) -> list[tuple[int, ...]]:
+    """The shapes of `Totals.sums` in a training of a network, or of a baseline, which has no layers with badness."""
+    layers = len(network.hidden_layers())
+    timesteps = network.settings.network.label_timesteps if layers else 1
+    grid = (timesteps, layers)
+    return [(timesteps, max(1, layers)), grid, grid, (), (timesteps, 1), ()]
 
 
 def _scale_badness(metrics: BatchMetrics, factor: Tensor) -> BatchMetrics:

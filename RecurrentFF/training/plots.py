@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from RecurrentFF.atomic_files import write_atomically
+from RecurrentFF.training.figures import new_figure, plain, save_figure
 from RecurrentFF.training.metrics import EpochMetrics
 
 if TYPE_CHECKING:
@@ -35,13 +35,11 @@ def plot_curves(
         reduction: "mean" or "sum", the reduction of h² in the badness.
 
     Raises:
-        OutputError: the file can't be written.
+        OutputError: it can't be drawn, or the file can't be written.
     """
-    from matplotlib.figure import Figure  # imported here because the import takes a second
-
     has_badness = bool(history[0].badness_pos)
-    figure = Figure(figsize=(13 if has_badness else 9, 4), layout="constrained")
-    figure.suptitle(title)
+    figure = new_figure(path, 13 if has_badness else 9, 4)
+    plain([figure.suptitle(title)])
     errors, losses, *others = figure.subplots(1, 3 if has_badness else 2)
     _plot_errors(errors, history, best_epoch, test_accuracy)
     _plot_losses(losses, history)
@@ -55,7 +53,7 @@ def plot_curves(
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    write_atomically(path, lambda file: figure.savefig(file, dpi=110))
+    save_figure(figure, path)
 
 
 def _plot_losses(axes: Axes, history: list[EpochMetrics]) -> None:
@@ -117,10 +115,8 @@ def plot_timesteps(
         reduction: "mean" or "sum", the reduction of h² in the badness.
 
     Raises:
-        OutputError: the file can't be written.
+        OutputError: it can't be drawn, or the file can't be written.
     """
-    from matplotlib.figure import Figure
-
     _, layers, _, classes = badness.shape
     sample_weights = (valid / valid.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
     true = torch.nn.functional.one_hot(labels, classes)
@@ -130,7 +126,7 @@ def plot_timesteps(
     mean_badness = [
         ((badness * selected).sum(3) / selected.sum(1) * sample_weights).sum(2).cpu() for selected in (true, 1 - true)
     ]
-    figure = Figure(figsize=(11, 4.3), layout="constrained")
+    figure = new_figure(path, 11, 4.3)
     accuracy_axes, badness_axes = figure.subplots(1, 2)
     for layer in range(layers):
         style = {"color": f"C{layer}", "marker": "."}
@@ -152,7 +148,7 @@ def plot_timesteps(
     span.set_label("prediction window")
     # The legend is below the panels: inside, it would cover curves, and its gray entry would be on the gray window.
     figure.legend(loc="outside lower center", ncols=6, frameon=False)
-    write_atomically(path, lambda file: figure.savefig(file, dpi=110))
+    save_figure(figure, path)
 
 
 def plot_samples(videos: Tensor, labels: Sequence[str], path: Path) -> None:
@@ -166,14 +162,12 @@ def plot_samples(videos: Tensor, labels: Sequence[str], path: Path) -> None:
         path: the file to write.
 
     Raises:
-        OutputError: the file can't be written.
+        OutputError: it can't be drawn, or the file can't be written.
     """
-    from matplotlib.figure import Figure
-
     timesteps, samples = videos.shape[:2]
     shown = sorted({round(t) for t in torch.linspace(0, timesteps - 1, 10).tolist()})
     rows, columns = (samples, len(shown)) if timesteps > 1 else (1, samples)
-    figure = Figure(figsize=(1.1 * columns, 1.15 * rows), layout="constrained")
+    figure = new_figure(path, 1.1 * columns, 1.15 * rows)
     grid = figure.subplots(rows, columns, squeeze=False).reshape(samples, len(shown))
     for row, label in enumerate(labels):
         for column, t in enumerate(shown):
@@ -182,5 +176,5 @@ def plot_samples(videos: Tensor, labels: Sequence[str], path: Path) -> None:
             axes.set(xticks=[], yticks=[])
             if row == 0 and timesteps > 1:
                 axes.set_title(f"t = {t}", fontsize="small")
-        grid[row, 0].set_ylabel(f"label {label}", fontsize="small")
-    write_atomically(path, lambda file: figure.savefig(file, dpi=90))
+        plain([grid[row, 0].set_ylabel(f"label {label}", fontsize="small")])
+    save_figure(figure, path, dpi=90)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import torch
 
-from RecurrentFF.data.dataset import Dataset, Splits
+from RecurrentFF.data.dataset import Dataset, LoaderDataset, Splits
 from RecurrentFF.data.source import Own
 from RecurrentFF.data.task import Task
 from RecurrentFF.errors import InputError
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
+from RecurrentFF.tensors import as_labels, check_labels, errors_at
 
 
 def matching_task(task: Task, network: Network) -> Task:
@@ -51,6 +54,32 @@ def load_splits(task: Task, settings: Settings, device: torch.device) -> Splits:
         train_subset_samples=settings.training.train_accuracy_samples,
         **(sizes if isinstance(data, Own) else {}),
     )
+
+
+def check_splits(splits: Splits, network: Network) -> None:
+    """Check the data of a training before the first batch, as far as they can be seen without an iteration over all of them.
+
+    These are the labels of data in memory, and the first batch of other data that the training evaluates; all batches of a list.
+    A look at a loader leaves the sources of randomness in this process as they were. A DataLoader starts its workers for it.
+
+    Args:
+        splits: the data. The first training batch is not looked at: the learner refuses it before it learns.
+        network: the network, or a baseline.
+
+    Raises:
+        InputError: inputs or labels don't fit the network. The message begins with the name of the data.
+    """
+    for name, dataset in splits._asdict().items():
+        require_labels(dataset, network.num_classes, f"{name} data")
+        if dataset is None or name == "train" or isinstance(getattr(dataset, "labels", None), torch.Tensor):
+            continue
+        looked_at = dataset.looked_at() if isinstance(dataset, LoaderDataset) else islice(dataset.batches(1), 1)
+        with errors_at(f"{name} data"):
+            for number, (inputs, labels, mask) in enumerate(looked_at, start=1):
+                with errors_at(f"batch {number}"):
+                    check_labels(as_labels(labels), inputs.shape[-2], network.num_classes)
+                    if isinstance(network, Network):
+                        network.input_sequence(inputs, mask)
 
 
 def require_labels(dataset: Dataset | None, classes: int, name: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from RecurrentFF.errors import OutputError
+from RecurrentFF.paths import names_in
 from RecurrentFF.training.files import RunFolder
 
 
@@ -55,9 +57,16 @@ def result_lines(summary: Summary, test_samples: int, folder: RunFolder | None) 
         f"time        {minutes} min {seconds} s; {summary.samples_per_second:,.0f} training samples/s",
     ]
     if folder is not None:
-        files = [path.name for path in sorted(folder.path.iterdir()) if not path.name.startswith(".")]
-        lines.append(f"results     {folder.path}: {', '.join(files)}")
+        lines.append(f"results     {folder.path}: {', '.join(_files(folder))}")
     return lines
+
+
+def _files(folder: RunFolder) -> list[str]:
+    """The names of the files in the run's folder; none if somebody has moved it meanwhile."""
+    try:
+        return [name for name in names_in(folder.path, OutputError) if not name.startswith(".")]
+    except OutputError:
+        return []
 
 
 def weights_of(epoch: int, validation_accuracy: float | None) -> str:

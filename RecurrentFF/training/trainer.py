@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,20 +12,23 @@ from torch import Tensor
 
 from RecurrentFF.data.dataset import Dataset, Splits
 from RecurrentFF.data.task import Task
-from RecurrentFF.errors import CheckpointError, DivergenceError, OutputError
+from RecurrentFF.errors import CallbackError, CheckpointError, DivergenceError, OutputError
 from RecurrentFF.model.learner import BatchMetrics, Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.registry import name_of
 from RecurrentFF.settings import Settings
+from RecurrentFF.tensors import errors_at
 from RecurrentFF.training import checkpoint, compiling
 from RecurrentFF.training.callbacks.base import Callback, require_callbacks
 from RecurrentFF.training.callbacks.dispatch import Callbacks
 from RecurrentFF.training.console import Console
+from RecurrentFF.training.content import Checkpoint, SavedTraining
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.interruption import Interruption
-from RecurrentFF.training.metrics import EpochMetrics, Totals, epoch_metrics
+from RecurrentFF.training.metrics import EpochMetrics, Totals, epoch_metrics, total_shapes
+from RecurrentFF.training.progress import Progress
 from RecurrentFF.training.randomness import batch_seed, epoch_order
-from RecurrentFF.training.splits import load_splits, matching_task, require_labels
+from RecurrentFF.training.splits import check_splits, load_splits, matching_task
 from RecurrentFF.training.stopwatch import Stopwatch
 
 
@@ -50,42 +53,6 @@ class BatchLearner(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`."""
-
-
-@dataclass
-class Progress:
-    """Progress of a run. It is saved in the last checkpoint."""
-
-    epoch: int = 0
-    """Number of finished epochs."""
-    batch: int = 0
-    """Number of finished batches of the current epoch."""
-    best_epoch: int = 0
-    """Number of the best epoch so far, from 1, 0 before the first. Without validation samples this is the last epoch."""
-    best_accuracy: float = -1.0
-    """Validation accuracy of the best epoch, −1 if there is none."""
-    seconds: float = 0.0
-    """Duration of the run so far in seconds, evaluation included."""
-    epoch_seconds: float = 0.0
-    """Duration of the current epoch's batches so far in seconds."""
-    rate_factor: float = 1.0
-    """Factor of all learning rates. It is halved after each divergence, with on_divergence = "retry"."""
-    stopped: str = ""
-    """Why the training was completed before its last epoch; empty if it was not."""
-    retries: int = 0
-    """Number of divergences after which training was continued from an earlier state."""
-    continued_after: int = 0
-    """Number of finished epochs when a stopped training was last continued; 0 if it never was."""
-
-    @property
-    def is_initial(self) -> bool:
-        """True before the first batch of the run."""
-        return self == Progress()
-
-    @property
-    def is_continued(self) -> bool:
-        """True before the first batch after a stopped training was continued."""
-        return self.continued_after == self.epoch > 0 and self.batch == 0
 
 
 class Trainer:
@@ -162,8 +129,7 @@ class Trainer:
             DivergenceError: the loss or the weights are not finite, and no callback has restored an earlier state.
             CallbackError: a callback has failed.
         """
-        for name in ("train", "validation", "test", "train_subset"):
-            require_labels(getattr(self.splits, name), self.network.num_classes, f"{name} data")
+        check_splits(self.splits, self.network)
         with self.callbacks.closing(self), Interruption() as interruption:
             self.callbacks.emit("on_fit_start", self)
             while not self.finished and not interruption.requested:
@@ -210,8 +176,9 @@ class Trainer:
             rate = self.settings.schedule.factor(epoch, self.progress.batch, batches, options.epochs)
             self.learner.scale_learning_rates(rate * self.progress.rate_factor)
             self.learner.generator.manual_seed(batch_seed(options.seed, epoch, self.progress.batch))
-            samples = batch.labels.shape[-1]
-            metrics = self.learner.train_batch(*batch)
+            samples = batch.inputs.shape[-2]
+            with errors_at(f"epoch {epoch + 1}, batch {self.progress.batch + 1}"):
+                metrics = self.learner.train_batch(*batch)
             self.totals.add(metrics, samples)
             self.progress.batch += 1
             self.callbacks.emit("on_batch_end", self, metrics, samples)
@@ -278,6 +245,9 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """All that the next batch depends on besides the weights, with the metrics so far, for a checkpoint.
 
+        Returns:
+            The entries of `content.SavedTraining`.
+
         Raises:
             CallbackError: the state of a callback can't be saved.
         """
@@ -290,27 +260,62 @@ class Trainer:
             **self.callbacks.state_dict(),
         }
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Continue from a `state_dict`."""
-        self.learner.load_state_dict(saved["learner"])
-        self.progress = Progress(**saved["progress"])
-        self.history = [EpochMetrics(**metrics) for metrics in saved["history"]]
-        totals, device = saved["totals"], self.network.device
-        self.totals = Totals([t.to(device) for t in totals["sums"]] if totals["sums"] else None, totals["samples"])
-        self._weights_before = [weight.to(device) for weight in totals["weights_before"]]
-        self.callbacks.load_state_dict(saved)
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a `state_dict`. The errors are those of `load_state`."""
+        self.load_state(SavedTraining(**state))
+
+    def load_state(self, saved: SavedTraining) -> None:
+        """Continue from the state of a training.
+
+        Raises:
+            ValueError: it is the state of another training.
+            CallbackError: a callback does not accept its state.
+        """
+        self._require_fitting(saved)
+        self.learner.load_state_dict(saved.learner)
+        self.progress, self.history = replace(saved.progress), list(saved.history)
+        totals, device = saved.totals, self.network.device
+        self.totals = Totals(None if totals.sums is None else [total.to(device) for total in totals.sums], totals.samples)
+        self._weights_before = [weight.to(device) for weight in totals.weights_before]
+        self.callbacks.load_state(saved)
 
     def resume(self, start: Path) -> None:
         """Continue from a checkpoint.
 
         Raises:
-            CheckpointError: the checkpoint can't be read, has weights only, or is of another architecture.
+            CheckpointError: the checkpoint can't be read, has weights only, or is of another architecture or training.
         """
-        saved = checkpoint.read(start)
-        if not {"learner", "progress", "totals", "history"} <= saved.keys():
-            raise CheckpointError(f"{start}: has weights only, no state to resume from; start a new run from it with --weights")
+        self.resume_from(checkpoint.read(start), start)
+
+    def resume_from(self, saved: Checkpoint, start: Path) -> None:
+        """Continue from the content of a checkpoint, whose path is `start`. The errors are those of `resume`."""
+        training = checkpoint.require_training(saved, start)
         checkpoint.load_weights(self.network, saved, start)
-        self.load_state_dict(saved)
+        try:
+            self.load_state(training)
+        except CallbackError as error:
+            raise CallbackError(f"{start}: {error}") from error.__cause__
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise CheckpointError(f"{start}: the state in it is not that of this training ({reason})") from None
+
+    def _require_fitting(self, saved: SavedTraining) -> None:
+        """Check that a state has the sizes of this training, as far as only the trainer knows them.
+
+        Raises:
+            ValueError: it has not.
+        """
+        batches = self.splits.train.batch_count(self.settings.training.batch_size)
+        if saved.progress.batch > batches:
+            raise ValueError(f"{saved.progress.batch} batches of an epoch are done, but an epoch has {batches}")
+        if [tuple(weight.shape) for weight in saved.totals.weights_before] != [tuple(w.shape) for w in self._weights_before]:
+            raise ValueError("totals.weights_before has the weights of other layers")
+        shapes = total_shapes(self.network)
+        if saved.totals.sums is not None and [tuple(total.shape) for total in saved.totals.sums] != shapes:
+            raise ValueError("totals.sums has the measurements of another network")
+        layers = len(self.network.hidden_layers())
+        if saved.history and len(saved.history[0].badness_pos) != layers:
+            raise ValueError(f"history has {len(saved.history[0].badness_pos)} layers, but the network has {layers}")
 
     def _accuracy(self, dataset: Dataset | None) -> float | None:
         return None if dataset is None else accuracy(self.evaluated, dataset)

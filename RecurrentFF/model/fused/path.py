@@ -124,7 +124,7 @@ class FusedPath:
             if copy is not None:
                 copy.copy_(_weight(module))
 
-        return TorchOptimizer(module, optimizer.make(module.parameters()), refresh)
+        return TorchOptimizer(module, optimizer, refresh)
 
     def compute_copy(self, layer: Layer) -> Tensor | None:
         """The copy of a layer's weight in the compute dtype; None where the weight itself is used, or before any sequence."""
@@ -230,11 +230,13 @@ class FusedRMSprop:
         return {"squares": self.squares, "velocities": self.velocities, "rate": self.rate}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a `state_dict`."""
-        self.rate = state["rate"]
-        for name in ("squares", "velocities"):
-            for own, saved in zip(getattr(self, name), state[name], strict=True):
-                own.copy_(saved)
+        """Continue from a `state_dict`. Raises ValueError if it is that of another optimizer, or of other parameters."""
+        pairs = [pair for name in ("squares", "velocities") for pair in zip(getattr(self, name), state[name], strict=True)]
+        if any(own.shape != saved.shape for own, saved in pairs):
+            raise ValueError("the state of an optimizer of other parameters")
+        self.rate = float(state["rate"])
+        for own, saved in pairs:
+            own.copy_(saved)
 
     def _parameters(self) -> tuple[Tensor, Tensor]:
         return _weight(self.layer).detach(), self.layer.bias.detach()

@@ -23,7 +23,7 @@ def default_callbacks(settings: Settings, folder: RunFolder | None = None) -> li
         NonFiniteCheck     ends a training that has diverged, before anything is saved
         WeightAveraging    if training.weight_averaging is not 0
         EarlyStopping      if training.early_stopping is not 0
-        Checkpoints        last.pt and best.pt; without a folder, the best weights in memory
+        Checkpoints        the last state and the best weights; without a folder, the best weights in memory
         JsonLines          metrics.jsonl
         Profiler           if tracking.profile is true
         Plots              samples.png, curves.png and timesteps.png

@@ -13,6 +13,7 @@ from RecurrentFF.errors import CallbackError, DivergenceError, RecurrentFFError
 from RecurrentFF.training.callbacks.base import Callback
 
 if TYPE_CHECKING:
+    from RecurrentFF.training.content import SavedTraining
     from RecurrentFF.training.trainer import Trainer
 
 OWN_ENTRIES = {"WeightAveraging": "average", "Checkpoints": "best"}
@@ -73,13 +74,13 @@ class Callbacks(list[Callback]):
         own = {entry: states.pop(name, None) or None for name, entry in OWN_ENTRIES.items()}
         return {**own, "callbacks": {name: state for name, state in states.items() if state}}
 
-    def load_state_dict(self, saved: dict[str, Any]) -> None:
-        """Restore the states from the entries of a checkpoint. A callback without an entry keeps its state.
+    def load_state(self, saved: SavedTraining) -> None:
+        """Restore the states from those of a checkpoint. A callback without one keeps its state.
 
         Raises:
             CallbackError: a callback does not accept its state.
         """
-        states = {name: saved.get(entry) for name, entry in OWN_ENTRIES.items()} | saved.get("callbacks", {})
+        states: dict[str, Any] = {name: getattr(saved, entry) for name, entry in OWN_ENTRIES.items()} | saved.callbacks
         for name, callback in self._named():
             if states.get(name):
                 _load_state(callback, states[name])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from RecurrentFF.data.dataset import LoaderDataset
+from RecurrentFF.errors import OutputError, RecurrentFFError, printable
 from RecurrentFF.model.network import Network
 from RecurrentFF.training.callbacks.base import Callback
 from RecurrentFF.training.files import RunFolder
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 
 SAMPLES_SHOWN = 6
 """The number of samples in the picture of the data."""
+
+MAX_REASON = 200
+"""Maximum number of characters of the reason why a picture can't be drawn."""
 
 
 class Plots(Callback):
@@ -34,18 +40,22 @@ class Plots(Callback):
         if task is None or len(task.input_shape) < 2 or isinstance(train, LoaderDataset):
             return  # to look at a loader's batches may change its later ones
         labels = next(iter(train.batches(SAMPLES_SHOWN))).labels[:SAMPLES_SHOWN]
-        images, names = task.show(train, len(labels)), [str(task.classes[number]) for number in labels.tolist()]
-        trainer.try_save(lambda: plot_samples(images, names, self.folder.samples))
+
+        def draw() -> None:
+            images, names = task.show(train, len(labels)), [str(task.classes[number]) for number in labels.tolist()]
+            plot_samples(images, names, self.folder.samples)
+
+        _try(trainer, draw, self.folder.samples)
 
     def on_summary(self, trainer: Trainer, summary: Summary) -> None:
         """Show the learning curves, and badness over time on validation samples."""
         accuracy, reduction = summary.test_accuracy, trainer.settings.network.badness
         result = "" if accuracy is None else f"test accuracy {100 * accuracy:.2f} %, "
         title = f"{trainer.name}: {result}epoch {summary.best_epoch} ({self.folder.path.name})"
-        history, best_epoch = trainer.history, summary.best_epoch
-        trainer.try_save(lambda: plot_curves(history, title, self.folder.curves, best_epoch, accuracy, reduction))
+        history, best_epoch, path = trainer.history, summary.best_epoch, self.folder.curves
+        _try(trainer, lambda: plot_curves(history, title, path, best_epoch, accuracy, reduction), path)
         if trainer.splits.validation is not None and isinstance(trainer.network, Network):
-            self._plot_timesteps(trainer)
+            _try(trainer, lambda: self._plot_timesteps(trainer), self.folder.timesteps)
 
     def _plot_timesteps(self, trainer: Trainer) -> None:
         network, validation = trainer.network, trainer.splits.validation
@@ -56,5 +66,19 @@ class Plots(Callback):
         names = [module.name for module in network.hidden_layers()]
         layers = [names.index(name) + 1 for name in network.prediction_layers]
         window, reduction = trainer.settings.prediction_window, trainer.settings.network.badness
-        path = self.folder.timesteps
-        trainer.try_save(lambda: plot_timesteps(badness, labels, valid, window, layers, path, reduction))
+        plot_timesteps(badness, labels, valid, window, layers, self.folder.timesteps, reduction)
+
+
+def _try(trainer: Trainer, draw: Callable[[], None], path: Path) -> None:
+    """Draw a picture. A run never ends because of one: any failure becomes one line."""
+
+    def guarded() -> None:
+        try:
+            draw()
+        except RecurrentFFError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+            raise OutputError(f"{path}: can't be drawn ({printable(reason, MAX_REASON)})") from error
+
+    trainer.try_save(guarded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from RecurrentFF.training.callbacks.base import Callback
+from RecurrentFF.training.chance import chance_line
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.summary import result_lines
 
@@ -50,9 +51,12 @@ class ProgressConsole(Callback):
         return False
 
     def on_fit_end(self, trainer: Trainer, finished: bool) -> None:
-        """Print why the training has ended before its last epoch."""
+        """Print why the training has ended before its last epoch, and whether nothing was learned."""
         if trainer.progress.stopped:
             trainer.log(f"ended       after epoch {trainer.progress.epoch}: {trainer.progress.stopped}")
+        nothing_learned = chance_line(trainer) if finished else None
+        if nothing_learned is not None:
+            trainer.log(nothing_learned)
 
     def close(self, trainer: Trainer) -> None:
         """Remove the progress bar."""

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from RecurrentFF.errors import InputError
-from RecurrentFF.model.network import Network, at_timestep
-from RecurrentFF.model.state import State
+from RecurrentFF.model.network import Network
+from RecurrentFF.model.recording import record_inputs
+from RecurrentFF.tensors import as_labels
 from RecurrentFF.training.callbacks.base import Callback
 
 if TYPE_CHECKING:
@@ -69,11 +67,10 @@ class Recorder(Callback):
         return Recording(epoch, activity, badness)
 
 
-@torch.no_grad()
 def record(
     network: Network, inputs: Tensor, labels: Tensor, layers: Sequence[str] | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Run samples under their labels, without learning and dropout.
+    """Run network inputs under their labels, without learning and dropout. `rff.record` takes raw samples.
 
     Args:
         network: the network, which is not changed.
@@ -87,29 +84,5 @@ def record(
     Raises:
         InputError: a layer is not there, or inputs and labels don't fit the network or each other.
     """
-    known = [module.name for module in network.hidden_layers()]
-    unknown = [name for name in layers or () if name not in known]
-    if unknown:
-        raise InputError(f"layers to record: there is no hidden layer {unknown[0]}; the network has {', '.join(known)}")
-    x, prelabel = network.input_sequence(inputs), network.settings.network.prelabel_timesteps
-    if labels.shape != (x.shape[3],):
-        raise InputError(f"{x.shape[3]} inputs to record, but labels of shape {tuple(labels.shape)}; give one to each input")
-    names = list(layers or known)
-    activity: dict[str, list[Tensor]] = {name: [] for name in names}
-    badness: dict[str, list[Tensor]] = {name: [] for name in names}
-
-    def keep_activity(state: State) -> None:
-        for name in names:
-            activity[name].append(state.blocks[name].activity[:, 0].cpu().clone())  # the only candidate
-
-    state = network.path.new_state(1, x.shape[3])
-    network.settle(state, x, after_timestep=keep_activity)
-    y = F.one_hot(labels.to(network.device), network.num_classes).T.unsqueeze(1).to(network.dtype)
-    for t in range(network.settings.network.label_timesteps):
-        state.clamp(at_timestep(x, prelabel + t), y, static=len(x) == 1)
-        found = network.step(state, network.settings.network.damping_factor)
-        keep_activity(state)
-        for name in names:
-            badness[name].append(found[name][0].cpu().clone())
-    stacked = ({name: torch.stack(values) for name, values in kept.items()} for kept in (activity, badness))
-    return next(stacked), next(stacked)
+    recorded = record_inputs(network, network.input_sequence(inputs), as_labels(labels), layers)
+    return recorded.activity, recorded.badness

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from RecurrentFF.errors import printable
 from RecurrentFF.registry import tree_of
 from RecurrentFF.training.callbacks.base import Callback
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from RecurrentFF.training.metrics import EpochMetrics
     from RecurrentFF.training.summary import Summary
     from RecurrentFF.training.trainer import Trainer
+
+
+MAX_REASON = 200
+"""Maximum number of characters of a tracker's own error that are shown."""
 
 
 class Tracker(Callback):
@@ -77,18 +82,22 @@ class Tracker(Callback):
             action()
         except ModuleNotFoundError as error:
             self._active = False
-            reason = f": it is not installed (pip install {self.package})" if _is_of(error, self.package) else f" ({error})"
+            missing = _is_of(error, self.package)
+            reason = (
+                f": it is not installed (pip install {self.package})" if missing else f" ({printable(str(error), MAX_REASON)})"
+            )
             trainer.log(f"{self.name:<12}off, training continues without it{reason}")
         except (Exception, SystemExit) as error:
             self._active = False
-            reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            reason = printable(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}", MAX_REASON)
             trainer.log(f"{self.name:<12}off, training continues without it ({reason})")
 
 
 class WeightsAndBiases(Tracker):
     """A Weights & Biases run: online if the user is logged in, else offline.
 
-    The environment variables of wandb apply: WANDB_PROJECT names the project, "RecurrentFF" if it is not set.
+    The environment variables of wandb apply, such as WANDB_ENTITY, WANDB_NAME and WANDB_TAGS. Where they say nothing, the project
+    is "RecurrentFF" (WANDB_PROJECT), the run has the name of its folder (WANDB_RUN_ID) and its files are in it (WANDB_DIR).
     """
 
     name = "wandb"
@@ -103,19 +112,21 @@ class WeightsAndBiases(Tracker):
         """Open the run of this folder, which is continued if the training is."""
         import wandb
 
-        mode = os.environ.get("WANDB_MODE", "online")
+        mode = os.environ.get("WANDB_MODE") or "online"
         if mode not in ("offline", "disabled") and not _logged_in(wandb):
             mode = "offline"  # in online mode, wandb would prompt for a key
+        own = _unless_set(run_id=self.folder.name, resume="allow" if trainer.history else None, dir=str(self.folder))
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT") or "RecurrentFF",
-            id=self.folder.name,
-            resume="allow" if trainer.history else None,
-            dir=str(self.folder),
+            id=own.get("run_id"),
+            resume=own.get("resume"),
+            dir=own.get("dir"),
             config=tree_of(trainer.settings),
             mode=mode,  # type: ignore[arg-type]
-            settings=wandb.Settings(silent=True, console="off", init_timeout=30),
+            settings=wandb.Settings(**_unless_set(silent=True, console="off", init_timeout=30)),
         )
-        trainer.log(f"wandb       {mode}" + (f", logged to {self.folder / 'wandb'}" if mode == "offline" else ""))
+        folder = Path(os.environ.get("WANDB_DIR") or self.folder) / "wandb"
+        trainer.log(f"wandb       {mode}" + (f", logged to {folder}" if mode == "offline" else ""))
 
     def record(self, values: dict[str, float], epoch: int) -> None:
         """Log the metrics of an epoch."""
@@ -183,6 +194,11 @@ def by_layer(metrics: EpochMetrics) -> dict[str, float]:
         elif value is not None:
             values[name] = value
     return values
+
+
+def _unless_set(**values: Any) -> dict[str, Any]:
+    """The values whose environment variable, such as WANDB_RUN_ID for run_id, is not set: wandb reads the others by itself."""
+    return {name: value for name, value in values.items() if not os.environ.get(f"WANDB_{name.upper()}")}
 
 
 def _is_of(error: ModuleNotFoundError, package: str) -> bool:
