@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help mnist moving_mnist seq_mnist tutorial test lint smoke clean
+.PHONY: help mnist moving_mnist seq_mnist tutorial test lint smoke fuzz clean
 
 help: ## list the commands
 	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,9 @@ smoke: $(VENV)/installed ## a few batches of each benchmark, to check that it ru
 	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist --config-file configs/smoke.toml $(ARGS)
 	$(BIN)/python -m RecurrentFF.benchmarks.moving_mnist.moving_mnist --config-file configs/smoke.toml $(ARGS)
 	$(BIN)/python -m RecurrentFF.benchmarks.seq_mnist.seq_mnist --config-file configs/smoke.toml $(ARGS)
+
+fuzz: $(VENV)/installed-dev ## look for files and arguments that fail badly; ARGS="--seconds 300 --target checkpoint" looks longer
+	$(BIN)/python -m tools.fuzz $(ARGS)
 
 clean: ## remove the virtual environment and caches; runs stay
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis
