@@ -10,9 +10,9 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from RecurrentFF.errors import OutputError, printable
+from RecurrentFF.errors import OutputError, first_line
 from RecurrentFF.paths import kind_of, reason_of, reported
-from RecurrentFF.streams import write_line
+from RecurrentFF.streams import note_once
 
 _PREFIX = ".writing-"
 """The first characters of the names of incomplete files."""
@@ -21,9 +21,6 @@ _FAILURE = "can't be written"
 
 _NO_SYNC = {errno.EINVAL, errno.ENOSYS, errno.EROFS, errno.ENOTSUP, errno.EOPNOTSUPP}
 """The errors of a file system that has no command to write a file to the disk at once. After others, writing has failed."""
-
-_unsynced: list[Path] = []
-"""The first folder whose file system has no such command."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], previous: Path | None = None) -> None:
@@ -39,7 +36,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], previous: Path
     Raises:
         OutputError: writing failed; the file at `path` is unchanged.
     """
-    kind = kind_of(path, OutputError)
+    kind = kind_of(path, OutputError, _FAILURE)
     if kind == "folder":
         raise OutputError(f"{path}: {_FAILURE} (it is a folder; name a file)")
     try:
@@ -107,7 +104,7 @@ def _reason(error: Exception) -> str | None:
     if "No space left on device" in text:
         return "No space left on device"
     if isinstance(error, RuntimeError) or type(error).__name__ == "SafetensorError":
-        return text.strip().partition("\n")[0][:120]
+        return first_line(error)
     return None
 
 
@@ -119,11 +116,9 @@ def _sync(file: Path) -> None:
         except OSError as error:
             if error.errno not in _NO_SYNC:
                 raise
-            if not _unsynced:
-                _unsynced.append(file.parent)
-                advice = "after a power failure, the last files may be missing"
-                failure = f"this file system can't write to the disk at once ({reason_of(error)})"
-                write_line(printable(f"note: {file.parent}: {failure}; {advice}"), "stderr")
+            failure = f"this file system can't write to the disk at once ({reason_of(error)})"
+            advice = "after a power failure, the last files may be missing"
+            note_once(f"{file.parent}: {failure}; {advice}", "a file system can't write at once")
 
 
 def _sync_folder(folder: Path) -> None:

@@ -150,7 +150,7 @@ def _evaluate(arguments: argparse.Namespace) -> bool:
 
     from RecurrentFF.benchmarks import evaluation
 
-    write_output(evaluation.evaluate(arguments.run, arguments.data_dir, arguments.predictions, arguments.device))
+    evaluation.run(arguments.run, arguments.data_dir, arguments.predictions, arguments.device)
     return True
 
 

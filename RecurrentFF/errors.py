@@ -4,6 +4,10 @@ MAX_MESSAGE = 1000
 """Maximum number of characters of a message, about."""
 
 
+MAX_REASON = 200
+"""Maximum number of characters of what another library says about an error, about."""
+
+
 def printable(text: str, length: int = MAX_MESSAGE) -> str:
     """Return a text as one line that any terminal can show, of limited length.
 
@@ -24,6 +28,28 @@ def printable(text: str, length: int = MAX_MESSAGE) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii") for character in text
     )
+
+
+def first_line(error: BaseException, length: int = MAX_REASON) -> str:
+    """The first line of the message of any exception, with escapes as in `printable`; the name of its class if it has none.
+
+    Args:
+        error: the exception.
+        length: what is longer loses its end.
+    """
+    line = str(error).strip().partition("\n")[0].rstrip()
+    return printable(line if len(line) <= length else f"{line[:length]}…") or type(error).__name__
+
+
+def described(error: BaseException, length: int = MAX_REASON) -> str:
+    """The name of an exception's class and the first line of its message, as in "ValueError: no such name".
+
+    Args:
+        error: the exception.
+        length: as for `first_line`.
+    """
+    name, text = type(error).__name__, first_line(error, length)
+    return name if text == name else f"{name}: {text}"
 
 
 class RecurrentFFError(Exception):

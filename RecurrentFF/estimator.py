@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -29,9 +29,11 @@ try:
 except ImportError:
     raise ImportError('RecurrentFFClassifier needs scikit-learn 1.6 or newer: pip install "scikit-learn>=1.6"') from None
 
+from RecurrentFF.data.arguments import whole_number
 from RecurrentFF.data.tensor_task import TensorTask
 from RecurrentFF.data.transforms import Standardize, Transform
 from RecurrentFF.errors import DataError, InputError, RecurrentFFError, SettingsError
+from RecurrentFF.messages import shown
 from RecurrentFF.model.network import Network
 from RecurrentFF.registry import make
 from RecurrentFF.settings import Settings
@@ -225,8 +227,11 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     def _seed(self) -> int:
         """The seed of a training."""
         if isinstance(self.random_state, Integral):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
+            return whole_number(self.random_state, "random_state")
+        try:
+            return int(check_random_state(self.random_state).randint(2**31 - 1))
+        except ValueError:
+            raise SettingsError(f"random_state = {shown(self.random_state)}: expected a number, a RandomState or None") from None
 
     def _settings(self, seed: int) -> Settings:
         """The configuration that the arguments describe.
@@ -247,15 +252,18 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             seed=seed,
             device={"device": self.device},
         )
-        return basis.with_arguments(**dict(self.settings or {}))
+        further = {} if self.settings is None else self.settings
+        if not isinstance(further, Mapping) or not all(isinstance(key, str) for key in further):
+            raise SettingsError(f"settings = {shown(further)}: expected a dictionary of keys and values")
+        return basis.with_arguments(**further)
 
     def _task(self, X: Array, numbers: Array, seed: int) -> TensorTask:
         """The samples as a task, with validation samples if there are enough."""
         names = [_class_name(label) for label in self.classes_.tolist()]
         chosen, fraction = self.input_transform, self.validation_fraction
         transform: Transform | None = None if chosen is None else make("transform", chosen, "input_transform")
-        if not 0 <= fraction < 1:
-            raise SettingsError(f"validation_fraction = {fraction}: expected a number from 0 to below 1, for instance 0.1")
+        if not isinstance(fraction, Real) or not 0 <= fraction < 1:
+            raise SettingsError(f"validation_fraction = {shown(fraction)}: expected a number from 0 to below 1, for instance 0.1")
         count, smallest = round(fraction * len(X)), np.bincount(numbers).min()
         train, validation = np.arange(len(X)), None
         if count >= LEAST_VALIDATION_SAMPLES and smallest > 1:
@@ -305,9 +313,10 @@ def _one_scale(X: Array) -> Standardize:
     return Standardize(mean=(mean,) * X.shape[1], std=(std or 1.0,) * X.shape[1])
 
 
-def _class_name(label: object) -> str | int:
-    """The name of a class in a task: a text, or a whole number."""
-    return label if isinstance(label, str) else int(label)  # type: ignore[call-overload]
+def _class_name(label: Any) -> str | int:
+    """The name of a class in a task: a whole number of 64 bits, or the text of anything else, such as a date."""
+    is_number = isinstance(label, Real)
+    return int(label) if is_number and -(2**63) <= label < 2**63 else str(label)
 
 
 def _best_scale(badness: Array, labels: Array) -> float:

@@ -31,8 +31,6 @@ _MESSAGES = {
     "model_type": "expected a section with keys of its own",
     "dict_type": "expected a section with keys of its own",
     "missing": "expected a list with one more number",
-    "too_short": "expected a longer list",
-    "too_long": "expected a shorter list",
 }
 """Messages by pydantic's type of error, in place of pydantic's own messages, which name Python types instead of TOML's."""
 
@@ -76,6 +74,11 @@ def _reason(error: Any) -> str:
     if kind in _RANGES:
         key, words = _RANGES[kind]
         return f"expected {words} {context[key]:g}"
+    if kind in ("too_short", "too_long"):
+        short = kind == "too_short"
+        limit = context["min_length" if short else "max_length"]
+        entries = f"{limit:,} {'entry' if limit == 1 else 'entries'} instead of {context['actual_length']:,}"
+        return f"expected a longer list, of at least {entries}" if short else f"expected a shorter list, of at most {entries}"
     return _MESSAGES.get(kind, str(error["msg"]))
 
 

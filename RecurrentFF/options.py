@@ -6,7 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler, ValidationError, model_validator
+from pydantic_core import core_schema
 
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import in_words
@@ -60,6 +61,17 @@ def _is_plain(hint: Any) -> bool:
     return all(map(_is_plain, inner)) if inner else hint in (bool, int, float, str, type(None), list, tuple, dict)
 
 
+def _fail_fast(schema: Any) -> None:
+    """Let every list end its check at the first mistake, in a schema of pydantic. A long list may have millions of them."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("tuple", "list"):
+            schema["fail_fast"] = True
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        for part in schema:
+            _fail_fast(part)
+
+
 class Section(BaseModel):
     """A group of options: immutable, without unknown keys, of strict types (an int is accepted for a float).
 
@@ -71,9 +83,15 @@ class Section(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        found: core_schema.CoreSchema = handler(source)
+        _fail_fast(found)
+        return found
+
     @model_validator(mode="before")
     @classmethod
-    def _plain(cls, values: Any) -> Any:
+    def _with_plain_values(cls, values: Any) -> Any:
         known = cls.model_fields
         if not isinstance(values, Mapping):
             return values

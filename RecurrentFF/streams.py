@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any, Literal
 
-from RecurrentFF.errors import OutputError
+from RecurrentFF.errors import OutputError, printable
 
 Name = Literal["stdout", "stderr"]
 """The name of a stream in `sys`."""
@@ -18,25 +18,37 @@ Name = Literal["stdout", "stderr"]
 NAMES: dict[Name, str] = {"stdout": "standard output", "stderr": "standard error"}
 """The streams, with their names for the user."""
 
-_reported: set[str] = set()
-"""The failures that the user has read about."""
+_noted: set[str] = set()
+"""The topics of `note_once`. All that is said once in a process is remembered here, and nowhere else."""
 
 
 def write_line(text: str, stream: Name = "stdout") -> bool:
     """Write one line. If standard output fails, this is said once on standard error, unless the stream is closed.
 
     Args:
-        text: the line, without its end. Characters that the stream's encoding lacks are written as escapes.
+        text: the line, without its end. Control characters, and those that the stream's encoding lacks, are written as escapes.
         stream: standard output or standard error.
 
     Returns:
         False if the line could not be written. No error is raised.
     """
-    failure = _write(f"{text}\n", stream)
-    if failure and stream == "stdout" and failure not in _reported:
-        _reported.add(failure)
-        _write(f"note: standard output can't be written ({failure}); the program continues without its lines\n", "stderr")
+    failure = _write(f"{printable(text, len(text))}\n", stream)
+    if failure and stream == "stdout":
+        note_once(f"standard output can't be written ({failure}); the program continues without its lines")
     return failure is None
+
+
+def note_once(text: str, topic: str = "") -> None:
+    """Tell the user something in a line on standard error, once in a process.
+
+    Args:
+        text: the text, without "note:".
+        topic: what is said only once; by default, this text.
+    """
+    topic = topic or text
+    if topic not in _noted:
+        _noted.add(topic)
+        _write(f"note: {printable(text)}\n", "stderr")
 
 
 def write_output(text: str, end: str = "\n") -> None:

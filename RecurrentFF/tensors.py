@@ -7,6 +7,8 @@ tensor of real numbers without gradient history; what can't become one is refuse
 from __future__ import annotations
 
 import math
+from array import array
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from RecurrentFF.errors import InputError
+from RecurrentFF.errors import InputError, first_line
 
 _PLAIN = frozenset(
     {torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.bool}
@@ -44,13 +46,13 @@ def as_numbers(value: Any, name: str = "samples") -> Tensor:
     Raises:
         InputError: the value holds no real numbers, or is not dense (sparse, nested, quantized, masked, or without data).
     """
-    if _is_plain(value):
+    if _needs_no_conversion(value):
         assert isinstance(value, Tensor)
         return value
     try:
         return _of_tensor(value, name) if isinstance(value, Tensor) else _of_other(value, name)
-    except (TypeError, ValueError, RuntimeError, OverflowError, RecursionError) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+    except (TypeError, ValueError, RuntimeError, OverflowError, RecursionError, MemoryError) as error:
+        reason = first_line(error)
         raise InputError(f"{name} of type {_kind(value)}: expected numbers in an array of equal rows ({reason})") from None
 
 
@@ -109,9 +111,9 @@ def check_labels(labels: Tensor, samples: int, classes: int, timesteps: int | No
         labels = labels.squeeze(1)
     elif timesteps is not None and shape == (timesteps, samples, 1):
         labels = labels.squeeze(2)
-    elif len(shape) == 2 and shape == (samples, classes) and _is_one_hot(labels):
+    elif (axis := _one_hot_axis(labels, samples, classes)) is not None:
         over_time = f", or {name}.unsqueeze(2) if they change over time" if shape == (timesteps, samples) else ""
-        raise InputError(f"{name} of shape {shape}: one-hot? expected class numbers; give {name}.argmax(1){over_time}")
+        raise InputError(f"{name} of shape {shape}: one-hot? expected class numbers; give {name}.argmax({axis}){over_time}")
     elif shape != (samples,) and shape != (timesteps, samples):
         raise InputError(_labels_shape_error(shape, samples, timesteps, name))
     if can_be_read(labels) and labels.numel():
@@ -135,6 +137,7 @@ def as_mask(value: Any, timesteps: int, samples: int) -> Tensor:
     mask = as_numbers(value, "mask")
     if mask.shape != (timesteps, samples):
         hint = "; its axes are exchanged, give mask.T" if mask.shape == (samples, timesteps) else ""
+        hint = "; for labels use rff.evaluate(network, (samples, labels))" if mask.shape == (samples,) else hint
         raise InputError(
             f"mask of shape {tuple(mask.shape)}: expected ({timesteps}, {samples}), true where an input is valid{hint}"
         )
@@ -231,13 +234,13 @@ def errors_at(place: str) -> Iterator[None]:
 # ---------------------------------------------------------------- kinds of values
 
 
-def _is_plain(value: Any) -> bool:
+def _needs_no_conversion(value: Any) -> bool:
     """True for a tensor that needs no conversion, as all batches of a training are."""
     return (
         type(value) is Tensor
         and value.layout is torch.strided
         and value.dtype in _PLAIN
-        and not (value.requires_grad or value.is_meta or value.is_nested)
+        and not (value.requires_grad or value.is_meta or value.is_nested or value.is_neg())
     )
 
 
@@ -255,7 +258,7 @@ def _of_tensor(tensor: Tensor, name: str) -> Tensor:
         raise InputError(f"{name} of type {tensor.dtype}: expected real numbers; give {name}.abs(), or real and imaginary parts")
     if hasattr(tensor, "get_mask"):  # torch.masked
         raise InputError(f"{name} of a masked tensor: give {name}.to_tensor(0), and the mask by itself")
-    tensor = tensor.detach()
+    tensor = tensor.detach().resolve_neg()
     if type(tensor) is not Tensor and type(tensor).__torch_dispatch__ is Tensor.__torch_dispatch__:
         tensor = tensor.as_subclass(Tensor)
     if tensor.dtype in _PLAIN:
@@ -277,38 +280,60 @@ def _of_other(value: Any, name: str) -> Tensor:
         if any(each.shape != tensors[0].shape for each in tensors):
             raise InputError(f"{name} of unequal shapes; bring them to the same shape first")
         return torch.stack(tensors)
+    if isinstance(value, range):  # numpy would make a list of it first, of any length
+        return _of_array(np.arange(value.start, value.stop, value.step), name, "range")
     if not _is_array_like(value):
         raise InputError(f"{name} of type {_kind(value)}: expected a tensor or an array of numbers{_advice(value)}")
-    array = value.to_numpy() if hasattr(value, "to_numpy") else value if isinstance(value, np.ndarray) else np.asarray(value)
-    return _of_array(array, name, _kind(value))
+    numbers = value.to_numpy() if hasattr(value, "to_numpy") else value if isinstance(value, np.ndarray) else np.asarray(value)
+    return _of_array(numbers, name, _kind(value))
 
 
-def _of_array(array: np.ndarray[Any, Any], name: str, source: str) -> Tensor:
+def _of_array(numbers: np.ndarray[Any, Any], name: str, source: str) -> Tensor:
     """Convert a numpy array of any type, byte order and strides. `source` is the type of what it was made of."""
-    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+    if isinstance(numbers, np.ma.MaskedArray) and np.ma.is_masked(numbers):
         raise InputError(f"{name} with masked values: fill them with {name}.filled(0)")
-    array = np.asarray(array)
-    if array.dtype == object:  # columns of several types, or numbers as objects
-        array = np.asarray(array.tolist())
-    kind, size = array.dtype.kind, array.dtype.itemsize
+    numbers = np.asarray(numbers)
+    if numbers.dtype == object:  # columns of several types, or numbers as objects
+        numbers = np.asarray(numbers.tolist())
+    kind, size = numbers.dtype.kind, numbers.dtype.itemsize
     if kind == "c":
-        raise InputError(f"{name} of type {array.dtype}: expected real numbers")
-    if array.dtype.names is not None:
-        raise InputError(f"{name} of records with the fields {', '.join(array.dtype.names)}: give one array of numbers")
+        raise InputError(f"{name} of type {numbers.dtype}: expected real numbers")
+    if numbers.dtype.names is not None:
+        raise InputError(f"{name} of records with the fields {', '.join(numbers.dtype.names)}: give one array of numbers")
     if kind not in "biuf":
-        what = "objects or missing values" if kind == "O" else "texts" if kind in "US" else str(array.dtype)
+        what = "objects or missing values" if kind == "O" else "texts" if kind in "US" else str(numbers.dtype)
         raise InputError(f"{name} of type {source}: expected numbers in an array of equal rows, not {what}")
-    if array.ndim == 0:
+    if numbers.ndim == 0:
         raise InputError(f"{name} of a single value: expected an array of numbers")
-    if kind == "u" and size == 8 and array.size and array.max() > np.iinfo(np.int64).max:
+    if kind == "u" and size == 8 and numbers.size and numbers.max() > np.iinfo(np.int64).max:
         raise InputError(f"{name} above 2**63 - 1: give smaller numbers")
-    wanted = np.int64 if kind == "u" and size > 1 else np.float64 if kind == "f" and size > 8 else array.dtype.newbyteorder("=")
-    return torch.from_numpy(np.require(array, wanted, ["C", "W"]))
+    wanted = np.int64 if kind == "u" and size > 1 else np.float64 if kind == "f" and size > 8 else numbers.dtype.newbyteorder("=")
+    return _shared(numbers.astype(wanted, copy=False))
+
+
+class _Unlocked:
+    """The memory of a read-only array, as one that may be written to. Nothing in this package writes to what is passed in.
+
+    Without it, `torch.from_numpy` warns, and filters of warnings are not safe with several threads.
+    """
+
+    def __init__(self, numbers: np.ndarray[Any, Any]) -> None:
+        self.numbers = numbers  # keeps the memory
+        interface = numbers.__array_interface__
+        self.__array_interface__ = interface | {"data": (interface["data"][0], False)}
+
+
+def _shared(numbers: np.ndarray[Any, Any]) -> Tensor:
+    """Return a tensor of the memory of an array, or of a copy if torch has no such strides or alignment."""
+    size = numbers.dtype.itemsize
+    if not numbers.flags.aligned or any(stride < 0 or stride % size for stride in numbers.strides):
+        numbers = numbers.copy()
+    return torch.from_numpy(numbers if numbers.flags["W"] else np.asarray(_Unlocked(numbers)))
 
 
 def _is_array_like(value: Any) -> bool:
     """True for a list, an array, a frame, and other objects that numpy reads as an array of several values."""
-    if isinstance(value, list | tuple | np.ndarray | memoryview):
+    if isinstance(value, list | tuple | range | deque | array | np.ndarray | memoryview):
         return True
     if isinstance(value, type | str | bytes | dict | set | frozenset) or np.isscalar(value) or _is_image(value):
         return False
@@ -345,7 +370,7 @@ def _holds_text(value: Any) -> bool:
 
 def _first_text(value: Any) -> str | None:
     """The first of several texts; None if a value has none."""
-    if isinstance(value, Tensor) or not hasattr(value, "__len__") or isinstance(value, str | bytes | dict):
+    if isinstance(value, Tensor | str | bytes | dict | range) or not hasattr(value, "__len__"):
         return None
     if not len(value):
         return None
@@ -353,9 +378,12 @@ def _first_text(value: Any) -> str | None:
     return str(first) if isinstance(first, str) else None
 
 
-def _is_one_hot(labels: Tensor) -> bool:
-    """True if each row has a single 1 and is 0 elsewhere. This waits for a GPU; only labels of a rare shape come here."""
-    return bool((((labels == 0) | (labels == 1)).all() & (labels.sum(1) == 1).all()).item())
+def _one_hot_axis(labels: Tensor, samples: int, classes: int) -> int | None:
+    """The axis of the classes of one-hot labels; None of others. This waits for a GPU, but only labels of a rare shape."""
+    for axis, shape in ((1, (samples, classes)), (0, (classes, samples))):
+        if labels.shape == shape and bool((((labels == 0) | (labels == 1)).all() & (labels.sum(axis) == 1).all()).item()):
+            return axis
+    return None
 
 
 def _labels_shape_error(shape: tuple[int, ...], samples: int, timesteps: int | None, name: str) -> str:

@@ -14,8 +14,11 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-MAX_TEXT = 2**20
-"""The maximum number of characters of a text that is read."""
+MAX_TEXT = 2**26
+"""The maximum number of characters of a text that is read. The means of a million features have a third of that."""
+
+MAX_COUNTS = {",": 2**22, ".": 2**22, "\n": 2**22, "=": 2**19, "[": 2**19, "{": 2**19}
+"""The maximum number of those characters, on which the time to read a text depends: it stays below half a minute."""
 
 _TOKEN = re.compile(
     r"""
@@ -53,8 +56,7 @@ def loads(text: str) -> dict[str, Any]:
     """
     if not isinstance(text, str):
         raise TOMLDecodeError(f"expected text, not {type(text).__name__}")
-    if len(text) > MAX_TEXT:
-        raise TooLargeError(f"a text of {len(text):,} characters; expected at most {MAX_TEXT:,}")
+    require_size(text)
     if text.count(".") >= 100 and _LONG_KEY.search(_TOKEN.sub("s", text)):  # the time to read such a key grows with its square
         raise TooLargeError("a key of more than 100 parts")
     try:
@@ -65,6 +67,19 @@ def loads(text: str) -> dict[str, Any]:
         raise TooLargeError("lists or tables nested too deeply") from None
     except (ValueError, OverflowError):  # Python converts no text of thousands of digits to a number
         raise TooLargeError("a number of too many digits") from None
+
+
+def require_size(text: str) -> None:
+    """Check that a text is within the limits of what is read.
+
+    Raises:
+        TooLargeError: it is not.
+    """
+    if len(text) > MAX_TEXT:
+        raise TooLargeError(f"a text of {len(text):,} characters; expected at most {MAX_TEXT:,}")
+    for character, most in MAX_COUNTS.items():
+        if (count := text.count(character)) > most:
+            raise TooLargeError(f"a text with {count:,} times {character!r}; expected at most {most:,}")
 
 
 def dumps(tree: Mapping[str, Any]) -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from numbers import Integral, Real
 from typing import Any
 
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import shortened, shown
+from RecurrentFF.toml import MAX_TEXT
 
 MAX_DEPTH = 32
 """The maximum depth of lists, sections and components within each other."""
 
-MAX_SIZE = 2**20
+MAX_SIZE = MAX_TEXT
 """The maximum number of values in a configuration and of characters in its texts and keys, all together."""
+
+MAX_VALUES = 2**20
+"""The maximum number of values that are looked at one by one. A list of numbers only is looked at as a whole."""
 
 
 def require_values(tree: Any, place: str = "") -> None:
@@ -60,7 +64,7 @@ class _Walk:
     def __init__(self, place: str, *, converts: bool) -> None:
         self.steps = [place] if place else []
         self.converts = converts
-        self.size = 0
+        self.size = self.visits = 0
 
     def visit(self, value: Any, step: str = "", depth: int = 0) -> Any:
         """Check a value, and return it, converted or unchanged.
@@ -75,6 +79,7 @@ class _Walk:
             raise self._error(f": nested more than {MAX_DEPTH} levels deep; use fewer")
         found = of_python(value)
         result = found if self.converts else value
+        self.visits += 1
         self._count(1)
         if isinstance(found, str):
             self._require_text(found)
@@ -83,6 +88,8 @@ class _Walk:
         elif isinstance(found, Mapping):
             items = {self._key(key): self.visit(item, f".{key}", depth + 1) for key, item in found.items()}
             result = items if self.converts else value
+        elif type(found) in (list, tuple) and _has_numbers_only(found):
+            self._count(len(found))
         elif type(found) in (list, tuple):
             entries = [self.visit(item, f"[{index}]", depth + 1) for index, item in enumerate(found)]
             result = type(found)(entries) if self.converts else value
@@ -114,17 +121,26 @@ class _Walk:
         self.size += size
         if self.size > MAX_SIZE:
             raise self._error(f": a configuration holds at most {MAX_SIZE:,} values and characters; use fewer")
+        if self.visits > MAX_VALUES:
+            raise self._error(f": a configuration holds at most {MAX_VALUES:,} values besides lists of numbers; use fewer")
 
     def _error(self, words: str) -> SettingsError:
         place = "".join(self.steps).lstrip(".")
         return SettingsError(f"{shortened(place) or 'the configuration'}{words}", place)
 
 
+def _has_numbers_only(values: Sequence[Any]) -> bool:
+    """Check if there is nothing but Python's own floats and whole numbers of 64 bits. It is a matter of speed."""
+    kinds = set(map(type, values))
+    return kinds <= {int, float} and (kinds == {float} or all(-(2**63) <= value < 2**63 for value in values))
+
+
 def of_python(value: Any) -> Any:
     """Convert a number, a text or a path to Python's own type; a value of any other type, such as an array, is left unchanged.
 
     Args:
-        value: any object. A number may be one of numpy, or an array without axes.
+        value: any object. A number may be one of numpy, or an array or a tensor without axes.
+            A device or a type of torch is converted to its name.
     """
     if value is None or type(value) in (bool, int, float, str, dict, list, tuple):
         return value
@@ -137,4 +153,9 @@ def of_python(value: Any) -> Any:
         return str.__str__(value)  # str(value) is another text for a member of an enumeration
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
-    return value.tolist() if type(value).__module__ == "numpy" and getattr(value, "shape", None) == () else value
+    if type(value).__module__ == "torch" and type(value).__name__ in ("device", "dtype"):
+        return str(value).removeprefix("torch.")
+    if type(value).__module__.partition(".")[0] in ("numpy", "torch") and getattr(value, "shape", None) == ():
+        with contextlib.suppress(RuntimeError):  # a tensor without data
+            return value.tolist()
+    return value

@@ -1,10 +1,13 @@
 """Checkpoints as tests look at them and forge them."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from torch import Tensor
 
+from RecurrentFF.errors import CheckpointError
 from RecurrentFF.training import checkpoint, container
 from RecurrentFF.training.content import SavedTraining
 
@@ -16,7 +19,7 @@ def content_of(path: Path) -> dict[str, Any]:
 
 def write_content(path: Path, content: dict[str, Any], version: str = str(checkpoint.FORMAT)) -> None:
     """Write content with the right checksum, as a careful forger would."""
-    container.write(path, content, format=version)
+    path.write_bytes(container.pack(content, format=version))
 
 
 def weights_in(path: Path) -> dict[str, Tensor]:
@@ -28,3 +31,27 @@ def state_in(path: Path) -> SavedTraining:
     """The state of the training in a checkpoint, or the last one in the folder of a run."""
     last = checkpoint.last_in(path)
     return checkpoint.require_training(checkpoint.read(last), last)
+
+
+def refusal(work: Callable[[], object], path: Path) -> str:
+    """The message of the CheckpointError that the work ends in, which is one line about the path; without the path."""
+    with pytest.raises(CheckpointError) as caught:
+        work()
+    words = str(caught.value)
+    assert words.startswith(f"{path}: ") and words.isprintable() and len(words) < 1000
+    return words.removeprefix(f"{path}: ")
+
+
+def nested(depth: int) -> Any:
+    """A list in a list, and so on."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def endless() -> list[Any]:
+    """A list that contains itself."""
+    value: list[Any] = []
+    value.append(value)
+    return value

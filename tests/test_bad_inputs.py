@@ -9,7 +9,6 @@ import struct
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -326,9 +325,7 @@ class Hostile:
 
 def _forged(content: dict[str, Any], version: str = str(checkpoint.FORMAT)) -> bytes:
     """The bytes of a checkpoint with this content and a matching checksum, as a careful forger would write it."""
-    with TemporaryDirectory() as folder:
-        container.write(Path(folder, "forged"), content, format=version)
-        return Path(folder, "forged").read_bytes()
+    return container.pack(content, format=version)
 
 
 def _without(content: dict[str, Any], name: str) -> dict[str, Any]:

@@ -267,7 +267,7 @@ def test_a_state_that_a_checkpoint_can_not_hold_is_refused(tmp_path: Path) -> No
         def state_dict(self) -> dict[str, Any]:
             return {"list": [1, {"path": tmp_path}]}
 
-    with pytest.raises(CallbackError, match=r"^Odd\.state_dict: has a PosixPath; give tensors, numbers"):
+    with pytest.raises(CallbackError, match=r"^Odd\.state_dict: has a PosixPath; give dense tensors, numbers"):
         run_trainer(tmp_path, Odd()).fit()
 
     class Older(Counter):
@@ -275,7 +275,9 @@ def test_a_state_that_a_checkpoint_can_not_hold_is_refused(tmp_path: Path) -> No
             self.batches = state["count"]
 
     run_trainer(tmp_path, Older()).fit()
-    with pytest.raises(CallbackError, match=r"last\.safetensors: Older\.load_state_dict: KeyError: 'count'; the checkpoint has another state"):
+    with pytest.raises(
+        CallbackError, match=r"last\.safetensors: Older\.load_state_dict: KeyError: 'count'; the checkpoint has another state"
+    ):
         run_trainer(tmp_path, Older()).resume(tmp_path / "last.safetensors")
 
 
@@ -353,7 +355,7 @@ def test_the_text_of_an_error_in_a_callback_is_one_short_line(tmp_path: Path) ->
     run_trainer(tmp_path, Counter()).fit()
     callback = Talkative()
     for callback.failing in ("setup", "state_dict", "load_state_dict"):
-        with pytest.raises(CallbackError, match=rf"^Talkative\.{callback.failing}: InputError: x+; ") as caught:
+        with pytest.raises(CallbackError, match=rf"^Talkative\.{callback.failing}: InputError: x+…; ") as caught:
             trainer = run_trainer(tmp_path, callback)
             trainer.load_state_dict(trainer.state_dict() | {"callbacks": {"Talkative": {"batches": 1}}})
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 300

@@ -1,12 +1,8 @@
 """Checkpoints from a stranger, with a right checksum: each is refused in one line, in time, and in the memory of its own size."""
 
-import gzip
-import io
 import json
 import math
-import pickle
 import struct
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +15,8 @@ from torch import Tensor
 import RecurrentFF as rff
 from RecurrentFF.errors import CheckpointError
 from RecurrentFF.training import checkpoint, container
-from RecurrentFF.training.callbacks import default_callbacks
-from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.trainer import Trainer
-from tests.checkpoints import content_of, write_content
+from tests.checkpoints import content_of, endless, nested, refusal, write_content
 from tests.test_survival import make_trainer
 
 Content = dict[str, Any]
@@ -41,14 +35,6 @@ def resumed(path: Path, **arguments: Any) -> Trainer:
     trainer = make_trainer(path.parent, epochs=2, schedule="step", **arguments)
     trainer.resume(path)
     return trainer
-
-
-def refusal(work: Callable[[], object], path: Path) -> str:
-    with pytest.raises(CheckpointError) as caught:
-        work()
-    words = str(caught.value)
-    assert words.startswith(f"{path}: ") and words.isprintable() and len(words) < 1000
-    return words.removeprefix(f"{path}: ")
 
 
 def changed(content: Content, place: str, value: Any) -> Content:
@@ -155,15 +141,11 @@ def test_the_state_of_another_kind_of_optimizer_is_refused(optimizer: str, run: 
 
 
 BAD_WEIGHTS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "NaN": (lambda weight: weight * math.nan, r"not all finite: readout.weight has values that are NaN or infinite"),
-    "infinite": (lambda weight: weight + math.inf, r"not all finite: readout.weight"),
-    "float16": (
-        lambda weight: weight.half(),
-        r"weights of type float16 and float32; expected float32 or float64 for all",
-    ),
-    "float64": (lambda weight: weight.double(), r"weights of type float32 and float64"),
-    "complex": (lambda weight: weight.to(torch.complex64), r"weights of type complex64 and float32"),
-    "integer": (lambda weight: weight.long(), r"readout.weight of type torch.int64, but that of this network is torch.float32"),
+    "NaN": (lambda weight: weight * math.nan, r"readout.weight is not finite: it has values that are NaN or infinite"),
+    "infinite": (lambda weight: weight + math.inf, r"readout.weight is not finite"),
+    "float16": (lambda weight: weight.half(), r"readout.weight of type torch.float16, but that of this network is torch.float32"),
+    "float64": (lambda weight: weight.double(), r"readout.weight of type torch.float64, but"),
+    "integer": (lambda weight: weight.long(), r"readout.weight of type torch.int64, but"),
     "boolean": (lambda weight: weight.bool(), r"readout.weight of type torch.bool, but"),
     "of another shape": (
         lambda weight: weight[:2],
@@ -195,12 +177,11 @@ def test_weights_in_double_precision_make_such_a_network(run: Path, tmp_path: Pa
     )
 
 
-def nested(depth: int) -> Any:
-    """A list in a list, and so on."""
-    value: list[Any] = []
-    for _ in range(depth):
-        value = [value]
-    return value
+def test_complex_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    text = '{"settings": "", "network": {"weight": {"$tensor": "a"}}}'
+    with_json(path, text, {"a": torch.zeros(2, dtype=torch.complex64)})
+    assert "expected a tensor, not a tensor of type torch.complex64" in refusal(lambda: rff.load(path), path)
 
 
 def with_json(path: Path, text: str, tensors: dict[str, Tensor]) -> None:
@@ -235,14 +216,55 @@ def test_hostile_metadata_is_refused(case: str, tmp_path: Path) -> None:
     assert "checkpoint" in refusal(lambda: rff.load(path), path)
 
 
-def test_what_is_too_deep_is_not_written(tmp_path: Path) -> None:
+def test_what_a_checkpoint_can_not_hold_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container, "MAX_VALUES", 2**12)
+    network, path = make_trainer(tmp_path / "run").network, tmp_path / "network.safetensors"
+    rff.save(network, path, note=nested(20), more={1: (2.5, None), "$tensor": "text"})
+    assert checkpoint.read(path).extra == {"note": nested(20), "more": {1: (2.5, None), "$tensor": "text"}}
+    before = path.read_bytes()
+    for value, message in (
+        (nested(100), "more than 32 levels"),
+        (endless(), "more than 32 levels"),
+        (tmp_path, "extra: a checkpoint can't hold a PosixPath"),
+        ({(1, 2): 3}, "a key of type tuple"),
+        (torch.zeros(2, dtype=torch.complex128), "a tensor of type torch.complex128"),
+        (torch.eye(2).to_sparse(), "a tensor that is sparse"),
+        ([0] * 2**12, "at most 4,096 values besides tensors"),
+    ):
+        with pytest.raises(CheckpointError, match=message):
+            rff.save(network, path, note=value)
+        assert path.read_bytes() == before
+
+
+def test_what_could_not_be_read_is_not_written(tmp_path: Path) -> None:
+    trainer, path = make_trainer(tmp_path / "run", epochs=1), tmp_path / "network.safetensors"
+    with pytest.raises(CheckpointError, match="not a valid checkpoint"):
+        checkpoint.save(trainer.network, path, training={"progress": {}})
+    assert not path.exists()
+
+
+def test_a_long_text_takes_bounded_time_and_memory(tmp_path: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    with_json(path, "[" + "[]," * 3_000_000 + "[]]", {})
+    assert "more than 4,194,304 values besides tensors" in refusal(lambda: rff.load(path), path)
+
+
+def test_any_length_of_the_header_can_be_read(tmp_path: Path) -> None:
+    """The first bytes of a file are the length of its header, and those of 0x4B50 are also the first two of an archive."""
+    network, path = make_trainer(tmp_path / "run").network, tmp_path / "network.safetensors"
+    rff.save(network, path, note="")
+    (length,) = struct.unpack("<Q", path.read_bytes()[:8])
+    rff.save(network, path, note="x" * (0x4B50 - length))
+    assert path.read_bytes()[:2] == b"PK"
+    assert checkpoint.read(path).extra["note"].startswith("xxx")
+
+
+def test_a_pipe_and_the_mode_of_files_are_respected(tmp_path: Path) -> None:
     network = make_trainer(tmp_path / "run").network
-    rff.save(network, tmp_path / "shallow.safetensors", note=nested(20))
-    with pytest.raises(CheckpointError, match="at most 32 levels"):
-        rff.save(network, tmp_path / "deep.safetensors", note=nested(100))
-    with pytest.raises(CheckpointError, match="extra/note: a checkpoint can't hold a PosixPath"):
-        rff.save(network, tmp_path / "path.safetensors", note=tmp_path)
-    assert not (tmp_path / "deep.safetensors").exists()
+    (tmp_path / "text").write_text("")
+    rff.save(network, tmp_path / "network.safetensors")
+    assert (tmp_path / "network.safetensors").stat().st_mode == (tmp_path / "text").stat().st_mode
+    assert {path.name for path in tmp_path.iterdir()} == {"run", "text", "network.safetensors"}
 
 
 def test_sizes_in_the_settings_take_no_memory_before_the_weights_are_those(run: Path, tmp_path: Path) -> None:
@@ -293,133 +315,3 @@ def test_a_path_that_is_no_file_is_named(tmp_path: Path) -> None:
 def test_the_weights_can_be_read_by_others(run: Path) -> None:
     tensors = safetensors.torch.load_file(run / "best.safetensors")
     assert tensors["network/readout.bias"].shape == (5,)
-
-
-# ---------------------------------------------------------------- former formats
-
-
-def former(path: Path, content: Any) -> Path:
-    """Write a file of format 7 with the right checksum, if the content has one."""
-    if isinstance(content, dict):
-        content = content | {"checksum": container.checksum(content)}
-    torch.save(content, path)
-    return path
-
-
-def pairs(depth: int) -> Any:
-    """Nested pairs of the same list: a small file with 2 ** depth leaves."""
-    value: list[Any] = []
-    for _ in range(depth):
-        value = [value, value]
-    return value
-
-
-def endless() -> list[Any]:
-    value: list[Any] = []
-    value.append(value)
-    return value
-
-
-def weights() -> Content:
-    return {"settings": "", "network": {"weight": torch.zeros(3)}}
-
-
-FORMER: dict[str, tuple[Callable[[], Any], str]] = {
-    "deep list": (lambda: nested(200), "nested or shared too often"),
-    "endless list": (endless, "nested or shared too often"),
-    "shared pairs": (lambda: pairs(30), "nested or shared too often"),
-    "shared pairs as keys": (lambda: {(1, (2, (3,))): pairs(3)}, "it holds|nested|not a checkpoint"),
-    "sparse": (lambda: torch.eye(3).to_sparse(), "it names torch"),
-    "meta": (lambda: torch.zeros(10**6, device="meta"), "it names torch"),
-    "quantized": (lambda: torch.quantize_per_tensor(torch.zeros(3), 1.0, 0, torch.qint8), "it names torch"),
-    "bytes": (lambda: bytearray(10), "it names (__builtin__|builtins) bytearray|run code"),
-    "a set": (lambda: {1, 2}, "it names|run code"),
-    "a stride of 0": (lambda: torch.zeros(1).expand(10**6, 10**6), "its tensors are larger than the file"),
-    "many views": (lambda: [torch.zeros(1000)[:900]] * 3 + [torch.zeros(1000)] * 2000, "its tensors are larger than the file"),
-}
-
-
-@pytest.mark.parametrize("case", FORMER)
-@pytest.mark.filterwarnings("ignore")
-def test_a_hostile_file_of_a_former_format_is_refused(case: str, tmp_path: Path) -> None:
-    make, message = FORMER[case]
-    path = tmp_path / "network.pt"
-    torch.save({"format": 7, "checksum": "", **weights(), "extra": make()}, path)
-    with pytest.raises(CheckpointError, match=message) as caught:
-        rff.load(path)
-    assert str(caught.value).startswith(f"{path}: ") and len(str(caught.value)) < 1000
-
-
-@pytest.mark.parametrize("version", [torch.tensor(7), "7", 7.0, True, None, [7]], ids=str)
-def test_a_format_that_is_no_number_is_refused(version: Any, tmp_path: Path) -> None:
-    path = former(tmp_path / "network.pt", {"format": version, **weights()})
-    assert "not a checkpoint of RecurrentFF" in refusal(lambda: rff.load(path), path)
-
-
-@pytest.mark.parametrize("missing", ["settings", "network"])
-def test_a_former_file_without_a_part_is_refused(missing: str, tmp_path: Path) -> None:
-    path = former(tmp_path / "network.pt", {"format": 7, **{key: value for key, value in weights().items() if key != missing}})
-    assert "it has no settings or no weights" in refusal(lambda: rff.load(path), path)
-
-
-def rezipped(source: Path, path: Path, compression: int, extra: dict[str, bytes]) -> None:
-    """Copy an archive with another compression, and further entries."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w", compression) as new:
-        for entry in old.infolist():
-            new.writestr(entry.filename, old.read(entry))
-        for name, content in extra.items():
-            new.writestr(name, content)
-
-
-def test_an_archive_that_unpacks_to_more_than_its_size_is_refused(tmp_path: Path) -> None:
-    source = former(tmp_path / "whole.pt", {"format": 7, **weights()})
-    path = tmp_path / "network.pt"
-    rezipped(source, path, zipfile.ZIP_DEFLATED, {"archive/data/9": bytes(10**8)})
-    assert path.stat().st_size < 10**6
-    assert "its entries are compressed" in refusal(lambda: rff.load(path), path)
-    rezipped(source, path, zipfile.ZIP_STORED, {"archive/other.pkl": pickle.dumps(1, protocol=2)})
-    assert "it names no objects at all" in refusal(lambda: rff.load(path), path)
-    rezipped(source, path, zipfile.ZIP_STORED, {})
-    content = bytearray(path.read_bytes())
-    place = content.rindex(b"PK\x01\x02")
-    content[place + 20 : place + 28] = struct.pack("<II", 2**31, 2**31)  # the sizes of the last entry
-    path.write_bytes(content)
-    assert "not a readable checkpoint" in refusal(lambda: rff.load(path), path)
-    path.write_bytes(b"PK" + gzip.compress(bytes(100)))
-    assert "not a readable checkpoint" in refusal(lambda: rff.load(path), path)
-
-
-def test_a_pickle_of_the_oldest_form_is_refused(tmp_path: Path) -> None:
-    buffer = io.BytesIO()
-    torch.save({"format": 7, **weights()}, buffer, _use_new_zipfile_serialization=False)
-    (tmp_path / "network.pt").write_bytes(buffer.getvalue())
-    assert "not a readable checkpoint" in refusal(lambda: rff.load(tmp_path / "network.pt"), tmp_path / "network.pt")
-
-
-# ---------------------------------------------------------------- runs of former formats
-
-FIXTURES = Path(__file__).parent / "fixtures"
-
-
-def test_a_run_of_a_former_format_whose_best_weights_are_lost_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from RecurrentFF.data.dataset import Splits, TensorDataset
-    from tests.helpers import clusters
-
-    (tmp_path / "last.pt").write_bytes((FIXTURES / "format_7/adam.pt").read_bytes())
-    folder = RunFolder(tmp_path)
-    network = rff.build(checkpoint.settings(checkpoint.read(folder.last_to_load), ""), epochs=3)
-    splits = Splits(TensorDataset(*clusters(60)), TensorDataset(*clusters(30, seed=5)))
-    trainer = Trainer(network, splits, default_callbacks(network.settings, folder))
-    trainer.resume(folder.last_to_load)
-    assert trainer.fit() and trainer.progress.best_epoch == 3
-    assert "best.safetensors: no such checkpoint; the best epoch is chosen from the following ones" in capsys.readouterr().out
-    names = {path.name for path in tmp_path.iterdir()}
-    assert {"best.safetensors", "last.safetensors"} <= names and "last.pt" not in names
-
-
-@pytest.mark.parametrize("part", ["learner", "totals", "history", "network", "average"])
-@pytest.mark.parametrize("value", [torch.zeros(2), 3, "text", [1], {"optimisers": 3}], ids=str)  # codespell:ignore
-def test_a_file_of_format_5_with_a_wrong_part_is_refused(part: str, value: Any, tmp_path: Path) -> None:
-    content = torch.load(FIXTURES / "format_5/adam.pt", weights_only=True) | {part: value}
-    del content["checksum"]
-    assert refusal(lambda: rff.load(former(tmp_path / "last.pt", content)), tmp_path / "last.pt")

@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import os
+import re
+import shutil
 import struct
 from collections.abc import Callable
 from importlib import resources
@@ -14,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from RecurrentFF.data import cache, fashion_mnist, mnist
+from RecurrentFF.data import fashion_mnist, mnist
 from RecurrentFF.data.idx import MAX_SAMPLES, read_idx
 from RecurrentFF.data.mnist_files import NAMES
 from RecurrentFF.errors import DataError
@@ -103,7 +105,10 @@ def test_processed_files_of_former_torchvision_versions_are_not_read(tmp_path: P
     processed.mkdir(parents=True)
     for name in ("training.pt", "test.pt"):
         torch.save(([1, "text"], {"labels": torch.tensor([float("nan")])}), processed / name)
-    assert "no files of MNIST here" in refusal(lambda: mnist.read(tmp_path))
+    message = refusal(lambda: mnist.read(tmp_path))
+    assert "no files of MNIST here" in message and ", and the folder processed of a former torchvision is not read; " in message
+    assert "the folder processed" in refusal(lambda: mnist.read(tmp_path / "MNIST"))
+    assert "the folder processed" not in refusal(lambda: mnist.read(processed))
     write(tmp_path / "MNIST/raw", small_files())
     assert len(mnist.read(tmp_path)[0].labels) == 3
 
@@ -151,7 +156,7 @@ def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
     write(tmp_path, small_files())
     with (tmp_path / "t10k-images-idx3-ubyte").open("r+b") as file:
         file.truncate(2**40)  # a file of zeros that takes no space on the disk
-    assert "t10k-images-idx3-ubyte: too large" in refusal(lambda: mnist.read(tmp_path))
+    assert "t10k-images-idx3-ubyte: can't be read (too large" in refusal(lambda: mnist.read(tmp_path))
 
 
 def bomb(kilobytes: int) -> bytes:
@@ -240,7 +245,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("torchvision.datasets.FashionMNIST.resources", sums)
     monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", ["file:///nowhere/", f"{source.as_uri()}/"])
     monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / "cache" / name)
-    cache.note.cache_clear()
+    monkeypatch.setattr("RecurrentFF.streams._noted", set())
     return source
 
 
@@ -277,3 +282,55 @@ def test_a_download_that_can_not_be_cached_is_read(source: Path, tmp_path: Path,
 def test_a_download_needs_no_standard_error(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr", None)
     assert len(fashion_mnist.read()[0].labels) == 3
+
+
+def lose_a_file(folder: Path) -> None:
+    (folder / "raw/t10k-labels-idx1-ubyte.gz").unlink()
+
+
+def cut_off_a_file(folder: Path) -> None:
+    file = folder / "raw/train-images-idx3-ubyte.gz"
+    file.write_bytes(file.read_bytes()[:50])
+
+
+def replace_by_a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+
+
+@pytest.mark.parametrize("damage", [lose_a_file, cut_off_a_file, replace_by_a_file])
+def test_a_damaged_cache_is_made_anew(
+    damage: Callable[[Path], None], source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fashion_mnist.read()
+    folder = next((tmp_path / "cache").rglob("FashionMNIST"))
+    expected = {file.name: file.read_bytes() for file in (folder / "raw").iterdir()}
+    damage(folder)
+    capsys.readouterr()
+    for _ in range(2):  # the second time from the cache
+        assert len(fashion_mnist.read()[0].labels) == 3
+    assert {file.name: file.read_bytes() for file in (folder / "raw").iterdir()} == expected
+    assert [path.name for path in folder.parent.iterdir()] == ["FashionMNIST"]
+    assert re.fullmatch(r"note: downloading Fashion-MNIST, 30 MB, in place of a damaged one \(.*\)\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("damage", [lose_a_file, cut_off_a_file])
+def test_a_damaged_cache_without_a_download_is_left_and_both_are_named(
+    damage: Callable[[Path], None], source: Path, tmp_path: Path
+) -> None:
+    fashion_mnist.read()
+    folder = next((tmp_path / "cache").rglob("FashionMNIST"))
+    damage(folder)
+    left = sorted(folder.rglob("*"))
+    shutil.rmtree(source)
+    message = refusal(lambda: fashion_mnist.read())
+    assert message.startswith(f"Fashion-MNIST is damaged ({folder}") and "it can't be downloaded (" in message
+    assert "--data-dir" in message and "files are missing" not in message and sorted(folder.rglob("*")) == left
+
+
+def test_a_damaged_folder_of_the_user_is_not_replaced(source: Path, tmp_path: Path) -> None:
+    fashion_mnist.read()
+    shutil.copytree(next((tmp_path / "cache").rglob("FashionMNIST")), tmp_path / "own")
+    lose_a_file(tmp_path / "own")
+    assert "t10k-labels-idx1-ubyte is missing" in refusal(lambda: fashion_mnist.read(tmp_path / "own"))
+    assert len(list((tmp_path / "own/raw").iterdir())) == 3

@@ -6,6 +6,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,8 +60,8 @@ DAMAGE: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "another checksum": (lambda whole: whole[:-20] + bytes(8) + whole[-12:], "can be read ("),
     "no pixels": (lambda whole: png(10, 8), "can be read ("),
     "no width": (lambda whole: png(0, 8), "can be read ("),
-    "a bomb": (lambda whole: png(100_000, 100_000), "declares more than 89,478,485 pixels"),
-    "a smaller bomb": (lambda whole: png(10_000, 9_000), "declares more than 89,478,485 pixels"),
+    "a bomb": (lambda whole: png(100_000, 100_000), "declares more than 178,956,970 pixels"),
+    "a smaller bomb": (lambda whole: png(20_000, 9_000), "declares more than 178,956,970 pixels"),
     "more pixels than a number has": (lambda whole: png(2**31 - 1, 2**31 - 1), "can be read ("),
     "a huge picture map": (lambda whole: b"P5 99999999 99999999 255\n", "declares more than"),
     "a map of text": (lambda whole: b"P2 2 2 255\n1 2 x 4\n", "can be read ("),
@@ -100,11 +101,54 @@ def test_sixteen_bits_are_scaled_to_eight(tmp_path: Path) -> None:
         assert read_image(path, None, grayscale=False)[1, 0].tolist() == [255, 255, 255]
 
 
-@pytest.mark.parametrize("values", [np.array([[0.5]], dtype=np.float32), np.array([[70_000]], dtype=np.int32)])
-def test_pixels_of_other_numbers_are_refused(values: "np.ndarray[tuple[int, int], np.dtype[np.number]]", tmp_path: Path) -> None:
+def test_sixteen_bits_of_a_picture_map_are_scaled_to_eight(tmp_path: Path) -> None:
+    path = tmp_path / "1.pgm"
+    path.write_bytes(b"P5 3 1 65535\n" + np.array([0, 100, 65535], dtype=">u2").tobytes())
+    with Image.open(path) as image:
+        assert image.mode == "I"  # as an image of 32 bits has
+    assert read_image(path, None, grayscale=True).tolist() == [[0, 0, 255]]
+    path.write_bytes(b"P2 2 1 1000\n1000 500\n")
+    assert read_image(path, None, grayscale=True).tolist() == [[255, 128]]
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.uint32, np.int16, np.float32])
+def test_other_numbers_from_0_to_255_are_taken_as_they_are(kind: type[np.number], tmp_path: Path) -> None:
+    for values in ([[0, 100, 255]], [[0, 0, 0]], [[0, 1, 1]]):
+        Image.fromarray(np.array(values, dtype=kind)).save(tmp_path / "1.tif")
+        assert read_image(tmp_path / "1.tif", None, grayscale=True).tolist() == values
+        assert read_image(tmp_path / "1.tif", None, grayscale=False)[..., 1].tolist() == values
+
+
+def test_fractions_are_rounded_down_and_limited(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0.9, 254.5, 300, -5]], dtype=np.float32)).save(tmp_path / "1.tif")
+    assert read_image(tmp_path / "1.tif", None, grayscale=True).tolist() == [[0, 254, 255, 0]]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (np.array([[0, 70_000]], dtype=np.int32), "run from 0 to 70000, expected 0 to 255; save it with 8 or 16 bits"),
+        (np.array([[0, 256]], dtype=np.int32), "run from 0 to 256, expected 0 to 255"),
+        (np.array([[-1, 5]], dtype=np.int16), "run from -1 to 5, expected 0 to 255"),
+        (np.array([[0, 0.5, 1]], dtype=np.float32), "fractions of at most 1, which would all be black; multiply them by 255"),
+        (np.array([[0, np.nan]], dtype=np.float32), "not all finite"),
+    ],
+)
+def test_pixels_whose_range_is_not_known_are_refused(values: Any, message: str, tmp_path: Path) -> None:
     Image.fromarray(values).save(tmp_path / "1.tif")
-    with pytest.raises(DataError, match=r"1\.tif: not an image that can be read \(.*whole numbers of 8 or 16 bits"):
+    with pytest.raises(DataError, match=rf"1\.tif: not an image that can be read \(.*{message}"):
         read_image(tmp_path / "1.tif", None, grayscale=True)
+
+
+def test_an_image_of_which_pillow_only_warns_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
+    Image.new("L", (10, 8), 200).save(tmp_path / "1.png")
+    with pytest.warns(Image.DecompressionBombWarning), Image.open(tmp_path / "1.png"):
+        pass
+    assert read_image(tmp_path / "1.png", (4, 4), grayscale=True).tolist() == [[200] * 4] * 4
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 39)
+    with pytest.raises(DataError, match="declares more than 78 pixels"):
+        read_image(tmp_path / "1.png", (4, 4), grayscale=True)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr"])

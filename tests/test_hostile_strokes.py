@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from RecurrentFF import streams
 from RecurrentFF.data import cache, mnist, stroke_cache
 from RecurrentFF.data.dataset import LabeledImages
 from RecurrentFF.data.pen_strokes import PenStrokes
@@ -213,7 +214,7 @@ def homeless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
     monkeypatch.setattr("platformdirs.user_cache_path", fail)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    cache.note.cache_clear()
+    monkeypatch.setattr(streams, "_noted", set[str]())
     cache._temporary_folder.cache_clear()
     yield tmp_path
     cache._temporary_folder.cache_clear()

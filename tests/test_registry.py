@@ -113,7 +113,10 @@ MAKE_MISTAKES: dict[str, tuple[object, str]] = {
     "two mistakes": ({"name": "pairwise", "alpha": "3", "beta": 1}, r"place\..* \(and 1 more\)$"),
     "nested": ({"name": "sum", "objectives": [{"name": "pairwise", "alpha": 0}]}, r"^place\.objectives\[0\]\.alpha = 0: "),
     "nested name": ({"name": "sum", "objectives": ["pairwise", "x"]}, r"^place\.objectives\[1\]\.name = 'x': "),
-    "empty tuple": ({"name": "sum", "objectives": []}, r"^place\.objectives = \[\]: expected a longer list"),
+    "empty tuple": (
+        {"name": "sum", "objectives": []},
+        r"^place\.objectives = \[\]: expected a longer list, of at least 1 entry instead of 0",
+    ),
     "object of another kind": (Adam(), r"^place = Adam\(.*\): expected a name, a section, or a Objective"),
     "nested object of another kind": ({"name": "sum", "objectives": [Adam()]}, r"^place\.objectives\[0\] = Adam\(.*\): expected"),
     "a class": (Pairwise, r"^place = .*Pairwise.*: expected a name, a section, or a Objective"),
@@ -138,7 +141,7 @@ def test_options_are_checked_when_a_program_makes_a_component() -> None:
             lambda: untyped(ReadoutNegatives)(optimizer=Pairwise()),
             r"^ReadoutNegatives\.optimizer = Pairwise\(alpha=8\.0\): expected a name",
         ),
-        (lambda: Sum(objectives=()), r"^Sum\.objectives = \[\]: expected a longer list$"),
+        (lambda: Sum(objectives=()), r"^Sum\.objectives = \[\]: expected a longer list, of at least 1 entry instead of 0$"),
         (lambda: untyped(Chain)(shift=3), r"^Chain\.shift = 3: "),
     ):
         with pytest.raises(SettingsError, match=message):

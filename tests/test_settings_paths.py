@@ -65,12 +65,15 @@ def test_a_flag_takes_a_path_of_any_name(name: str, tmp_path: Path, capsys: pyte
 
 
 def test_relative_paths_are_made_absolute_when_a_network_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built = rff.build(data=Mnist(data_dir="digits"), weights="w.pt", hidden_sizes=[4], device="cpu").settings
-    assert (built.data, built.training.weights) == (Mnist(data_dir=str(Path.cwd() / "digits")), str(Path.cwd() / "w.pt"))
+    first = rff.build(data=Mnist(data_dir="digits"), hidden_sizes=[4], device="cpu")
+    for folder in (Path.cwd(), tmp_path):
+        rff.save(first, folder / "w")
+    built = rff.build(data=Mnist(data_dir="digits"), weights="w", hidden_sizes=[4], device="cpu").settings
+    assert (built.data, built.training.weights) == (Mnist(data_dir=str(Path.cwd() / "digits")), str(Path.cwd() / "w"))
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    at_home = rff.build(data=Mnist(data_dir="~/digits"), weights="~/w.pt", hidden_sizes=[4], device="cpu").settings
-    assert (at_home.data, at_home.training.weights) == (Mnist(data_dir=str(tmp_path / "digits")), str(tmp_path / "w.pt"))
+    at_home = rff.build(data=Mnist(data_dir="~/digits"), weights="~/w", hidden_sizes=[4], device="cpu").settings
+    assert (at_home.data, at_home.training.weights) == (Mnist(data_dir=str(tmp_path / "digits")), str(tmp_path / "w"))
     assert with_absolute_paths(at_home) is at_home
 
 
@@ -151,7 +154,7 @@ def test_a_recipe_is_found_by_its_name_unless_there_is_such_a_file() -> None:
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="the system has no /dev/zero")
 def test_a_file_without_end_is_not_read_whole() -> None:
-    with pytest.raises(SettingsError, match=r"^/dev/zero: larger than 4,194,304 bytes, and so no configuration file$"):
+    with pytest.raises(SettingsError, match=r"^/dev/zero: can't be read \(not a file\)$"):
         Settings.from_file("/dev/zero")
 
 

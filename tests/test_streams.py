@@ -78,7 +78,7 @@ BROKEN: dict[str, Callable[[], Any]] = {
 
 @pytest.fixture(autouse=True)
 def _nothing_reported(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streams, "_reported", set[str]())
+    monkeypatch.setattr(streams, "_noted", set[str]())
 
 
 @pytest.mark.parametrize("name", [*LOST, *BROKEN])

@@ -15,11 +15,12 @@ from torch.utils.data import TensorDataset as TorchDataset
 
 from RecurrentFF.data import mnist
 from RecurrentFF.data.augment import Augmentation, AugmentedImages
-from RecurrentFF.data.dataset import Batch, Dataset, RelabeledDataset, SequenceDataset, TensorDataset
+from RecurrentFF.data.dataset import Batch, Dataset, SequenceDataset, TensorDataset
 from RecurrentFF.data.image_folder import ImageFolder, ImageFolderTask
 from RecurrentFF.data.image_transforms import Frames, OrientedGradients, Pixels
 from RecurrentFF.data.loader_task import LoaderTask
 from RecurrentFF.data.pen_strokes import PenStrokes
+from RecurrentFF.data.relabeled import RelabeledDataset
 from RecurrentFF.data.source import DataSource, Own
 from RecurrentFF.data.task import Task
 from RecurrentFF.data.tensor_task import TensorTask

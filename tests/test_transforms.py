@@ -209,7 +209,7 @@ def test_tables_are_standardized_and_constant_features_are_kept() -> None:
 @pytest.mark.parametrize(
     ("samples", "message"),
     [
-        (torch.full((2, 4, 4), 17.0), r"pixels from 17 to 17: .*0\.\.1, or uint8; divide by 255"),
+        (torch.full((2, 4, 4), 17.0), r"pixels from 17 to 17: .*0\.\.1, or uint8; divide by 17, or by the largest"),
         (torch.full((2, 4, 4), 1.01), r"pixels from 1\.01"),
         (torch.full((2, 4, 4), -0.4), r"pixels from -0\.4 to -0\.4: .*don't standardize"),
         (torch.full((2, 4, 4), float("nan")), "pixels from nan"),

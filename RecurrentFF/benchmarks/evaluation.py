@@ -10,20 +10,24 @@ from RecurrentFF.benchmarks.cli import plugins_of_checkpoint, with_plugin_hint
 from RecurrentFF.benchmarks.run_files import read_summary
 from RecurrentFF.data.dataset import Dataset
 from RecurrentFF.data.image_folder import ImageFolderTask
-from RecurrentFF.errors import CheckpointError, DataError, printable
+from RecurrentFF.errors import CheckpointError, DataError, OutputError, printable
 from RecurrentFF.model.network import Network
+from RecurrentFF.paths import kind_of, reported
 from RecurrentFF.registry import name_of
+from RecurrentFF.streams import write_output
 from RecurrentFF.training import checkpoint
-from RecurrentFF.training.evaluation import Evaluation
-from RecurrentFF.training.evaluation import evaluate as evaluate_network
+from RecurrentFF.training.evaluation import Evaluation, evaluate
+from RecurrentFF.training.files import FORMER_SUFFIX, RunFolder
 from RecurrentFF.training.splits import load_splits
 
 MAX_CLASSES = 20
 """The largest number of classes whose confusion matrix is printed."""
 
 
-def evaluate(path: Path, data_dir: Path | None = None, predictions: Path | None = None, device: str = "auto") -> str:
+def run(path: Path, data_dir: Path | None = None, predictions: Path | None = None, device: str = "auto") -> None:
     """Evaluate a saved network on its test samples; on its validation samples, if there are no test samples.
+
+    Print the accuracy, and that of each class, and the confusion matrix. The file of predictions is written after that.
 
     Args:
         path: a checkpoint, or the folder of a run, whose best weights are evaluated.
@@ -32,20 +36,23 @@ def evaluate(path: Path, data_dir: Path | None = None, predictions: Path | None 
         predictions: a CSV file to write, with the prediction and the badness of each sample.
         device: the device of the network.
 
-    Returns:
-        The text to print: the accuracy, and that of each class, and the confusion matrix.
-
     Raises:
-        RecurrentFFError: the checkpoint or the data can't be read, or do not fit.
+        RecurrentFFError: the checkpoint or the data can't be read, or do not fit, or the result can't be written.
     """
     _refuse_baseline(path)
+    if predictions is not None:
+        _require_other_file(predictions, path)
     network = with_plugin_hint(lambda: checkpoint.load(path, device), lambda: plugins_of_checkpoint(path))
     if name_of(network.settings.data) == "own":
         name, data = _image_folder(network, data_dir, path)
     else:
         name, data = _named_data(network, data_dir)
-    result = evaluate_network(network, data, predictions=predictions)
-    return "\n".join([f"data     {name}", str(result), "", *_confusion(result)])
+    result = evaluate(network, data)
+    try:
+        write_output("\n".join([f"data     {printable(name)}", str(result), "", *_confusion(result)]))
+    finally:  # also if standard output is on a full disk
+        if predictions is not None:
+            result.write_predictions(predictions)
 
 
 def _refuse_baseline(path: Path) -> None:
@@ -57,6 +64,22 @@ def _refuse_baseline(path: Path) -> None:
         raise CheckpointError(
             f"{path}: a baseline ({baseline}), which has no checkpoint of a network; its result is in {path / 'summary.json'}"
         )
+
+
+def _require_other_file(predictions: Path, path: Path) -> None:
+    """Check that the predictions are not written over the checkpoint, or over a file that training has written to its run folder.
+
+    Raises:
+        OutputError: they would be.
+    """
+    with reported(predictions, OutputError, "can't be written"):
+        file, checkpoint_path = predictions.resolve(), path.resolve()
+    if kind_of(file, OutputError, "can't be written") is None:
+        return
+    run = RunFolder(checkpoint_path if kind_of(checkpoint_path, CheckpointError) == "folder" else checkpoint_path.parent)
+    known = [value for value in vars(run).values() if isinstance(value, Path)]
+    if file in (checkpoint_path, *known, *(each.with_suffix(FORMER_SUFFIX) for each in known)):
+        raise OutputError(f"--predictions {predictions}: a file of the run that is evaluated; name another one")
 
 
 def _named_data(network: Network, data_dir: Path | None) -> tuple[str, Any]:

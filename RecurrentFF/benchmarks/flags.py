@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from RecurrentFF.errors import RecurrentFFError, SettingsError, printable
-from RecurrentFF.paths import reason_of
+from RecurrentFF.paths import expanded, reason_of
 from RecurrentFF.settings.reference import key_of
 from RecurrentFF.streams import discard_unwritten, replace_closed, write_line, write_output
 
@@ -94,12 +94,10 @@ def _lacks_memory(error: BaseException) -> bool:
 
 def user_path(text: str) -> Path:
     """Read a path that the user names, with ~ as the home folder, for argparse."""
-    if not text:
-        raise argparse.ArgumentTypeError("an empty path, which would be the present folder; write . for that")
     try:
-        return Path(text).expanduser()
-    except RuntimeError:
-        raise argparse.ArgumentTypeError(f"'{text}': this user has no home folder; write the whole path") from None
+        return expanded(text, SettingsError, "not a path")
+    except SettingsError as error:  # argparse adds the name of the flag
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def key_help(section: str, name: str) -> str:

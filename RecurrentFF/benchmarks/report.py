@@ -27,7 +27,7 @@ from RecurrentFF.paths import kind_of, names_in
 from RecurrentFF.settings import Settings
 from RecurrentFF.settings.plugins import import_modules
 from RecurrentFF.streams import write_output
-from RecurrentFF.training.figures import new_figure, plain, save_figure
+from RecurrentFF.training.figures import picture, show_unchanged
 
 DESCRIPTION = "Summarize the results of several runs, with one line for each folder, and one for all folders of single runs."
 
@@ -233,23 +233,22 @@ def plot(groups: list[list[Run]], path: Path) -> None:
     groups = [runs for runs in groups if runs[0].validation_error is not None]
     if not groups:
         raise DataError("none of these runs has a validation error to plot; leave out --plot")
-    figure = new_figure(path, 9, 5)
-    axes = figure.subplots()
-    for runs in groups:
-        curves = [[100 * (1 - epoch["validation_accuracy"]) for epoch in run.epochs] for run in runs]
-        columns = list(zip(*curves, strict=False))  # early stopping may end each run at another epoch
-        epochs = [epoch["epoch"] for epoch in runs[0].epochs[: len(columns)]]
-        axes.plot(epochs, [statistics.mean(column) for column in columns], label=runs[0].name)
-        axes.fill_between(epochs, [min(column) for column in columns], [max(column) for column in columns], alpha=0.15)
-    axes.locator_params("x", integer=True)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter("{x:g}")
-    axes.set(xlabel="epoch", ylabel="validation error, %")
-    axes.grid(alpha=0.3, which="both")
-    axes.spines[["top", "right"]].set_visible(False)
-    plain(axes.legend(frameon=False).get_texts())
-    save_figure(figure, path)
+    with picture(path, 9, 5) as figure:
+        axes = figure.subplots()
+        for runs in groups:
+            curves = [[100 * (1 - epoch["validation_accuracy"]) for epoch in run.epochs] for run in runs]
+            columns = list(zip(*curves, strict=False))  # early stopping may end each run at another epoch
+            epochs = [epoch["epoch"] for epoch in runs[0].epochs[: len(columns)]]
+            axes.plot(epochs, [statistics.mean(column) for column in columns], label=runs[0].name)
+            axes.fill_between(epochs, [min(column) for column in columns], [max(column) for column in columns], alpha=0.15)
+        axes.locator_params("x", integer=True)
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.set(xlabel="epoch", ylabel="validation error, %")
+        axes.grid(alpha=0.3, which="both")
+        axes.spines[["top", "right"]].set_visible(False)
+        show_unchanged(axes.legend(frameon=False).get_texts())
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -17,7 +17,7 @@ from RecurrentFF.registry import name_of
 from RecurrentFF.settings import Settings
 from RecurrentFF.training import checkpoint
 from RecurrentFF.training.allocation import keep_freed_memory
-from RecurrentFF.training.build import build
+from RecurrentFF.training.build import build_untrained
 from RecurrentFF.training.callbacks import Callback, default_callbacks
 from RecurrentFF.training.callbacks.base import require_callbacks
 from RecurrentFF.training.content import Checkpoint
@@ -93,7 +93,7 @@ def _continue(
     if epochs != before.training.epochs and settings.schedule.depends_on_epochs:
         raise SettingsError(
             f"--epochs {epochs}: the {name_of(settings.schedule)} schedule of this run ends with its {before.training.epochs} "
-            f"epochs; start another run from it with --weights {folder.last}"
+            f"epochs; start another run from it with --weights {folder.last_to_load}"
         )
     baseline = checkpoint.require_training(saved, start).learner.get("baseline")
     if baseline is None:
@@ -126,7 +126,7 @@ class _Prepared(NamedTuple):
 def _prepare(settings: Settings, baseline: str | None) -> _Prepared:
     """Build the network, or a baseline beside it, and read the data."""
     task = _task(settings)
-    network = build(settings, task=task)
+    network = build_untrained(settings, task)
     splits = load_splits(task, network.settings, network.device)
     if baseline is None:
         return _Prepared(network, splits, None)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from RecurrentFF import toml
-from RecurrentFF.errors import DataError, printable
-from RecurrentFF.paths import kind_of, reported
+from RecurrentFF.errors import DataError, first_line, printable
+from RecurrentFF.paths import kind_of, names_in, read_text
 
 MAX_BYTES = 64 * 2**20
 """Maximum size of such a file: that of the metrics of some 50,000 epochs."""
@@ -37,6 +37,7 @@ def runs_below(folder: Path) -> list[Path]:
     """
     if kind_of(folder, DataError) != "folder":
         return []
+    names_in(folder, DataError)  # os.walk passes over a folder that can't be read
     return sorted(Path(parent) for parent, _, files in os.walk(folder) if "config.toml" in files)
 
 
@@ -48,9 +49,9 @@ def read_config(run: Path) -> dict[str, Any]:
     """
     file = run / "config.toml"
     try:
-        return toml.loads(_required(file))
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: not valid TOML ({_first_line(error)})") from None
+        return toml.loads(read_text(file, DataError, MAX_BYTES))
+    except toml.TOMLDecodeError as error:
+        raise DataError(f"{file}: not valid TOML ({first_line(error)})") from None
 
 
 def read_summary(run: Path, required: Sequence[str] = ()) -> dict[str, Any]:
@@ -85,26 +86,7 @@ def read_epochs(run: Path, required: Sequence[str] = ()) -> list[dict[str, Any]]
 
 def _text(file: Path) -> str | None:
     """The content of a text file; None if there is none."""
-    kind = kind_of(file, DataError)
-    if kind is None:
-        return None
-    if kind != "file":
-        raise DataError(f"{file}: not a file")
-    with reported(file, DataError), file.open("rb") as opened:
-        content = opened.read(MAX_BYTES + 1)
-    if len(content) > MAX_BYTES:
-        raise DataError(f"{file}: larger than {MAX_BYTES // 2**20} MiB; this is no file of a run")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        raise DataError(f"{file}: not a text file in UTF-8") from None
-
-
-def _required(file: Path) -> str:
-    text = _text(file)
-    if text is None:
-        raise DataError(f"{file}: there is no such file")
-    return text
+    return None if kind_of(file, DataError) is None else read_text(file, DataError, MAX_BYTES)
 
 
 def _checked(text: str, required: Sequence[str], place: str) -> dict[str, Any]:
@@ -115,8 +97,10 @@ def _checked(text: str, required: Sequence[str], place: str) -> dict[str, Any]:
     """
     try:
         content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{place}: not valid JSON ({_first_line(error)})") from None
+    except RecursionError:
+        raise DataError(f"{place}: not valid JSON (nested too deeply)") from None
+    except ValueError as error:
+        raise DataError(f"{place}: not valid JSON ({first_line(error)})") from None
     if not isinstance(content, dict):
         raise DataError(f"{place}: expected a JSON object")
     missing = [name for name in required if name not in content]
@@ -142,7 +126,3 @@ def _require_number(content: Mapping[str, Any], name: str, place: str) -> None:
 def _shown(value: object) -> str:
     """A value as a text; its type if it is long or nested, since writing such a number or list may fail by itself."""
     return repr(value) if isinstance(value, str | float | None) else f"of type {type(value).__name__}"
-
-
-def _first_line(error: Exception) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else printable(str(error).partition("\n")[0], 120)

@@ -30,11 +30,13 @@ from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.reference import Reference
+from RecurrentFF.settings import Settings
 from RecurrentFF.streams import write_line, write_output
 from RecurrentFF.training import compiling, devices
 from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build
-from RecurrentFF.training.figures import new_figure, save_figure
+from RecurrentFF.training.figures import picture
+from RecurrentFF.training.memory import require_memory
 
 DESCRIPTION = "Measure the speed of the network against plain autograd code."
 
@@ -62,14 +64,19 @@ class Row:
 
 def new_network(units: int, variant: str, device: str, **arguments: Any) -> Network:
     """Build a network of this width for the benchmark's inputs, in the precision of the variant."""
+    return build(new_settings(units, variant, device, **arguments))
+
+
+def new_settings(units: int, variant: str, device: str, **arguments: Any) -> Settings:
+    """The configuration of `new_network`."""
     shape: dict[str, Any] = {
         "hidden_sizes": [units] * LAYERS,
         "prelabel_timesteps": PRELABEL,
         "label_timesteps": LABELED,
     } | arguments
     precision = "bfloat16" if "bfloat16" in variant else "float32"
-    return build(input_size=INPUT_SIZE, num_classes=CLASSES, precision=precision, device=device, objective="pairwise",
-                 compile="compiled" in variant, **shape)  # fmt: skip
+    return Settings.from_arguments(input_size=INPUT_SIZE, num_classes=CLASSES, precision=precision, device=device,
+                                   objective="pairwise", compile="compiled" in variant, **shape)  # fmt: skip
 
 
 def predicted_samples(units: int) -> int:
@@ -274,20 +281,19 @@ def scaling(device: str, precision: str) -> dict[str, list[float]]:
 
 def plot_scaling(rates: dict[str, list[float]], precision: str, path: Path) -> None:
     """Plot the result of `scaling` and save it as a PNG."""
-    figure = new_figure(path, 13, 3.4)
-    changed = f"3×500 units, batch {BATCH}, {PRELABEL} + {LABELED} timesteps, {precision}, and one of them changed"
-    figure.suptitle(f"Training samples per second: {changed}")
-    for axes, (name, values) in zip(figure.subplots(1, len(SCALES), sharey=True), SCALES.items(), strict=True):
-        axes.loglog(values, rates[name], marker=".")
-        axes.set_xticks(values, [str(value) for value in values])
-        axes.xaxis.minorticks_off()
-        axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
-        axes.yaxis.minorticks_off()
-        axes.yaxis.set_major_formatter("{x:,g}")
-        axes.set_xlabel(name)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, path)
+    with picture(path, 13, 3.4) as figure:
+        changed = f"3×500 units, batch {BATCH}, {PRELABEL} + {LABELED} timesteps, {precision}, and one of them changed"
+        figure.suptitle(f"Training samples per second: {changed}")
+        for axes, (name, values) in zip(figure.subplots(1, len(SCALES), sharey=True), SCALES.items(), strict=True):
+            axes.loglog(values, rates[name], marker=".")
+            axes.set_xticks(values, [str(value) for value in values])
+            axes.xaxis.minorticks_off()
+            axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
+            axes.yaxis.minorticks_off()
+            axes.yaxis.set_major_formatter("{x:,g}")
+            axes.set_xlabel(name)
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
 
 
 def _rate(name: str, value: int, device: str, precision: str) -> float:
@@ -326,7 +332,7 @@ def run(arguments: argparse.Namespace) -> bool:
         True.
 
     Raises:
-        SettingsError: a number is not positive.
+        SettingsError: a number is not positive, or a network does not fit into the memory.
         DeviceError: this machine does not have the device.
         OutputError: a file can't be written.
     """
@@ -341,6 +347,8 @@ def _measure_all(arguments: argparse.Namespace, device: str) -> None:
     precision = "bfloat16" if devices.has_fast_bfloat16(torch.device(device)) else "float32"
     variants = arguments.variants or [name for name in VARIANTS[1:] if precision == "bfloat16" or "bfloat16" not in name]
     used = {name.removesuffix(" compiled").removeprefix("plain ") for name in (VARIANTS[0], *variants)}
+    for units in arguments.units:
+        require_memory(new_settings(units, VARIANTS[0], device), torch.device(device))  # before minutes of work
     peaks = {name: peak_rate(device, name) for name in sorted(used, reverse=True)}
     write_line(f"{machine(device)}; torch {torch.__version__}; batch {BATCH}, {PRELABEL} + {LABELED} timesteps")
     write_line("matrix products: " + ", ".join(f"{rate / 1e9:,.0f} GFLOP/s in {name}" for name, rate in peaks.items()))

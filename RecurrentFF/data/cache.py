@@ -11,7 +11,7 @@ from pathlib import Path
 
 import platformdirs
 
-from RecurrentFF.streams import write_line
+from RecurrentFF.streams import note_once
 
 
 def cache_folder(name: str) -> Path | None:
@@ -33,13 +33,7 @@ def cache_folder(name: str) -> Path | None:
     return None if temporary is None else temporary / name
 
 
-@functools.cache
-def note(text: str) -> None:
-    """Tell the user something on standard error, once in a process."""
-    write_line(f"note: {text}", "stderr")
-
-
-@functools.cache
+@functools.cache  # so that a process makes one folder only
 def _temporary_folder() -> Path | None:
     """Return a folder among the temporary files that only this user can write to, and tell the user about it."""
     try:
@@ -49,9 +43,9 @@ def _temporary_folder() -> Path | None:
         if not _is_own_folder(folder):
             folder = Path(tempfile.mkdtemp(prefix="RecurrentFF-"))
     except OSError:
-        note("this user has no home folder, and there is no folder for temporary files: nothing is cached")
+        note_once("this user has no home folder, and there is no folder for temporary files: nothing is cached")
         return None
-    note(f"this user has no home folder; what is traced or downloaded is cached in {folder}")
+    note_once(f"this user has no home folder; what is traced or downloaded is cached in {folder}")
     return folder
 
 

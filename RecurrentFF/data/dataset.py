@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor
 
-from RecurrentFF.data.loading import kept_randomness, seeded_order
+from RecurrentFF.data.loading import kept_randomness, length_of, require_readable_again, seeded_order
+from RecurrentFF.data.time_first import BatchFirst, parts_of
 from RecurrentFF.errors import DataError, InputError
 from RecurrentFF.layouts import warn_if_ambiguous
 from RecurrentFF.tensors import as_labels, as_numbers, errors_at
@@ -24,6 +26,16 @@ class Batch(NamedTuple):
     """Class numbers, (batch,)."""
     mask: Tensor | None = None
     """Valid timesteps, (timesteps, batch): true until the sequence ends. None if every timestep is valid."""
+
+
+def require_batch(batch: object) -> Batch:
+    """A batch of a data set, itself. Raises InputError if the data set yields something else, such as a plain tuple."""
+    if not isinstance(batch, Batch):
+        raise InputError(
+            f"a data set of network inputs yields a {type(batch).__name__}; let its method batches yield "
+            "RecurrentFF.data.dataset.Batch(inputs, labels), or give a DataLoader"
+        )
+    return batch
 
 
 class Dataset(Protocol):
@@ -96,25 +108,22 @@ class LoaderDataset:
 
     Args:
         loader: a torch DataLoader, or any iterable of known length. Its batches are (inputs, labels) or (inputs, labels, mask),
-            with the shapes of `Batch`. If its sampler has a method `set_epoch`, that is called with the number of each epoch.
+            with the shapes of `Batch`, or `BatchFirst` of it. If its sampler has a method `set_epoch`, that is called with the
+            number of each epoch.
         seed: the seed of the order of a DataLoader that shuffles without a generator of its own; None for the global generator.
         batch_first: false if the program has said that time comes first; None if it has said nothing, which warns where batches
             have as many samples as timesteps.
 
     Raises:
-        InputError: the loader has no length, or is empty.
+        InputError: the loader has no length, is empty, or has samples without labels.
     """
 
-    def __init__(self, loader: Iterable[Sequence[Any]], *, seed: int | None = None, batch_first: bool | None = None) -> None:
-        try:
-            self._batch_count = len(loader)  # type: ignore[arg-type]
-        except TypeError:
-            raise InputError(
-                f"a {type(loader).__name__} is neither (inputs, labels) nor a loader that knows its number of batches; give "
-                "tensors, a DataLoader over a data set of known size, or a list of batches"
-            ) from None
-        if self._batch_count == 0:
-            raise InputError("the loader is empty; give at least one batch")
+    def __init__(
+        self, loader: Iterable[Sequence[Any]] | BatchFirst, *, seed: int | None = None, batch_first: bool | None = None
+    ) -> None:
+        self._is_batch_first = isinstance(loader, BatchFirst)
+        loader = loader.loader if isinstance(loader, BatchFirst) else loader
+        self._batch_count = length_of(loader)
         self.loader = loader
         self.seed = seed
         self.batch_first = batch_first
@@ -124,7 +133,7 @@ class LoaderDataset:
         sampler = getattr(self.loader, "sampler", None)
         if isinstance(self.loader, list | tuple):
             return sum(self._sample_count(number, *batch) for number, batch in enumerate(self._raw_batches(0), start=1))
-        return len(sampler) if isinstance(sampler, Sized) else self._batch_count
+        return length_of(sampler) if isinstance(sampler, Sized) else self._batch_count
 
     def batch_count(self, size: int) -> int:
         """Return the loader's own number of batches, for any `size`."""
@@ -137,10 +146,7 @@ class LoaderDataset:
             InputError: a batch is not (inputs, labels) or (inputs, labels, mask) of numbers, or the loader gives none. The
                 message begins with the number of the batch, from 1.
         """
-        for number, (samples, labels, mask) in enumerate(self._raw_batches(epoch), start=1):
-            with errors_at(f"batch {number}"):
-                batch = self._batch(samples, labels, mask)
-            yield batch
+        return self._converted(self._raw_batches(epoch))
 
     def looked_at(self) -> Iterator[Batch]:
         """Yield the first batch, or all those of a list, and leave every source of randomness as it was.
@@ -148,13 +154,16 @@ class LoaderDataset:
         Raises:
             InputError: a batch is not one, or the loader can be read only once.
         """
-        if not hasattr(self.loader, "sampler") and iter(self.loader) is iter(self.loader):
-            raise InputError("the loader can be read only once; give a DataLoader or a list, which can be read in every epoch")
         with kept_randomness(self.loader):
-            for batch in self.batches(0):
-                yield batch
-                if not isinstance(self.loader, list | tuple):
-                    break
+            batches = self._converted(self._raw_batches(0, first_look=True))
+            yield from batches if isinstance(self.loader, list | tuple) else islice(batches, 1)
+
+    def _converted(self, batches: Iterator[tuple[Any, Any, Any]]) -> Iterator[Batch]:
+        """Convert batches as the loader gives them, and number those that can't be converted."""
+        for number, (samples, labels, mask) in enumerate(batches, start=1):
+            with errors_at(f"batch {number}"):
+                batch = self._batch(samples, labels, mask)
+            yield batch
 
     def _batch(self, samples: Any, labels: Any, mask: Any) -> Batch:
         """Convert a batch as the loader gives it."""
@@ -162,23 +171,25 @@ class LoaderDataset:
         warn_if_ambiguous(batch.inputs, self.batch_first)
         return batch
 
-    def _raw_batches(self, epoch: int) -> Iterator[tuple[Any, Any, Any]]:
-        """Yield samples, labels, and the mask or None, as the loader gives them.
+    def _raw_batches(self, epoch: int, *, first_look: bool = False) -> Iterator[tuple[Any, Any, Any]]:
+        """Yield samples, labels, and the mask or None, with time first. A `first_look` finds out if they can be read again.
 
         Raises:
-            InputError: a batch is not (inputs, labels) or (inputs, labels, mask), or there is none.
+            InputError: a batch is not (inputs, labels) or (inputs, labels, mask), there is none, there are more than the loader
+                has announced, or they can be read only once.
         """
         set_epoch = getattr(getattr(self.loader, "sampler", None), "set_epoch", None)
         if callable(set_epoch):
             set_epoch(epoch)
         number = 0
         with seeded_order(self.loader, self.seed, epoch):
-            for number, batch in enumerate(self.loader, start=1):
-                if not (isinstance(batch, tuple | list) and len(batch) in (2, 3)):
-                    raise InputError(
-                        f"batch {number} of type {type(batch).__name__}: expected (inputs, labels) or (inputs, labels, mask)"
-                    )
-                yield (*batch, None) if len(batch) == 2 else (batch[0], batch[1], batch[2])
+            batches, announced = iter(self.loader), length_of(self.loader)
+            if first_look:
+                require_readable_again(self.loader, batches)
+            for number, batch in enumerate(batches, start=1):
+                if number > announced:
+                    raise InputError(f"the loader promises {announced} batches, but gives more; its __len__ must be their number")
+                yield parts_of(batch, number, self._is_batch_first)
         if number == 0:
             raise InputError(
                 f"the loader promises {self._batch_count} batches, but gives none; it must give them anew in every epoch, which "
@@ -218,31 +229,6 @@ def _shape_hint(inputs: Tensor, labels: Tensor) -> str:
 def is_dataset(data: Any) -> TypeGuard[Dataset]:
     """Tell a data set of network inputs from other kinds of data."""
     return hasattr(data, "batches") and hasattr(data, "batch_count")
-
-
-class RelabeledDataset:
-    """A data set with other class numbers.
-
-    Args:
-        dataset: the data set. Its labels are (samples,).
-        numbers: the new number of each of its classes, (classes,).
-    """
-
-    def __init__(self, dataset: Dataset, numbers: Tensor) -> None:
-        self.dataset = dataset
-        self.numbers = numbers
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def batch_count(self, size: int) -> int:
-        """Return the number of batches of `size` samples."""
-        return self.dataset.batch_count(size)
-
-    def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """Yield the batches of the data set with their new class numbers."""
-        for inputs, labels, mask in self.dataset.batches(size, order, epoch):
-            yield Batch(inputs, self.numbers.to(labels.device)[labels.long()], mask)
 
 
 class Splits(NamedTuple):

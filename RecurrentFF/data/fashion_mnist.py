@@ -18,15 +18,16 @@ from urllib.request import urlopen
 
 import torch
 
-from RecurrentFF.data.cache import cache_folder, note
+from RecurrentFF.data.cache import cache_folder
 from RecurrentFF.data.dataset import LabeledImages, TensorDataset
 from RecurrentFF.data.mnist import Mnist, as_inputs
 from RecurrentFF.data.mnist_files import NAMES, read_folder, read_images
 from RecurrentFF.data.source import SourceTask, fitted_transform
 from RecurrentFF.data.transforms import Transform
-from RecurrentFF.errors import DataError
+from RecurrentFF.errors import DataError, first_line
 from RecurrentFF.paths import kind_of, reason_of
 from RecurrentFF.registry import register
+from RecurrentFF.streams import note_once
 
 _MEAN, _STD = 0.2860, 0.3530  # of all training pixels, scaled to 0..1
 
@@ -92,9 +93,9 @@ def read(data_dir: Path | None = None, device: torch.device | None = None) -> tu
     if cache is None or not _exists(cache / _FOLDER):
         return _download(cache, device)
     try:
-        return read_folder(cache, _FOLDER, "files are missing", device)
+        return read_folder(cache, _FOLDER, "download them again", device)
     except DataError as error:
-        raise DataError(f"{error}; delete {cache} to download Fashion-MNIST again") from None
+        return _download(cache, device, damage=error)
 
 
 @register("data", "fashion_mnist")
@@ -123,29 +124,32 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _download(cache: Path | None, device: torch.device | None) -> tuple[LabeledImages, LabeledImages]:
+def _download(
+    cache: Path | None, device: torch.device | None, damage: DataError | None = None
+) -> tuple[LabeledImages, LabeledImages]:
     """Download and read the images, and keep the files in the cache.
 
     Args:
         cache: the torchvision folder to make; None to keep nothing.
         device: device of the tensors; None for the CPU.
+        damage: why the folder that is there can't be read. It is replaced.
 
     Raises:
         DataError: a file can't be downloaded, or is not the original one.
     """
     from torchvision.datasets import FashionMNIST  # imported late: torchvision takes a second
 
-    note("downloading Fashion-MNIST, 30 MB")
+    note_once("downloading Fashion-MNIST, 30 MB" + ("" if damage is None else f", in place of a damaged one ({damage})"))
     try:
         contents = {name: _fetch(name, md5, FashionMNIST.mirrors) for name, md5 in FashionMNIST.resources}
         images = read_images([(contents[f"{name}.gz"], f"{name}.gz") for name in NAMES], device)
     except DataError as error:
+        lack = f"no Fashion-MNIST in {cache or 'a cache folder'}" if damage is None else f"Fashion-MNIST is damaged ({damage})"
         raise DataError(
-            f"no Fashion-MNIST in {cache or 'a cache folder'}, and it can't be downloaded ({error}); "
-            "name a folder of its four files with --data-dir"
+            f"{lack}, and it can't be downloaded ({error}); name a folder of its four files with --data-dir"
         ) from None
     if cache is not None:
-        _keep(contents, cache)
+        _keep(contents, cache, replace=damage is not None)
     return images
 
 
@@ -161,7 +165,7 @@ def _fetch(name: str, md5: str, mirrors: Sequence[str]) -> bytes:
             with urlopen(mirror + name, timeout=_TIMEOUT) as response:
                 content: bytes = response.read(_MAX_BYTES + 1)
         except (OSError, HTTPException, ValueError) as error:
-            reason = str(error) or type(error).__name__
+            reason = first_line(error)
             continue
         if hashlib.md5(content, usedforsecurity=False).hexdigest() == md5:
             return content
@@ -169,16 +173,19 @@ def _fetch(name: str, md5: str, mirrors: Sequence[str]) -> bytes:
     raise DataError(f"{name}: {reason}")
 
 
-def _keep(contents: dict[str, bytes], cache: Path) -> None:
-    """Write all files to the cache, or none and a note if that fails."""
+def _keep(contents: dict[str, bytes], cache: Path, *, replace: bool) -> None:
+    """Write all files to the cache, or none and a note if that fails. With `replace`, those that are there are deleted then."""
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".writing-", dir=cache) as unfinished:
+        with TemporaryDirectory(prefix=".writing-", dir=cache, ignore_cleanup_errors=True) as unfinished:
             raw = Path(unfinished) / _FOLDER / "raw"
             raw.mkdir(parents=True)
             for name, content in contents.items():
                 (raw / name).write_bytes(content)
+            if replace:
+                with contextlib.suppress(FileNotFoundError):  # another process is replacing it, too
+                    (cache / _FOLDER).rename(Path(unfinished) / "damaged")
             with contextlib.suppress(OSError):  # another process has finished first
                 raw.parent.rename(cache / _FOLDER)
     except OSError as error:
-        note(f"Fashion-MNIST can't be cached, and is downloaded at every start ({cache}: {reason_of(error)})")
+        note_once(f"Fashion-MNIST can't be cached, and is downloaded at every start ({cache}: {reason_of(error)})")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from RecurrentFF.errors import DataError
-from RecurrentFF.paths import kind_of, reported
+from RecurrentFF.paths import kind_of, read_bytes, require_file
 
 
 def read_data_file(path: Path, limit: int) -> bytes:
@@ -19,12 +18,7 @@ def read_data_file(path: Path, limit: int) -> bytes:
     Raises:
         DataError: there is no such file, it is larger than the limit, or it can't be read.
     """
-    require_data_file(path)
-    with reported(path, DataError), path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise DataError(f"{path}: too large to be a file of this data set ({size:,} bytes, at most {limit:,} are expected)")
-        return file.read(size)
+    return read_bytes(path, DataError, limit)
 
 
 def require_data_file(path: Path) -> None:
@@ -33,9 +27,7 @@ def require_data_file(path: Path) -> None:
     Raises:
         DataError: there is none.
     """
-    kind = kind_of(path, DataError)
-    if kind != "file":
-        raise DataError(f"{path}: can't be read ({'no such file' if kind is None else 'not a file'})")
+    require_file(path, DataError)
 
 
 def require_folder(path: Path, remedy: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from RecurrentFF.data.arguments import sides_of
 from RecurrentFF.data.augment import NO_AUGMENTATION, Augmentation
 from RecurrentFF.data.image_files import class_folders, image_files, read_image
 from RecurrentFF.data.source import Count, DataSource
@@ -88,7 +89,7 @@ class ImageFolderTask(TensorTask):
 
     Args:
         folder: the folder of the class folders. If it has the folders "train" and "test", those have the class folders.
-        size: (height, width) to which images are scaled, in pixels; None for that of the first image.
+        size: (height, width) to which images are scaled, in pixels; one number for both, or None for the size of the first image.
         grayscale: whether images are converted to one channel. If not, they have three.
         validation: as for `TensorTask`.
         test: a fraction or a number of the images; ignored if there is a folder "test".
@@ -99,26 +100,27 @@ class ImageFolderTask(TensorTask):
 
     Raises:
         DataError: the folder is missing, has no images, or has one that can't be read.
+        InputError: another argument is invalid.
     """
 
     def __init__(
         self,
         folder: str | Path,
         *,
-        size: tuple[int, int] | None = None,
+        size: tuple[int, int] | int | None = None,
         grayscale: bool = True,
         validation: float | int | None = 0.1,
         test: float | int | None = None,
-        transform: Transform | None = None,
+        transform: Transform | str | None = None,
         augmentation: Augmentation | None = None,
         name: str | None = None,
         seed: int = 0,
         train_samples: int = 0,
         test_samples: int = 0,
     ) -> None:
-        root = expanded(folder, DataError)
+        root, sides = expanded(folder, DataError), sides_of(size)
         has_test = all(kind_of(root / part, DataError) == "folder" for part in ("train", "test"))
-        train = _read_image_folder(root / "train" if has_test else root, size, grayscale)
+        train = _read_image_folder(root / "train" if has_test else root, sides, grayscale)
         height, width = train.images.shape[-2:]
         separate = _read_image_folder(root / "test", (height, width), grayscale) if has_test else None
         with reported(root, DataError):

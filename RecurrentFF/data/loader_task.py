@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from RecurrentFF.data.arguments import classes_of, require_name, shape_of, transform_of
 from RecurrentFF.data.dataset import LoaderDataset, SplitOptions, Splits, is_dataset
 from RecurrentFF.data.loading import kept_randomness
 from RecurrentFF.data.network_inputs import separate_dataset
 from RecurrentFF.data.raw import is_pair
-from RecurrentFF.data.task import Task, classes_of
+from RecurrentFF.data.task import Task
 from RecurrentFF.data.transforms import Identity, Transform, as_given
 from RecurrentFF.errors import DataError, InputError
 from RecurrentFF.tensors import as_numbers
@@ -24,9 +25,9 @@ class LoaderTask(Task):
         classes: the class names in the order of their numbers, or the number of classes, which are then named 0, 1, ….
         validation: a loader of validation samples, or (samples, labels), or a data set of network inputs, or None for none.
         test: the test samples, in the same forms.
-        transform: the transform to network inputs; it is fitted on the first batch if need be, which a loader that shuffles draws
-            at random: for the same statistics in every run, give `transform.fitted(samples)`. None if the batches are network
-            inputs already. The network then predicts from network inputs, too.
+        transform: the transform to network inputs, or its name; it is fitted on the first batch if need be, which a loader that
+            shuffles draws at random: for the same statistics in every run, give `transform.fitted(samples)`. None if the
+            batches are network inputs already. The network then predicts from network inputs, too.
         name: the name of the data set.
 
     Raises:
@@ -41,10 +42,10 @@ class LoaderTask(Task):
         classes: int | Iterable[Any],
         validation: Any = None,
         test: Any = None,
-        transform: Transform | None = None,
+        transform: Transform | str | None = None,
         name: str = "loader",
     ) -> None:
-        super().__init__(name, tuple(input_shape), classes_of(classes), transform if transform is not None else Identity())
+        super().__init__(require_name(name), shape_of(input_shape), classes_of(classes), transform_of(transform) or Identity())
         loaders = {"train": loader, "validation": validation, "test": test}
         for key, part in loaders.items():
             if part is not None and not is_pair(part):
@@ -53,8 +54,9 @@ class LoaderTask(Task):
                 raise InputError("LoaderTask of (samples, labels): expected a loader; use TensorTask(samples, labels)")
         object.__setattr__(self, "_loaders", loaders)
         if not self.transform.is_fitted:
-            with kept_randomness(loader):
-                first, _, _ = next(LoaderDataset(loader)._raw_batches(0))
+            dataset = LoaderDataset(loader)
+            with kept_randomness(dataset.loader):
+                first, _, _ = next(dataset._raw_batches(0))
             raw, _ = self._raw(as_numbers(first))
             object.__setattr__(self, "transform", self.transform.fitted(as_given(raw, self.transform)))
         _ = self.input_size  # refuses a transform that does not fit the samples

@@ -71,9 +71,11 @@ def find_files(folder: Path, torchvision_name: str, remedy: str) -> list[Path]:
             incomplete = place, ", ".join(name for name, path in zip(NAMES, found, strict=True) if path is None)
     if incomplete is not None:
         raise DataError(f"{incomplete[0]}: incomplete, {incomplete[1]} is missing (packed as .gz or not); {remedy}")
+    processed = [kind_of(folder / place / "processed", DataError) for place in (torchvision_name, "")]
+    former = ", and the folder processed of a former torchvision is not read" if "folder" in processed else ""
     raise DataError(
         f"{folder}: no files of {torchvision_name} here or in {inner[0]}, {inner[1]} or {inner[2]} ({', '.join(NAMES)}, "
-        f"packed as .gz or not); {remedy}"
+        f"packed as .gz or not){former}; {remedy}"
     )
 
 

@@ -37,9 +37,14 @@ def checked_pixels(samples: Tensor) -> Tensor:
             raise InputError(f"pixels from {low:g} to {high:g}: expected integers in 0..255, or floating-point numbers in 0..1")
         return samples.to(torch.uint8)
     if not (low >= -1e-6 and high <= 1 + 1e-6):
-        hint = "divide by 255, or give uint8" if low >= 0 else "don't standardize them, the transform does"
+        hint = _how_to_scale(high) if low >= 0 else "don't standardize them, the transform does"
         raise InputError(f"pixels from {low:g} to {high:g}: expected floating-point numbers in 0..1, or uint8; {hint}")
     return samples.float()
+
+
+def _how_to_scale(high: float) -> str:
+    """Return the advice about pixels up to a number above 1, which are bytes if that is near 255."""
+    return "divide by 255, or give uint8" if 128 <= high <= 255 else f"divide by {high:g}, or by the largest that there can be"
 
 
 def scaled_pixels(samples: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from RecurrentFF.errors import InputError
+from RecurrentFF.messages import shown
 from RecurrentFF.tensors import as_numbers
 
 Label = str | int
@@ -45,9 +46,28 @@ def as_class_names(labels: Any) -> list[Label]:
     return [_label(value, sample) for sample, value in enumerate(labels.reshape(-1).tolist())]
 
 
+def require_one_pair(function: str, others: Sequence[Any]) -> None:
+    """Check that there are no arguments after the data: many programs pass labels there.
+
+    Args:
+        function: the name of the function that was called, for the message.
+        others: the further arguments.
+
+    Raises:
+        InputError: there are some.
+    """
+    if others:
+        raise InputError(
+            f"{function} takes a network and data: give samples and labels as one pair, {function}(network, (samples, labels)), "
+            "and name all other arguments"
+        )
+
+
 def is_pair(data: Any) -> bool:
     """Tell (samples, labels), as a tuple or a list, from a loader, which may be a list of two batches."""
-    return isinstance(data, tuple | list) and len(data) == 2 and not all(map(_is_batch, data))
+    if not (isinstance(data, tuple | list) and len(data) == 2):
+        return False
+    return not all(map(_is_batch, data)) and not any(map(_has_inputs_and_labels, data))
 
 
 def _is_batch(value: Any) -> bool:
@@ -55,6 +75,14 @@ def _is_batch(value: Any) -> bool:
         return False
     first = value[0]
     return len(getattr(first, "shape", ())) > 0 or (isinstance(value, tuple) and isinstance(first, tuple | list))
+
+
+def _has_inputs_and_labels(value: Any) -> bool:
+    """True for a batch whose arrays have as many samples but other axes. The samples of a pair would be of the same shape."""
+    if not _is_batch(value):
+        return False
+    inputs, labels = (tuple(getattr(part, "shape", ())) for part in value[:2])
+    return len(inputs) > len(labels) > 0 and inputs[0] == labels[0]
 
 
 def _label(value: Any, sample: int) -> Label:
@@ -65,6 +93,8 @@ def _label(value: Any, sample: int) -> Label:
         number = int(value)
     except (TypeError, ValueError, OverflowError):
         raise InputError(f"label {value!r} of sample {sample}: expected a text or a whole number") from None
+    if not -(2**63) <= number < 2**63:
+        raise InputError(f"label {shown(number)} of sample {sample}: expected a text, or a whole number of 64 bits")
     if number != value:
         raise InputError(f"label {value!r} of sample {sample}: expected a text or a whole number")
     return number

@@ -17,14 +17,14 @@ import torch
 from tqdm import tqdm
 
 from RecurrentFF.atomic_files import write_atomically
-from RecurrentFF.data.cache import cache_folder, note
+from RecurrentFF.data.cache import cache_folder
 from RecurrentFF.data.dataset import LabeledImages
 from RecurrentFF.data.files import read_data_file
 from RecurrentFF.data.stroke_files import Sequences
 from RecurrentFF.data.strokes import StrokeArrays, are_drawn_on, trace_image
 from RecurrentFF.errors import OutputError
 from RecurrentFF.paths import kind_of, reported
-from RecurrentFF.streams import QuietStream
+from RecurrentFF.streams import QuietStream, note_once
 
 IMAGES_PER_FILE = 5000
 """Number of images in a file of the cache. An interruption loses at most the tracing of these images."""
@@ -128,4 +128,4 @@ def _write_cache_file(file: Path, moves: npt.NDArray[np.int8], lengths: npt.NDAr
             raise OutputError(f"{file}: not a file; delete it")
         write_atomically(file, lambda path: np.savez_compressed(path, moves=moves, lengths=lengths))
     except OutputError as error:
-        note(f"the strokes can't be cached ({error})")
+        note_once(f"the strokes can't be cached ({error})")

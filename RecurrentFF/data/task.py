@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from RecurrentFF.data.dataset import Dataset, RelabeledDataset, SplitOptions, Splits
+from RecurrentFF.data.dataset import Dataset, SplitOptions, Splits
 from RecurrentFF.data.raw import Label, as_class_names, listed
+from RecurrentFF.data.relabeled import RelabeledDataset
 from RecurrentFF.data.transforms import Identity, Prepared, Transform, as_given
 from RecurrentFF.errors import DataError, InputError
-from RecurrentFF.registry import make, tree_of
+from RecurrentFF.registry import make, names, tree_of
 from RecurrentFF.tensors import as_numbers, without_invalid
 
 
@@ -299,24 +299,19 @@ def _class_numbers_in(task: Task, other: Task) -> list[int]:
     return [number for number in found if number is not None]
 
 
-def classes_of(classes: int | Iterable[Any] | None, labels: Iterable[Label] = ()) -> tuple[Label, ...]:
-    """Return the names of classes.
+def require_task(value: Any) -> Task:
+    """Return a value if it is a task.
 
     Args:
-        classes: the names; a number of classes, which are then named 0, 1, …; or None for those that occur in the labels, sorted.
-        labels: the labels.
+        value: what a program has passed in place of a task.
 
     Raises:
-        InputError: there are fewer than two classes, or a name occurs twice.
+        InputError: it is something else.
     """
-    if isinstance(classes, int | Integral):
-        names: tuple[Label, ...] = tuple(range(int(classes)))
-    elif classes is not None:
-        names = tuple(as_class_names(list(classes)))
-    else:
-        names = tuple(sorted(set(labels), key=lambda name: (isinstance(name, str), name)))
-    if len(names) < 2:
-        raise InputError(f"classes {listed(names) or 'none'}: expected at least two")
-    if len(set(names)) < len(names):
-        raise InputError(f"classes {listed(names)}: a name occurs twice; give each class its own")
-    return names
+    if isinstance(value, Task):
+        return value
+    known = [name for name in names("data") if name != "own"]
+    if isinstance(value, str) and value in known:
+        raise InputError(f"task = {value!r}: a data set of this name is chosen by data={value!r}")
+    found = f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
+    raise InputError(f"task is {found}: expected a task, such as rff.TensorTask(samples, labels)")

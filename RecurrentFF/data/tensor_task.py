@@ -10,21 +10,26 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from RecurrentFF.data.arguments import classes_of, require_name, shape_of, transform_of, whole_number
 from RecurrentFF.data.augment import Augmentation, augmented_dataset
 from RecurrentFF.data.dataset import Dataset, LabeledSamples, LoaderDataset, SplitOptions, Splits, is_dataset
 from RecurrentFF.data.image_transforms import ImageTransform, Pixels
 from RecurrentFF.data.network_inputs import prepared_dataset, separate_dataset
 from RecurrentFF.data.raw import as_class_names, is_pair
-from RecurrentFF.data.task import Task, classes_of
+from RecurrentFF.data.task import Task
 from RecurrentFF.data.transforms import Standardize, Transform, as_given
 from RecurrentFF.errors import DataError, InputError
-from RecurrentFF.tensors import as_numbers
+from RecurrentFF.messages import shown
+from RecurrentFF.tensors import as_numbers, errors_at
 
 Part = Any
 """A part of the data: a fraction in 0..1, a number of samples, separate data, or None for no such part.
 
 Separate data are (samples, labels), or a loader of such batches; or a data set of network inputs and class numbers.
 """
+
+
+_PART = "expected a fraction in 0..1, a whole number of samples, (samples, labels), or None for none"
 
 
 class TensorTask(Task):
@@ -34,8 +39,8 @@ class TensorTask(Task):
         samples: (n, ...) as a tensor, numpy array, nested list or pandas frame. A channel axis of 1 is dropped. Samples with
             timesteps, (timesteps, n, ...), need a transform that takes sequences, such as `Frames`.
         labels: (n,) class names, texts or whole numbers, as a tensor, array, list or pandas column.
-        transform: the transform to network inputs; None for `Pixels` if the samples are images (two or three axes, or square
-            images of uint8 that are flattened), else `Standardize`.
+        transform: the transform to network inputs, or its name; None for `Pixels` if the samples are images (two or three axes,
+            or square images of uint8 that are flattened), else `Standardize`.
         classes: the class names in the order of their numbers, or the number of classes; None for those in the labels, sorted.
         validation: the validation samples that select the best epoch: a fraction or a number of the samples, drawn at random, or
             separate data, or None for none. Separate data are (samples, labels), a loader of such batches, or a data set of
@@ -58,7 +63,7 @@ class TensorTask(Task):
         samples: Any,
         labels: Any,
         *,
-        transform: Transform | None = None,
+        transform: Transform | str | None = None,
         classes: int | Iterable[Any] | None = None,
         validation: Part = 0.1,
         test: Part = None,
@@ -69,15 +74,19 @@ class TensorTask(Task):
         test_samples: int = 0,
         input_shape: Sequence[int] | None = None,
     ) -> None:
+        train_samples, test_samples = whole_number(train_samples, "train_samples"), whole_number(test_samples, "test_samples")
+        seed, given = whole_number(seed, "seed", lowest=-(2**63)), transform_of(transform)
+        if not isinstance(augmentation, Augmentation | None):
+            raise InputError(f"augmentation = {shown(augmentation)}: expected an Augmentation, or None for none")
         raw, names = as_numbers(samples), as_class_names(labels)
-        sequences = transform is not None and transform.takes_sequences and raw.dim() > 2 and len(raw) != len(names)
+        sequences = given is not None and given.takes_sequences and raw.dim() > 2 and len(raw) != len(names)
         if raw.dim() < 2 or raw.shape[int(sequences)] != len(names):
             raise InputError(f"samples {tuple(raw.shape)} and {len(names)} labels: expected (n, ...) samples and n labels")
         drawn, separate = _sizes_and_data({"test": test, "validation": validation})
         others = [name for part in separate.values() if is_pair(part) for name in as_class_names(part[1])]
-        shape = _sample_shape(raw[0] if sequences else raw, transform) if input_shape is None else tuple(input_shape)
-        chosen = transform if transform is not None else Pixels() if len(shape) in (2, 3) else Standardize()
-        super().__init__(name, shape, classes_of(classes, [*names, *others]), chosen)
+        shape = _sample_shape(raw[0] if sequences else raw, given) if input_shape is None else shape_of(input_shape)
+        chosen = given if given is not None else Pixels() if len(shape) in (2, 3) else Standardize()
+        super().__init__(require_name(name), shape, classes_of(classes, [*names, *others]), chosen)
         parts = _draw_parts(self._labeled(raw, names), drawn, seed)
         parts |= {key: self._labeled(*part) for key, part in separate.items() if is_pair(part)}
         loaders = {key: part for key, part in separate.items() if not is_pair(part)}
@@ -164,6 +173,8 @@ def _sizes_and_data(parts: Mapping[str, Part]) -> tuple[dict[str, float | int], 
     sizes: dict[str, float | int] = {}
     data: dict[str, Any] = {}
     for name, part in parts.items():
+        if isinstance(part, bool):
+            raise InputError(f"{name} = {part}: {_PART}")
         if isinstance(part, Integral):
             sizes[name] = int(part)
         elif isinstance(part, Real):
@@ -171,7 +182,8 @@ def _sizes_and_data(parts: Mapping[str, Part]) -> tuple[dict[str, float | int], 
         elif part is not None:
             data[name] = part
             if not (is_pair(part) or is_dataset(part)):
-                LoaderDataset(part)  # refuses what is no loader
+                with errors_at(name):
+                    LoaderDataset(part)  # refuses what is no loader
     return {name: size for name, size in sizes.items() if size != 0}, data
 
 
@@ -190,8 +202,8 @@ def _draw_parts(samples: LabeledSamples, sizes: Mapping[str, float | int], seed:
     order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
     parts = {}
     for name, size in sizes.items():
-        if size < 0 or (isinstance(size, float) and size >= 1):
-            raise InputError(f"{name} = {size}: expected a fraction in 0..1, a whole number of samples, or (samples, labels)")
+        if not size >= 0 or (isinstance(size, float) and size >= 1):  # NaN is neither
+            raise InputError(f"{name} = {size}: {_PART}")
         count = max(1, round(size * len(samples))) if isinstance(size, float) else size
         parts[name], order = samples[order[:count].sort().values], order[count:]
         if len(order) == 0:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from RecurrentFF.errors import DeviceError, InputError
+from RecurrentFF.errors import DeviceError, InputError, first_line
 from RecurrentFF.model.paths import ComputePath
 from RecurrentFF.model.readout import Readout
 
@@ -48,7 +48,7 @@ class ConvertibleModule(nn.Module):
         try:
             dtype = fn(torch.empty(0, dtype=self.dtype, device=self.device)).dtype
         except (AssertionError, RuntimeError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            reason = first_line(error)
             raise DeviceError(f"the network can't be moved there ({reason})") from None
         require_weight_type(dtype)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -59,7 +59,8 @@ class ConvertibleModule(nn.Module):
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Load weights, see `nn.Module.load_state_dict`. The network keeps its own type, also with `assign`."""
         result = super().load_state_dict(state_dict, strict, assign)
-        self.to(self.dtype)
+        if assign:
+            self.to(self.dtype)
         return result
 
 

@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from RecurrentFF.errors import InputError
 from RecurrentFF.model.functional import split_candidates, window_weights
+from RecurrentFF.model.integrity import require_intact
 from RecurrentFF.model.layers import LearningContext, LocalModule, LocalResult, StepContext
 from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext
-from RecurrentFF.model.network import Network, at_timestep
+from RecurrentFF.model.network import Network, at_timestep, require_network
 from RecurrentFF.model.objectives import Objective
 from RecurrentFF.model.regularizers import Regularizers
 from RecurrentFF.model.state import State
@@ -92,6 +93,7 @@ class Learner:
                 "the weights were copied under torch.inference_mode(), and can't be trained; copy the network with copy.deepcopy "
                 "outside of it"
             )
+        require_intact(require_network(network, "Learner(network)"))
         self.network = network
         self.settings = network.settings
         self._home = (network.dtype, network.device)
@@ -133,11 +135,7 @@ class Learner:
         """
         network, iterations = self.network, self.settings.network.label_timesteps
         prelabel, damping = self.settings.network.prelabel_timesteps, self.settings.network.damping_factor
-        self._require_same_home()
-        inputs = network.input_sequence(inputs, mask, limit=network.largest_input)
-        inputs = inputs.clone() if inputs.is_inference() else inputs
-        labels = self._labels_over_time(labels, inputs.shape[3])
-        mask = None if mask is None else as_mask(mask, self.settings.timesteps, inputs.shape[3])
+        inputs, labels, mask = self._prepared(inputs, labels, mask)
         valid = network.valid_timesteps(mask, inputs.shape[3])
 
         # 1. Label-free timesteps: the label is uniform, nothing is learned.
@@ -175,6 +173,19 @@ class Learner:
             for observer in self.observers:
                 observer.on_timestep(t, state)
         return self._metrics(results, valid, negatives.readout_loss)
+
+    def _prepared(self, inputs: Any, labels: Any, mask: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+        """A checked batch. The arguments and the errors are those of `train_batch`.
+
+        Returns:
+            Inputs in the network's layout, (timesteps or 1, features, 1, batch); labels, (label timesteps or 1, batch); and the
+            mask, (timesteps, batch).
+        """
+        self._require_same_home()
+        inputs = self.network.input_sequence(inputs, mask, limit=self.network.largest_input)
+        inputs = inputs.clone() if inputs.is_inference() else inputs
+        labels = self._labels_over_time(labels, inputs.shape[3])
+        return inputs, labels, None if mask is None else as_mask(mask, self.settings.timesteps, inputs.shape[3])
 
     def _observe(self, timestep: int, module: LocalModule, result: LocalResult) -> None:
         for observer in self.observers:

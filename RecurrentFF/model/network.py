@@ -15,6 +15,7 @@ from RecurrentFF.model.assembly import are_described, block_sizes, check_blocks,
 from RecurrentFF.model.conversion import ConvertibleModule, require_weight_type
 from RecurrentFF.model.functional import window_weights
 from RecurrentFF.model.fused import FusedPath
+from RecurrentFF.model.integrity import Made
 from RecurrentFF.model.layers import Layer, LocalModule, StepContext
 from RecurrentFF.model.paths import ComputePath, PlainPath
 from RecurrentFF.model.readout import Readout
@@ -91,6 +92,7 @@ class Network(ConvertibleModule):
             self.path = FusedPath(layers, self.num_classes, self.compute_dtype)
         else:
             self.path = PlainPath(modules, self.compute_dtype)
+        self._made = Made.of(self)  # for `require_intact`
 
     @property
     def local_modules(self) -> list[LocalModule]:
@@ -261,7 +263,7 @@ class Network(ConvertibleModule):
         Args:
             samples: see `prepare`. They are processed `samples_at_once` at a time.
             mask: (timesteps, batch), true where a sequence has not ended. Other timesteps are left out of the average, unless
-                the whole window lies after the sequence's end. None if all timesteps are valid.
+                the whole window is, as for a sample that only fills up a batch. None if all timesteps are valid.
             batch_first: see `prepare`.
 
         Returns:
@@ -373,6 +375,23 @@ class Network(ConvertibleModule):
     def forward(self, samples: Any, mask: Any = None) -> Any:
         """The label of lowest badness for every sample, as `predict`."""
         return self.predict(samples, mask)
+
+
+def require_network(value: Any, place: str) -> Network:
+    """Return a value if it is a network.
+
+    Args:
+        value: what a program has passed in place of a network.
+        place: the call with its arguments in their order, for the message, such as "fit(network, data)".
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(value, Network):
+        return value
+    found = f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
+    hint = "give classifier.network_" if hasattr(value, "network_") else "mind the order of the arguments"
+    raise InputError(f"{place}: the network is {found}, expected one from rff.build or rff.load; {hint}")
 
 
 def at_timestep(sequence: Tensor, t: int) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from RecurrentFF.errors import SettingsError
+from RecurrentFF.errors import SettingsError, first_line
 from RecurrentFF.registry import Component, register
 
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -125,7 +125,7 @@ class Torch(Optimizer):
         try:
             self.make([parameter]).step()
         except (TypeError, ValueError, RuntimeError) as error:  # for instance one that needs a closure
-            raise ValueError(f"torch.optim.{self.optimizer} refuses these options ({str(error).partition(chr(10))[0]})") from None
+            raise ValueError(f"torch.optim.{self.optimizer} refuses these options ({first_line(error)})") from None
 
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """An optimizer for some parameters."""
@@ -212,17 +212,27 @@ def load_state(optimizer: torch.optim.Optimizer, kind: Optimizer, state: Mapping
     rates = [group.get("lr") for group in groups]
     if not all(isinstance(rate, int | float) and math.isfinite(rate) for rate in rates):
         raise ValueError("the state of an optimizer with other learning rates than numbers")
-    for index, entries in states.items():
-        if index not in range(len(parameters)) or not isinstance(entries, dict):
-            raise ValueError("the state of other parameters")
-        example = _example_of_state(kind, parameters[index].dim())
-        if entries.keys() != example.keys():
-            raise ValueError("the state of another kind of optimizer")
-        for key, entry in entries.items():
-            if not _is_like(entry, example[key]) or _shape(entry) != _scaled(_shape(example[key]), parameters[index].shape):
-                raise ValueError(f"the state of an optimizer of other parameters ({key})")
+    if type(optimizer).__module__.startswith("torch.optim"):  # one of the user's own may keep anything
+        for index, entries in states.items():
+            _require_state_of(kind, parameters, index, entries)
     groups = [group | {"lr": rate} for group, rate in zip(own, rates, strict=True)]
     optimizer.load_state_dict({"state": states, "param_groups": groups})
+
+
+def _require_state_of(kind: Optimizer, parameters: Sequence[nn.Parameter], index: object, entries: object) -> None:
+    """Check what an optimizer of torch.optim keeps for one of its parameters: the names, types and shapes of the entries.
+
+    Raises:
+        ValueError: it is of another kind of optimizer, or of another parameter.
+    """
+    if not isinstance(index, int) or index not in range(len(parameters)) or not isinstance(entries, dict):
+        raise ValueError("the state of other parameters")
+    example = _example_of_state(kind, parameters[index].dim())
+    if entries.keys() != example.keys():
+        raise ValueError("the state of another kind of optimizer")
+    for key, entry in entries.items():
+        if not _is_like(entry, example[key]) or _shape(entry) != _scaled(_shape(example[key]), parameters[index].shape):
+            raise ValueError(f"the state of an optimizer of other parameters ({key})")
 
 
 def _is_like(value: object, example: object) -> bool:

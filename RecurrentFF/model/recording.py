@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from RecurrentFF.errors import InputError
 from RecurrentFF.model.layers import Layer
-from RecurrentFF.model.network import Network, at_timestep
+from RecurrentFF.model.network import Network, at_timestep, require_network
 from RecurrentFF.model.state import State
 from RecurrentFF.tensors import as_labels, check_labels
 
@@ -49,6 +49,7 @@ def record(network: Network, samples: Any, labels: Any, layers: Sequence[str] | 
         >>> recorded.activity["h1"].shape, list(recorded.drives["h1"])
         (torch.Size([12, 200, 50]), ['x', 'h1', 'h2'])
     """
+    network = require_network(network, "record(network, samples, labels)")
     numbers = as_labels(labels) if network.task is None else network.task.class_numbers(labels)
     return record_inputs(network, network.prepare(samples)[0], numbers, layers)
 

@@ -50,7 +50,7 @@ def options_of(component: Component | BaseModel) -> dict[str, Any]:
 
 def is_former_value(key: str, value: object) -> bool:
     """True for a value of a section's name that has another meaning as a former key, or as a key of a section."""
-    return (key == "negatives" and isinstance(value, int)) or (key == "device" and isinstance(value, str))
+    return (key == "negatives" and isinstance(value, int)) or (key == "device" and not isinstance(value, Mapping))
 
 
 def overridden(tree: Mapping[str, Any], override: str, written: str, former: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from RecurrentFF.errors import SettingsError
+from RecurrentFF.errors import SettingsError, first_line
 from RecurrentFF.messages import shown
 
 
@@ -33,8 +33,7 @@ def _import(module: str) -> None:
     except SettingsError:
         raise
     except (Exception, SystemExit) as error:  # the module may raise anything, or end the program as a script does
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        reason = "it ends the program" if isinstance(error, SystemExit) else reason
+        reason = "it ends the program" if isinstance(error, SystemExit) else first_line(error)
         first, _, rest = module.partition(".")
         absent = isinstance(error, ModuleNotFoundError) and error.name in (first, module)
         home = f"run rff in the folder that contains {f'the folder {first}' if rest else f'{first}.py'}, or add it to PYTHONPATH"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import nearest
-from RecurrentFF.paths import expanded, kind_of, reported
+from RecurrentFF.paths import expanded, kind_of, read_text
 from RecurrentFF.toml import MAX_TEXT
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
@@ -44,10 +44,12 @@ def default_for(data: str) -> Path:
 def find(path: Path) -> Path:
     """The configuration file that a user names: an existing file, or else the recipe of this name, if there is one.
 
+    A folder that has the name of a recipe does not hide it.
+
     Raises:
         SettingsError: it can't be found out whether the file exists.
     """
-    return path_of(str(path)) if str(path) in names() and kind_of(path, SettingsError) is None else path
+    return path_of(str(path)) if str(path) in names() and kind_of(path, SettingsError) != "file" else path
 
 
 def read(path: str | Path) -> str:
@@ -60,15 +62,7 @@ def read(path: str | Path) -> str:
     file = find(path)
     if kind_of(file, SettingsError) is None:
         raise SettingsError(f"{path}: no such configuration file, and no recipe of that name{nearest(str(path), names())}")
-    most = 4 * MAX_TEXT  # bytes of a character
-    with reported(path, SettingsError, "the configuration file can't be read"), file.open("rb") as opened:
-        content = opened.read(most + 1)
-    if len(content) > most:
-        raise SettingsError(f"{path}: larger than {most:,} bytes, and so no configuration file")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise SettingsError(f"{path}: not a text file; a configuration is TOML in UTF-8") from None
+    return read_text(file, SettingsError, 4 * MAX_TEXT)  # a character has up to four bytes
 
 
 def description(name: str) -> str:

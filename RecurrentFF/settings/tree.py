@@ -304,11 +304,10 @@ class Settings(Section):
                 f"{path}: a configuration can't hold a {type(value).__name__}; use numbers, text, booleans, and lists of them",
                 path,
             ) from None
-        if len(text) > toml.MAX_TEXT:
-            raise SettingsError(
-                f"the configuration has {len(text):,} characters of TOML, and at most {toml.MAX_TEXT:,} can be read again; use "
-                "shorter lists and texts"
-            )
+        try:
+            toml.require_size(text)
+        except toml.TooLargeError as error:
+            raise SettingsError(f"the configuration could not be read again ({error}); use shorter lists and texts") from None
         return text
 
     def _parts(self) -> dict[str, Any]:

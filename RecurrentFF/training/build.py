@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from RecurrentFF.data.task import Task
+from RecurrentFF.data.task import Task, require_task
 from RecurrentFF.data.transforms import Transform
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.network import Network
@@ -20,6 +20,8 @@ from RecurrentFF.training.memory import require_memory
 
 def build(settings: Settings | str | Path | None = None, /, *, task: Task | None = None, **arguments: Any) -> Network:
     """Build a new network, on the device and in the precision of its settings.
+
+    It starts from the weights of a checkpoint if the settings name one by `weights`.
 
     Args:
         settings: the configuration, or the path of a TOML file. The default is the default configuration.
@@ -36,6 +38,7 @@ def build(settings: Settings | str | Path | None = None, /, *, task: Task | None
         SettingsError: a key or a value is invalid, input_size or num_classes is missing or not that of the task, the task has
             another transform than the argument `transform`, or training needs more memory than the device has.
         DeviceError: this machine does not have the device.
+        CheckpointError: the checkpoint with the weights can't be read, or is that of another network.
     """
     if isinstance(settings, str | Path):
         settings = Settings.from_file(settings)
@@ -45,6 +48,24 @@ def build(settings: Settings | str | Path | None = None, /, *, task: Task | None
     settings = with_absolute_paths((settings or Settings()).with_arguments(**arguments))
     if task is not None and arguments.get("transform") is not None and settings.transform is not None:
         _require_same(settings.transform, task)
+    network, weights = build_untrained(settings, None if task is None else require_task(task)), settings.training.weights
+    if weights is not None:
+        from RecurrentFF.training import checkpoint  # imported late, since that module builds networks, too
+
+        checkpoint.load_weights(network, checkpoint.read(weights), weights)
+    return network
+
+
+def build_untrained(settings: Settings, task: Task | None = None) -> Network:
+    """Build a new network with initial weights, whether or not the settings name a checkpoint with others.
+
+    Args:
+        settings: the configuration.
+        task: the data that the network is for; None for the data set that the settings name.
+
+    Raises:
+        SettingsError, DeviceError: as for `build`.
+    """
     task = settings.data.task(settings.transform) if task is None else task
     settings = settings.model_copy(update={"device": devices.resolve(settings.device)})
     if task is not None:

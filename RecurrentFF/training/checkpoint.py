@@ -15,20 +15,20 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from RecurrentFF import toml
 from RecurrentFF.atomic_files import write_atomically
 from RecurrentFF.data.task import Task
-from RecurrentFF.errors import CheckpointError, RecurrentFFError, SettingsError
+from RecurrentFF.errors import CheckpointError, OutputError, RecurrentFFError, SettingsError, described
 from RecurrentFF.messages import nearest
-from RecurrentFF.model.network import Network
+from RecurrentFF.model.network import Network, require_network
 from RecurrentFF.paths import expanded, kind_of, reported
-from RecurrentFF.registry import HOMES, tree_of
+from RecurrentFF.registry import HOMES
 from RecurrentFF.settings import Settings
 from RecurrentFF.training import container, former_formats
-from RecurrentFF.training.build import build
-from RecurrentFF.training.content import Checkpoint, SavedTraining, forms_of
+from RecurrentFF.training.architecture import require_same_forms, require_usable, shapes_of
+from RecurrentFF.training.build import build_untrained
+from RecurrentFF.training.content import Checkpoint, SavedTraining
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.metrics import EpochMetrics
 
@@ -63,9 +63,13 @@ def save(
         extra: further entries of the file: tensors, numbers, strings, and lists and dictionaries of them.
 
     Raises:
+        InputError: it is not a network.
         OutputError: the file can't be written.
-        CheckpointError: an entry has a type that a checkpoint can't hold.
+        CheckpointError: an entry has a type that a checkpoint can't hold, or the network is one that `load` would refuse.
     """
+    path = expanded(path, OutputError, "can't be written")
+    if training is None and weights is None:
+        _require_loadable(require_network(network, "save(network, path)"))
     content = {
         "settings": network.settings.to_toml(),
         "task": None if network.task is None else network.task.to_tree(),
@@ -76,8 +80,9 @@ def save(
         "training": training,
         "extra": extra,
     }
-    path = expanded(path, CheckpointError)
-    write_atomically(path, lambda file: container.write(file, content, format=str(FORMAT)), previous)
+    _checked(content | {"format": FORMAT}, "save")  # so that nothing is written that can't be read
+    packed = container.pack(content, format=str(FORMAT))
+    write_atomically(path, lambda file: file.write_bytes(packed), previous)
 
 
 def load(path: str | Path, device: str | torch.device = "auto", *, network: Network | None = None, **components: Any) -> Network:
@@ -99,6 +104,8 @@ def load(path: str | Path, device: str | torch.device = "auto", *, network: Netw
             weights of a network with modules of its own.
         DeviceError: this machine does not have the device.
     """
+    if network is not None:
+        require_network(network, "load(path, network=network)")
     path = best_in(expanded(path, CheckpointError))
     saved = read(path)
     own_task = task(saved, path, components)
@@ -112,7 +119,8 @@ def load(path: str | Path, device: str | torch.device = "auto", *, network: Netw
         require_own_weights(saved, own_settings, path)
         _require_fitting_task(own_task, own_settings.network.input_size, own_settings.network.num_classes, path)
         try:
-            network = build(own_settings, task=own_task, device=str(device)).to(_type_of(saved))
+            own_settings = own_settings.with_arguments(device=str(device))
+            network = build_untrained(own_settings, own_task).to(_type_of(saved))
         except SettingsError as error:
             raise CheckpointError(f"{path}: {error}") from None
     else:
@@ -180,7 +188,7 @@ def task(saved: Checkpoint, path: str | Path, components: Mapping[str, Any] | No
     except RecurrentFFError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise CheckpointError(f"{path}: its task can't be read ({type(error).__name__}: {error})") from None
+        raise CheckpointError(f"{path}: its task can't be read ({described(error)})") from None
 
 
 def require_own_weights(saved: Checkpoint, own: Settings, path: str | Path) -> None:
@@ -192,11 +200,29 @@ def require_own_weights(saved: Checkpoint, own: Settings, path: str | Path) -> N
     try:
         if len(own.network.hidden_sizes) > len(saved.network):
             raise ValueError("its settings have more layers than it has weights")
-        with FakeTensorMode():  # tensors with shapes and without memory
-            expected = Network(own).state_dict()
+        expected = shapes_of(own)
     except (RecurrentFFError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from None
-    _require_same_forms(saved, own, {name: tensor.shape for name, tensor in expected.items()}, own, path)
+    if expected is not None:
+        require_same_forms(saved, own, expected, own, path)
+
+
+def _require_loadable(network: Network) -> None:
+    """Check that a network can be loaded from the file to which it will be saved.
+
+    Raises:
+        CheckpointError: its weights are not finite, or not those that its settings describe.
+    """
+    weights = network.state_dict()
+    expected = None if network.has_own_modules else shapes_of(network.settings)
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if expected is not None and found != expected:
+        name = next(name for name in [*found, *expected] if found.get(name) != expected.get(name))
+        raise CheckpointError(
+            f"save: {name} of the network is not as its settings describe, so that the file could not be loaded; undo the "
+            "change, or make a network with Network(settings, modules=…)"
+        )
+    require_usable(weights, network, "save")
 
 
 def require_training(saved: Checkpoint, path: str | Path) -> SavedTraining:
@@ -218,13 +244,8 @@ def load_weights(network: Network, saved: Checkpoint, path: str | Path, componen
     """
     expected = network.state_dict()
     shapes = {name: tensor.shape for name, tensor in expected.items()}
-    _require_same_forms(saved, settings(saved, path, components), shapes, network.settings, path)
-    for name, (dtype, _) in forms_of(saved.network).items():
-        if dtype != expected[name].dtype:
-            raise CheckpointError(
-                f"{path}: {name} of type {dtype}, but that of this network is {expected[name].dtype}; "
-                f"convert the network with network.to({dtype}) before"
-            )
+    require_same_forms(saved, settings(saved, path, components), shapes, network.settings, path)
+    require_usable(saved.network, network, path)
     network.load_state_dict(saved.network)
     for module in network.local_modules:
         module.apply_constraints()  # the weights may come from a network without receptive fields
@@ -241,12 +262,21 @@ def read(path: str | Path) -> Checkpoint:
     if kind != "file":
         raise CheckpointError(f"{path}: no such checkpoint" if kind is None else f"{path}: not a file, and so no checkpoint")
     with reported(path, CheckpointError), path.open("rb") as file:
-        is_archive = file.read(2) == b"PK"
+        is_archive = file.read(4) == b"PK\x03\x04"
     if is_archive:
         content = former_formats.read(path)
     else:
         _require_format(container.facts_of(path).get("format"), path)
         content = container.unpack(path) | {"format": FORMAT}
+    return _checked(content, path)
+
+
+def _checked(content: dict[str, Any], path: str | Path) -> Checkpoint:
+    """Check content against the schema.
+
+    Raises:
+        CheckpointError: it does not fit.
+    """
     try:
         return Checkpoint(**content)
     except (ValidationError, TypeError) as error:
@@ -291,52 +321,5 @@ def _mistake(error: ValidationError | TypeError) -> str:
 
 
 def _type_of(saved: Checkpoint) -> torch.dtype:
-    """The floating-point type of the weights."""
-    return next((tensor.dtype for tensor in saved.network.values() if tensor.is_floating_point()), torch.float32)
-
-
-def _require_same_forms(
-    saved: Checkpoint, saved_settings: Settings, expected: Mapping[str, Any], own: Settings, path: str | Path
-) -> None:
-    """Raise CheckpointError if names, shapes or meaning of the weights in the file are not the expected ones."""
-    shapes = {name: tuple(shape) for name, shape in expected.items()}
-    found = {name: tuple(tensor.shape) for name, tensor in saved.network.items()}
-    if shapes != found or _differ(_features(saved_settings), _features(own)):
-        architectures = _architecture(saved_settings), _architecture(own)
-        detail = f" ({_first_difference(found, shapes)})" if architectures[0] == architectures[1] else ""
-        raise CheckpointError(
-            f"{path}: weights of another architecture, {architectures[0]}; this network is {architectures[1]}{detail}"
-        )
-
-
-def _first_difference(found: Mapping[str, object], expected: Mapping[str, object]) -> str:
-    """Describe the first tensor whose shape in the file is not that in the network."""
-    name = next(name for name in [*expected, *found] if expected.get(name) != found.get(name))
-    return f"{name}: {found.get(name, 'absent')} in the file, {expected.get(name, 'absent')} here"
-
-
-def _architecture(settings: Settings) -> str:
-    network, residuals = settings.network, settings.network.residual_connections
-    widths = "-".join(str(n) for n in (network.input_size, *network.hidden_sizes, network.num_classes))
-    kinds = [tree_of(connection)["name"] for connection in network.connections]
-    features = _features(settings)
-    transform = features.pop("name", "")
-    options = ", ".join(f"{key} {value}" for key, value in features.items())
-    return (
-        widths
-        + (f" with connections of kind {', '.join(kinds)}" if kinds else "")
-        + (f" on {transform}" if transform else "")
-        + (f" ({options})" if options else "")
-        + (f" with residual connections {[list(pair) for pair in residuals]}" if residuals else "")
-    )
-
-
-def _features(settings: Settings) -> dict[str, Any]:
-    """The options of the transform that decide what an input means; empty if the network takes the inputs as given."""
-    corrections = ("deskew", "size_normalization", "mean", "std")
-    tree = {} if settings.transform is None else tree_of(settings.transform)
-    return {key: value for key, value in tree.items() if key not in corrections}
-
-
-def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return bool(one) and bool(other) and one != other
+    """The type of the network, which is that of its readout: float64 if it was converted to that, else float32."""
+    return torch.float64 if saved.network["readout.bias"].dtype == torch.float64 else torch.float32

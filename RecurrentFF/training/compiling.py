@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 
-from RecurrentFF.errors import RecurrentFFError
+from RecurrentFF.errors import RecurrentFFError, first_line
 from RecurrentFF.model.fused import EAGER, FusedPath, compiled
 from RecurrentFF.model.layers import Layer
 from RecurrentFF.model.learner import Learner
@@ -65,7 +65,7 @@ def prepare(network: Network, log: Callable[[str], object]) -> None:
         raise
     except Exception as error:  # a compiler can fail in many ways; eager code computes the same
         path.kernels = EAGER
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         log(f"compiled    no, training is slower ({reason}); device.compile = false skips compiling")
         return
     log(f"compiled    the layers' timestep, in {clock.seconds:.0f} s")

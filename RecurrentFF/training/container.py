@@ -1,8 +1,9 @@
 """The container of checkpoints: nested dictionaries and lists of tensors and plain values, as one safetensors file.
 
 The tensors are those of the safetensors file, named by their path, such as "network/readout.bias". All else is JSON in the file's
-metadata, where {"$tensor": name} stands for a tensor. Such a file holds no code. To read it takes no more memory than the file
-has bytes, since safetensors refuses a file whose declared sizes do not add up to its own, and no tensor is used twice.
+metadata, where {"$tensor": name} stands for a tensor. Such a file holds no code. Its tensors take no more memory than the file
+has bytes, since safetensors refuses a file whose declared sizes do not add up to its own, and no tensor is used twice. The JSON
+is bounded in size, number of values and depth.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import safetensors.torch
@@ -19,32 +22,44 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from RecurrentFF.errors import CheckpointError
+from RecurrentFF.errors import CheckpointError, described
 from RecurrentFF.paths import reported
 
 MAX_DEPTH = 32
 """Maximum depth of nested dictionaries and lists. An optimizer's state has a depth of about 6."""
 
+MAX_TEXT = 2**26
+"""Maximum number of characters of the JSON."""
+
+MAX_VALUES = 2**22
+"""Maximum number of values in the JSON, about."""
+
+TYPES = (
+    torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8,
+    torch.bool,
+)  # fmt: skip
+"""The types of tensors that a checkpoint may hold."""
+
 CONTENT, CHECKSUM = "content", "checksum"
 """The entries of the metadata: the JSON, and the checksum of the JSON and of all tensors."""
 
 
-def write(file: Path, content: Mapping[str, Any], **facts: str) -> None:
-    """Write content to a file, not atomically.
+def pack(content: Mapping[str, Any], **facts: str) -> bytes:
+    """Write content as the bytes of a file. (A function that writes a file itself would replace pipes, and choose its own mode.)
 
     Args:
-        file: the file.
         content: tensors, numbers, texts, booleans and None in dictionaries, lists and tuples. The keys are texts or numbers.
         facts: further entries of the metadata.
 
     Raises:
-        CheckpointError: the content has another type, or is nested too deeply.
-        OSError, SafetensorError: the file can't be written.
+        CheckpointError: the content has another type, is nested too deeply, or has too many values besides tensors.
     """
     tensors: dict[str, Tensor] = {}
     text = json.dumps(_encoded(content, "", tensors))
+    if _is_too_large(text):
+        raise CheckpointError(f"a checkpoint holds at most {MAX_VALUES:,} values besides tensors; put long lists into tensors")
     metadata = facts | {CONTENT: text, CHECKSUM: _file_checksum(text, tensors)}
-    safetensors.torch.save_file(_unshared(tensors), file, metadata)
+    return safetensors.torch.save(_unshared(tensors), metadata)
 
 
 def facts_of(path: Path) -> dict[str, str]:
@@ -69,10 +84,12 @@ def unpack(path: Path) -> dict[str, Any]:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (it is no dictionary)
         if _file_checksum(text, tensors) != expected:
             raise CheckpointError(f"{path}: a damaged checkpoint, its content does not match its checksum")
+        if _is_too_large(text):
+            raise CheckpointError(f"{path}: not a readable checkpoint (more than {MAX_VALUES:,} values besides tensors)")
         try:
             content = _decoded(json.loads(text), tensors)
         except (ValueError, TypeError, KeyError, RecursionError) as error:
-            raise CheckpointError(f"{path}: a damaged checkpoint ({type(error).__name__}: {error})") from None
+            raise CheckpointError(f"{path}: a damaged checkpoint ({described(error)})") from None
         if tensors or not isinstance(content, dict):
             raise CheckpointError(f"{path}: a damaged checkpoint (it has tensors without a place)")
     return content
@@ -104,6 +121,31 @@ def _parts(value: Any) -> Iterator[Any]:
         yield f"{type(value).__name__} {value!r}".encode()
 
 
+def unsupported(value: object, depth: int = 0) -> str | None:
+    """Describe the first object in nested dictionaries and lists that a checkpoint can't hold; None if there is none.
+
+    Args:
+        value: the value.
+        depth: the number of dictionaries and lists around it.
+    """
+    if depth > MAX_DEPTH:
+        return f"more than {MAX_DEPTH} levels of dictionaries and lists"
+    if isinstance(value, dict):
+        keys = next((f"a key of type {type(key).__name__}" for key in value if not isinstance(key, str | int | float)), None)
+        return keys or next((wrong for entry in value.values() if (wrong := unsupported(entry, depth + 1))), None)
+    if isinstance(value, list | tuple):
+        return next((wrong for entry in value if (wrong := unsupported(entry, depth + 1))), None)
+    if not isinstance(value, Tensor):
+        return None if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+    if value.layout != torch.strided or value.is_nested or value.is_quantized or value.device.type == "meta":
+        return "a tensor that is sparse, nested, quantized or without data"
+    return None if value.dtype in TYPES else f"a tensor of type {value.dtype}"
+
+
+def _is_too_large(text: str) -> bool:
+    return len(text) > MAX_TEXT or sum(map(text.count, ",[{")) > MAX_VALUES
+
+
 def _unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors, with copies of those that share memory, which safetensors refuses."""
     memories = Counter(tensor.untyped_storage().data_ptr() for tensor in tensors.values())
@@ -116,44 +158,49 @@ def _file_checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
     return checksum([text, {name: tensors[name] for name in sorted(tensors)}])
 
 
-def _opened(path: Path) -> Any:
-    """Open a safetensors file.
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a safetensors file, as a context manager. The name of a file may have bytes that are not UTF-8, a link's has not.
 
     Raises:
         CheckpointError: it is not one.
     """
-    try:
-        return safe_open(path, framework="pt", device="cpu")
-    except SafetensorError as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
+    with TemporaryDirectory(prefix="recurrentff-") if not str(path).isprintable() else nullcontext() as folder:
+        name = path
+        if folder is not None:
+            name = Path(folder, "checkpoint")
+            name.symlink_to(path.absolute())
+        try:
+            file = safe_open(name, framework="pt", device="cpu")
+        except SafetensorError as error:
+            raise CheckpointError(f"{path}: not a readable checkpoint ({error})") from None
+        with file:
+            yield file
 
 
 def _encoded(value: Any, path: str, tensors: dict[str, Tensor], depth: int = 0) -> Any:
     """A value as JSON has it. Its tensors are added to `tensors`."""
-    if depth > MAX_DEPTH:
-        raise CheckpointError(f"{path}: a checkpoint holds at most {MAX_DEPTH} levels of dictionaries and lists")
+    wrong = unsupported(value, depth) if depth == 1 else None
+    if wrong:
+        raise CheckpointError(f"{path}: a checkpoint can't hold {wrong}; use dense tensors, numbers, texts, and lists and "
+                              "dictionaries of them")  # fmt: skip
     if isinstance(value, Tensor):
         name = path
         while name in tensors:  # two keys may give the same path, such as 1 and "1"
             name += "'"
         tensors[name] = value.detach().cpu().contiguous()
         return {"$tensor": name}
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         entries = [
             (key, _encoded(entry, f"{path}/{key}" if path else str(key), tensors, depth + 1)) for key, entry in value.items()
         ]
         if all(isinstance(key, str) and not key.startswith("$") for key, _ in entries):
             return dict(entries)
-        return {"$items": [[_encoded(key, path, {}, MAX_DEPTH), entry] for key, entry in entries]}
+        return {"$items": [[key, entry] for key, entry in entries]}
     if isinstance(value, list | tuple):
         listed = [_encoded(entry, f"{path}/{index}", tensors, depth + 1) for index, entry in enumerate(value)]
         return {"$tuple": listed} if isinstance(value, tuple) else listed
-    if isinstance(value, str | int | float | None):
-        return value
-    raise CheckpointError(
-        f"{path}: a checkpoint can't hold a {type(value).__name__}; use tensors, numbers, texts, and lists and dictionaries of "
-        "them"
-    )
+    return value
 
 
 def _decoded(value: Any, tensors: dict[str, Tensor], depth: int = 0) -> Any:

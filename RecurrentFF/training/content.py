@@ -8,39 +8,24 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import torch
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from torch import Tensor
 
+from RecurrentFF.training.container import unsupported
 from RecurrentFF.training.metrics import EpochMetrics
 from RecurrentFF.training.progress import Progress
-
-TYPES = (torch.float32, torch.float64)
-"""The types of weights that a network can have."""
 
 
 def _plain_tensor(value: object) -> Tensor:
     """Check that a value is an ordinary tensor in memory, and not for instance a sparse one."""
-    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized or value.device.type == "meta":
-        raise ValueError("expected a tensor")
+    wrong = unsupported(value)
+    if wrong or not isinstance(value, Tensor):
+        raise ValueError(f"expected a tensor, not {wrong or type(value).__name__}")
     return value
 
 
-def _weights(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Check that weights are finite, and of one type that a network can have. Others, such as a counter, may be integers."""
-    floating = {name: tensor for name, tensor in weights.items() if tensor.is_floating_point() or tensor.is_complex()}
-    types = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in floating.values()})
-    if len(types) > 1 or any(tensor.dtype not in TYPES for tensor in floating.values()):
-        raise ValueError(f"weights of type {' and '.join(types)}; expected float32 or float64 for all")
-    wrong = next((name for name, tensor in floating.items() if not tensor.isfinite().all()), None)
-    if wrong is not None:
-        raise ValueError(
-            f"weights that are not all finite: {wrong} has values that are NaN or infinite; use an earlier checkpoint"
-        )
-    return weights
-
-
 PlainTensor = Annotated[Tensor, BeforeValidator(_plain_tensor)]
-Weights = Annotated[dict[str, PlainTensor], AfterValidator(_weights)]
+Weights = dict[str, PlainTensor]
 Size = Annotated[int, Field(ge=1, le=2**53)]
 
 
@@ -77,7 +62,7 @@ class SavedTotals(_Part):
 class SavedTraining(_Part):
     """All the state that resuming a training needs, besides the weights."""
 
-    learner: dict[str, Any]
+    learner: dict[Any, Any]
     """The state of the learner: that of its optimizers."""
     progress: Progress
     """The progress of the training."""
@@ -89,7 +74,7 @@ class SavedTraining(_Part):
     """The moving average of the weights; None without."""
     best: Weights | None = None
     """The weights of the best epoch; None before the first, and in formats 5 to 7, where they are in a file of their own."""
-    callbacks: dict[str, dict[str, Any]] = {}
+    callbacks: dict[str, dict[Any, Any]] = {}
     """The state of each further callback by its name."""
 
     @model_validator(mode="after")

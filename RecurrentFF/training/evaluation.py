@@ -13,14 +13,16 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.atomic_files import write_text
-from RecurrentFF.data.dataset import Dataset, LoaderDataset, is_dataset
-from RecurrentFF.data.raw import Label, is_pair
+from RecurrentFF.data.dataset import Dataset, LoaderDataset, is_dataset, require_batch
+from RecurrentFF.data.raw import Label, is_pair, require_one_pair
 from RecurrentFF.data.task import Task
 from RecurrentFF.data.time_first import time_first_data
-from RecurrentFF.errors import InputError
-from RecurrentFF.model.network import Network
+from RecurrentFF.errors import InputError, OutputError, printable
+from RecurrentFF.model.integrity import require_intact
+from RecurrentFF.model.network import Network, require_network
+from RecurrentFF.paths import expanded
 from RecurrentFF.tensors import as_labels, check_labels, errors_at
-from RecurrentFF.training.splits import load_splits, require_labels
+from RecurrentFF.training.splits import load_splits
 
 
 def accuracy(network: Network, dataset: Dataset) -> float:
@@ -60,12 +62,32 @@ class Evaluation:
     """The number of samples."""
     predictions: tuple[Label, ...] = field(repr=False)
     """The name of the predicted class of each sample."""
+    labels: tuple[Label, ...] = field(repr=False)
+    """The name of the true class of each sample."""
+    badness: Tensor = field(repr=False)
+    """The badness of each sample with each class, (samples, classes). The predicted class has the lowest."""
     classes: tuple[Label, ...] = field(repr=False)
     """The class names in the order of their numbers."""
 
+    def write_predictions(self, path: str | Path) -> None:
+        """Write a CSV file with a line for each sample: its index, label, prediction, and badness with each class.
+
+        Raises:
+            OutputError: the file can't be written.
+        """
+        file = expanded(path, OutputError, "can't be written")
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["index", "label", "prediction", *(f"badness {name}" for name in self.classes)])
+        samples = zip(self.labels, self.predictions, self.badness.tolist(), strict=True)
+        for index, (label, prediction, values) in enumerate(samples):
+            writer.writerow([index, label, prediction, *(f"{value:.6g}" for value in values)])
+        write_text(file, text.getvalue())
+
     def __str__(self) -> str:
         """The accuracy, and a table of the classes with the class that each is most often mistaken for."""
-        width = max(8, *(len(str(name)) for name in self.classes))
+        names = [printable(str(name)) for name in self.classes]
+        width = max(8, *map(len, names))
         lines = [
             f"accuracy {100 * self.accuracy:.2f} % of {self.samples:,} samples",
             f"{'class':<{width}}  {'samples':>9}  {'right':>8}  most often mistaken for",
@@ -76,13 +98,13 @@ class Evaluation:
             wrong = row.clone()
             wrong[number] = 0
             most = int(wrong.argmax())
-            mistaken = f"{self.classes[most]} ({int(wrong[most])})" if wrong.any() else "-"
-            lines.append(f"{name!s:<{width}}  {int(row.sum()):>9,}  {right:>8}  {mistaken}")
+            mistaken = f"{names[most]} ({int(wrong[most])})" if wrong.any() else "-"
+            lines.append(f"{names[number]:<{width}}  {int(row.sum()):>9,}  {right:>8}  {mistaken}")
         return "\n".join(lines)
 
 
 def evaluate(
-    network: Network, data: Any, *, predictions: str | Path | None = None, batch_first: bool | None = None
+    network: Network, data: Any, *others: Any, predictions: str | Path | None = None, batch_first: bool | None = None
 ) -> Evaluation:
     """Predict the classes of labeled samples, and compare them with the labels.
 
@@ -94,19 +116,25 @@ def evaluate(
             - a task: its test samples, or its validation samples if it has no test samples. If the network has a task, its
               transform and class numbers are used, and classes are matched by name;
             - a data set of network inputs and class numbers, such as `trainer.splits.test`.
-        predictions: a CSV file to write, with a line for each sample: its index, label, prediction, and badness with each class.
+        others: refused; samples and labels are one argument, a pair.
+        predictions: a CSV file to write, see `Evaluation.write_predictions`.
         batch_first: true if the sequences of a pair or a loader are (batch, timesteps, ...), and masks (batch, timesteps), see
             `fit`.
 
     Raises:
-        InputError: samples or labels don't fit the network, there are none, or they are so large that badness is not finite.
+        InputError: samples or labels don't fit the network, there are none, or they are so large that badness is not finite; or
+            the network's layers are not those that it was made with.
         DivergenceError: badness is not finite because of the weights.
         DataError: the task has no data.
-        OutputError: the file can't be written.
+        OutputError: the file can't be written. To keep the result then, call `Evaluation.write_predictions` instead.
 
     Example:
         >>> print(evaluate(network, (images, labels)))
     """
+    require_intact(require_network(network, "evaluate(network, data)"))
+    require_one_pair("evaluate", others)
+    if predictions is not None:  # so that a path that can't be one is refused before the work
+        predictions = expanded(predictions, OutputError, "can't be written")
     if isinstance(data, Task) and network.task is not None:
         data = data.adapted_to(network.task)
     classes = _classes(network, data)
@@ -118,18 +146,21 @@ def evaluate(
         raise InputError("evaluate: no samples; give at least one")
     all_badness, true = torch.cat(badness), torch.cat(labels)
     predicted = all_badness.argmin(1)
-    if predictions is not None:
-        write_text(Path(predictions), _table(classes, true, predicted, all_badness))
     confusion = torch.bincount(true * len(classes) + predicted, minlength=len(classes) ** 2).view(len(classes), -1)
     totals, right = confusion.sum(1).tolist(), confusion.diagonal().tolist()
-    return Evaluation(
+    result = Evaluation(
         accuracy=sum(right) / len(true),
         per_class_accuracy={name: r / n for name, r, n in zip(classes, right, totals, strict=True) if n},
         confusion=confusion,
         samples=len(true),
         predictions=tuple(classes[number] for number in predicted.tolist()),
+        labels=tuple(classes[number] for number in true.tolist()),
+        badness=all_badness,
         classes=classes,
     )
+    if predictions is not None:
+        result.write_predictions(predictions)
+    return result
 
 
 class _Batch(NamedTuple):
@@ -158,12 +189,12 @@ def _batches(network: Network, data: Any, batch_first: bool | None) -> Iterator[
             raise InputError("evaluate: the task has neither test nor validation samples")
     elif isinstance(tensors := getattr(data, "tensors", None), tuple):  # torch's own TensorDataset
         data = tensors
+    if isinstance(data, torch.utils.data.Dataset) and not is_dataset(data):
+        size = network.settings.training.prediction_batch_size
+        data = torch.utils.data.DataLoader(data, size, generator=torch.Generator())
     data = time_first_data(data) if batch_first else data
     if is_dataset(data):
         yield from _of_dataset(network, data)
-    elif isinstance(data, torch.utils.data.Dataset):
-        size = network.settings.training.prediction_batch_size
-        yield from _batches(network, torch.utils.data.DataLoader(data, size, generator=torch.Generator()), batch_first)
     elif is_pair(data):
         yield _prepared(network, *data, batch_first=False if batch_first else batch_first)
     else:
@@ -171,8 +202,10 @@ def _batches(network: Network, data: Any, batch_first: bool | None) -> Iterator[
 
 
 def _of_dataset(network: Network, dataset: Dataset) -> Iterator[_Batch]:
-    require_labels(dataset, network.num_classes, "evaluate")
-    for inputs, labels, mask in dataset.batches(network.settings.training.prediction_batch_size):
+    if isinstance(known := getattr(dataset, "labels", None), Tensor):
+        with errors_at("evaluate"):
+            check_labels(as_labels(known).cpu(), len(dataset), network.num_classes)
+    for inputs, labels, mask in map(require_batch, dataset.batches(network.settings.training.prediction_batch_size)):
         with errors_at("evaluate"):
             labels = check_labels(as_labels(labels), inputs.shape[-2], network.num_classes)
             batch = _Batch(network.input_sequence(inputs, mask), labels, mask)
@@ -193,13 +226,3 @@ def _prepared(network: Network, samples: Any, labels: Any, mask: Any = None, *, 
     x, mask = network.prepare(samples, mask, batch_first)
     with errors_at("evaluate"):
         return _Batch(x, check_labels(numbers, x.shape[3], network.num_classes), mask)
-
-
-def _table(classes: Sequence[Label], true: Tensor, predicted: Tensor, badness: Tensor) -> str:
-    """The predictions as CSV."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["index", "label", "prediction", *(f"badness {name}" for name in classes)])
-    for index, (label, prediction, values) in enumerate(zip(true.tolist(), predicted.tolist(), badness.tolist(), strict=True)):
-        writer.writerow([index, classes[label], classes[prediction], *(f"{value:.6g}" for value in values)])
-    return text.getvalue()

@@ -7,12 +7,12 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from RecurrentFF.atomic_files import write_bytes
-from RecurrentFF.errors import OutputError, printable
+from RecurrentFF.errors import OutputError, RecurrentFFError, described, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,22 +24,50 @@ _BACKEND = "MPLBACKEND"
 _importing = threading.Lock()
 
 
-def new_figure(path: Path, width: float, height: float) -> Figure:
-    """Create an empty figure of width times height inches.
+@contextlib.contextmanager
+def drawing(path: Path) -> Iterator[None]:
+    """Report any error of a picture in one line, as a context manager around what makes it.
+
+    The fonts, the settings and the environment of the user can make matplotlib raise any exception.
 
     Args:
         path: the file of the picture, for the message.
-        width: inches.
-        height: inches.
 
     Raises:
-        OutputError: matplotlib can't be imported.
+        OutputError: the picture can't be drawn. Other errors of this package are raised unchanged.
     """
     try:
-        figure_class = _figure_class()
-    except Exception as error:  # the import reads the user's files and environment
-        raise _failure(path, error) from None
-    return figure_class(figsize=(width, height), layout="constrained")
+        yield
+    except RecurrentFFError:
+        raise
+    except Exception as error:
+        raise OutputError(f"{path}: can't be drawn ({described(error)})") from error
+
+
+@contextlib.contextmanager
+def picture(path: Path, width: float, height: float, dpi: int = 110) -> Iterator[Figure]:
+    """An empty figure to draw in, as a context manager. At the end of its block, it is written as a PNG file.
+
+    Args:
+        path: the file to write.
+        width: inches.
+        height: inches.
+        dpi: pixels per inch.
+
+    Raises:
+        OutputError: it can't be drawn, or the file can't be written.
+
+    Example:
+        >>> with picture(Path("line.png"), 4, 3) as figure:
+        ...     figure.subplots().plot([1, 2])
+    """
+    content = io.BytesIO()
+    with drawing(path):
+        figure = _figure_class()(figsize=(width, height), layout="constrained")
+    yield figure  # a mistake in the block is raised as it is
+    with drawing(path):
+        figure.savefig(content, format="png", dpi=dpi)
+    write_bytes(path, content.getvalue())
 
 
 def _figure_class() -> type[Figure]:
@@ -47,6 +75,9 @@ def _figure_class() -> type[Figure]:
 
     Its import fails if the environment names a backend that is not installed, as a notebook may do for programs that it starts.
     Such a backend shows windows, and files need none. So matplotlib is told its name after the import, and may refuse it then.
+
+    Matplotlib reads the variable when it is imported, also for the import of a module in it, and has no other switch for this. So
+    the variable is taken away during the import, once in a process. Meanwhile, other threads do not see it.
     """
     with _importing:
         named = os.environ.pop(_BACKEND, None) if "matplotlib" not in sys.modules else None
@@ -63,33 +94,9 @@ def _figure_class() -> type[Figure]:
     return Figure
 
 
-def save_figure(figure: Figure, path: Path, dpi: int = 110) -> None:
-    """Draw a figure, and write it as a PNG file.
-
-    Args:
-        figure: the figure.
-        path: the file to write.
-        dpi: pixels per inch.
-
-    Raises:
-        OutputError: it can't be drawn, or the file can't be written.
-    """
-    content = io.BytesIO()
-    try:
-        figure.savefig(content, format="png", dpi=dpi)
-    except Exception as error:  # fonts and settings of the user
-        raise _failure(path, error) from None
-    write_bytes(path, content.getvalue())
-
-
-def plain(texts: Sequence[Text]) -> None:
+def show_unchanged(texts: Sequence[Text]) -> None:
     """Show texts with the names of files and classes unchanged, without mathematics between dollar signs."""
     for text in texts:
         text.set_parse_math(False)
         text.set_usetex(False)
         text.set_text(printable(text.get_text()))
-
-
-def _failure(path: Path, error: Exception) -> OutputError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return OutputError(f"{path}: can't be drawn by matplotlib ({printable(lines[0], 200)})")

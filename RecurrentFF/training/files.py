@@ -38,6 +38,8 @@ class RunFolder:
         self.last = path / "last.safetensors"
         self.previous = path / "former.safetensors"
         """The checkpoint that was saved before `last`."""
+        self.keep_former_best = False
+        """True if best.pt of a former format could not be read, and so is not removed."""
 
     @classmethod
     def create(cls, parent: Path, name: str) -> RunFolder:
@@ -80,7 +82,7 @@ class RunFolder:
 
     def remove_former_files(self) -> None:
         """Remove the checkpoints of formats 5 to 7, after their content was saved in the present format."""
-        for file in (self.best, self.last, self.previous):
+        for file in (self.last, self.previous, *(() if self.keep_former_best else (self.best,))):
             _remove(file.with_suffix(FORMER_SUFFIX))
 
     def remove_previous(self) -> None:

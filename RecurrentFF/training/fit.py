@@ -10,18 +10,21 @@ import torch
 
 from RecurrentFF.data.dataset import Dataset, LoaderDataset, Splits, TensorDataset, is_dataset
 from RecurrentFF.data.loader_task import LoaderTask
+from RecurrentFF.data.loading import length_of
 from RecurrentFF.data.network_inputs import separate_dataset
-from RecurrentFF.data.raw import is_pair
+from RecurrentFF.data.raw import is_pair, require_one_pair
 from RecurrentFF.data.task import Task
 from RecurrentFF.data.tensor_task import TensorTask
 from RecurrentFF.data.time_first import time_first_data
 from RecurrentFF.errors import InputError, SettingsError
+from RecurrentFF.model.integrity import require_intact
 from RecurrentFF.model.learner import Learner, Observer
 from RecurrentFF.model.negatives import NegativeSource
-from RecurrentFF.model.network import Network
+from RecurrentFF.model.network import Network, require_network
 from RecurrentFF.model.objectives import Objective
+from RecurrentFF.paths import expanded
 from RecurrentFF.settings import Settings
-from RecurrentFF.tensors import as_inputs, as_labels, check_labels
+from RecurrentFF.tensors import as_inputs, as_labels
 from RecurrentFF.training.callbacks import Callback, default_callbacks
 from RecurrentFF.training.callbacks.base import require_callbacks
 from RecurrentFF.training.callbacks.checkpoints import load_best
@@ -71,7 +74,7 @@ class Interrupted(KeyboardInterrupt):
 def fit(
     network: Network,
     data: Data | None = None,
-    *,
+    *others: Any,
     validation: Data | None = None,
     epochs: int | None = None,
     output_dir: str | Path | None = None,
@@ -86,16 +89,16 @@ def fit(
 ) -> list[EpochMetrics]:
     """Train a network, with newly initialized optimizers. It has the weights of the best epoch afterwards.
 
-    The best epoch is that of the highest validation accuracy, or the last one without validation data.
+    The best epoch is that of the highest validation accuracy, or the last one without validation data. After an error before the
+    end of the first batch, the network has its former settings, and no run folder is left.
 
     Args:
         network: the network, trained in place. What is given here in place of its settings is recorded in them.
-        data: a task, a pair (samples, labels), a data set or a loader, as `RecurrentFF.training.fit.Data` describes; the data set
-            that the settings name if left out.
+        data: a task, a pair, a data set or a loader, see `RecurrentFF.training.fit.Data`; by default, what the settings name.
+        others: refused; samples and labels are one argument, a pair.
         validation: data of the same kind. Its accuracy is reported after every epoch. Its labels must be (samples,) or (batch,).
         epochs: the number of epochs.
-        output_dir: the folder in which a run folder with configuration, metrics, checkpoints and pictures is created. By default
-            nothing is written.
+        output_dir: the folder for a run folder with configuration, metrics, checkpoints and pictures; None writes nothing.
         quiet: print nothing.
         objective: the loss as a function of badness.
         negatives: the source of negative candidates.
@@ -103,27 +106,23 @@ def fit(
         schedule: the schedule of the learning rate.
         callbacks: called at the events of the training, after those that the settings ask for.
         observers: called at the timesteps of every batch.
-        batch_first: true if the sequences of pairs and loaders are (batch, timesteps, ...), their masks (batch, timesteps), and
-            labels that change over time (batch, label_timesteps); false if time comes first. The default is that time comes
-            first, with a warning where batches of network inputs have as many samples as timesteps.
+        batch_first: true if samples come before time in sequences, masks and labels; None is false, with a warning in doubt.
 
     Returns:
         The metrics of every epoch.
 
     Raises:
-        InputError: shapes or labels don't match the network.
+        InputError: shapes or labels don't match the network, or the network's layers are not those that it was made with.
         SettingsError: an argument is invalid, the settings ask for files and `output_dir` is missing, or there are no data.
         CallbackError: a callback has failed.
         DivergenceError: the loss or the weights are NaN or infinite.
         OutputError: the best weights could not be written to the run folder. The network is trained nevertheless.
-        Interrupted: the training was interrupted by Ctrl-C. It is a KeyboardInterrupt with the metrics so far, `history`. The
-            network keeps what it has learned; another call of `fit` trains on.
-
-    After an error before the end of the first batch, the network has its former settings, and no run folder is left.
+        Interrupted: a KeyboardInterrupt, by Ctrl-C, with `history`. The network keeps what it has learned; `fit` again trains on.
     """
-    given = {"epochs": epochs, "objective": objective, "negatives": negatives, "optimizer": optimizer, "schedule": schedule}
-    changes = {name: value for name, value in given.items() if value is not None}
-    settings = network.settings.with_arguments(**changes) if changes else network.settings
+    require_intact(require_network(network, "fit(network, data)"))
+    require_one_pair("fit", others)
+    settings = _with_changes(network.settings, epochs=epochs, objective=objective, negatives=negatives, optimizer=optimizer,
+                             schedule=schedule)  # fmt: skip
     own, task = require_callbacks(callbacks), _task(network, data, validation, batch_first)
 
     def prepare(folder: RunFolder | None) -> Trainer:
@@ -131,6 +130,12 @@ def fit(
         return Trainer(network, task, every, learner=Learner(network, observers=observers), console=Console(quiet))
 
     return _train(network, settings, prepare, output_dir).history
+
+
+def _with_changes(settings: Settings, **given: Any) -> Settings:
+    """The settings with those arguments that are not None."""
+    changes = {name: value for name, value in given.items() if value is not None}
+    return settings.with_arguments(**changes) if changes else settings
 
 
 def _train(
@@ -149,7 +154,7 @@ def _train(
     with undone_if_untrained(restore) as watched:
         network.settings = settings
         if output_dir is not None:
-            parent = Path(output_dir).expanduser()
+            parent = expanded(output_dir, SettingsError, "the run folder can't be created")
             trainer = start_training(parent, "fit", lambda folder: watched(prepare(folder)), CONTINUE)
         else:
             trainer = watched(prepare(None))
@@ -204,7 +209,7 @@ def _unwrapped(data: Any, network: Network) -> Any:
     elif isinstance(data, torch.utils.data.Dataset) and hasattr(data, "__len__"):
         options = network.settings.training
         generator = torch.Generator().manual_seed(options.seed)  # in place of the global one, which is left alone
-        order = _EpochOrder(len(data), options.seed)
+        order = _EpochOrder(length_of(data), options.seed)
         return torch.utils.data.DataLoader(data, options.batch_size, sampler=order, generator=generator)
     if isinstance(data, tuple) and len(data) == 3 and all(hasattr(array, "shape") or isinstance(array, list) for array in data):
         raise InputError(
@@ -254,5 +259,4 @@ def _dataset(data: Any, network: Network, batch_first: bool | None = None) -> Da
     if dataset.inputs.shape[1] != network.input_size:
         found = dataset.inputs.shape[1]
         raise InputError(f"inputs have {found} features, but the network's input_size is {network.input_size}")
-    check_labels(dataset.labels.cpu(), len(dataset), network.num_classes)
     return dataset

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from RecurrentFF.errors import CheckpointError
+from RecurrentFF.errors import CheckpointError, first_line
 from RecurrentFF.paths import reported
 from RecurrentFF.training import format_5
 from RecurrentFF.training.container import MAX_DEPTH, checksum
@@ -60,7 +60,7 @@ def read(path: Path) -> dict[str, Any]:
         except OSError:
             raise
         except Exception as error:  # a damaged file can raise any error, but never runs code
-            raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
+            raise CheckpointError(f"{path}: not a readable checkpoint ({first_line(error)})") from None
     try:
         _require_bounds(content, size)
     except ValueError as error:
@@ -75,7 +75,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         return _translated(content)
     except Exception as error:  # the content can have any form, so that any error can arise
-        raise CheckpointError(f"{path}: not a readable checkpoint of format {number} ({_first_line(error)})") from None
+        raise CheckpointError(f"{path}: not a readable checkpoint of format {number} ({first_line(error)})") from None
 
 
 def _require_ordinary_archive(path: Path, size: int) -> None:
@@ -92,7 +92,7 @@ def _require_ordinary_archive(path: Path, size: int) -> None:
             pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
             named = {name for entry in pickles for name in _named_objects(archive.read(entry))}
     except (zipfile.BadZipFile, NotImplementedError, ValueError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint ({_first_line(error)})") from None
+        raise CheckpointError(f"{path}: not a readable checkpoint ({first_line(error)})") from None
     if len(pickles) != 1 or not named <= OBJECTS:
         other = next(iter(sorted(named - OBJECTS)), "no objects at all")
         raise CheckpointError(
@@ -155,7 +155,3 @@ def _translated(content: dict[str, Any]) -> dict[str, Any]:
     known = {name: content.pop(name) for name in ("format", "settings", "task", "own_modules", "network", "epoch", "metrics")
              if name in content}  # fmt: skip
     return known | {"training": training or None, "extra": content}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0][:120] or type(error).__name__

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from RecurrentFF.training.figures import new_figure, plain, save_figure
+from RecurrentFF.training.figures import picture, show_unchanged
 from RecurrentFF.training.metrics import EpochMetrics
 
 if TYPE_CHECKING:
@@ -38,22 +38,21 @@ def plot_curves(
         OutputError: it can't be drawn, or the file can't be written.
     """
     has_badness = bool(history[0].badness_pos)
-    figure = new_figure(path, 13 if has_badness else 9, 4)
-    plain([figure.suptitle(title)])
-    errors, losses, *others = figure.subplots(1, 3 if has_badness else 2)
-    _plot_errors(errors, history, best_epoch, test_accuracy)
-    _plot_losses(losses, history)
-    for axes in others:
-        _plot_badness(axes, history, reduction)
-    for axes in (errors, losses, *others):
-        axes.set_xlabel("epoch")
-        if axes.get_legend_handles_labels()[0]:  # without accuracies there is no error to show
-            axes.legend(frameon=False, loc="upper right", ncols=2 if axes in others else 1)
-        axes.set_xlim(0.5, len(history) + 0.5)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-        axes.spines[["top", "right"]].set_visible(False)
-    save_figure(figure, path)
+    with picture(path, 13 if has_badness else 9, 4) as figure:
+        show_unchanged([figure.suptitle(title)])
+        errors, losses, *others = figure.subplots(1, 3 if has_badness else 2)
+        _plot_errors(errors, history, best_epoch, test_accuracy)
+        _plot_losses(losses, history)
+        for axes in others:
+            _plot_badness(axes, history, reduction)
+        for axes in (errors, losses, *others):
+            axes.set_xlabel("epoch")
+            if axes.get_legend_handles_labels()[0]:  # without accuracies there is no error to show
+                axes.legend(frameon=False, loc="upper right", ncols=2 if axes in others else 1)
+            axes.set_xlim(0.5, len(history) + 0.5)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
 
 
 def _plot_losses(axes: Axes, history: list[EpochMetrics]) -> None:
@@ -126,29 +125,28 @@ def plot_timesteps(
     mean_badness = [
         ((badness * selected).sum(3) / selected.sum(1) * sample_weights).sum(2).cpu() for selected in (true, 1 - true)
     ]
-    figure = new_figure(path, 11, 4.3)
-    accuracy_axes, badness_axes = figure.subplots(1, 2)
-    for layer in range(layers):
-        style = {"color": f"C{layer}", "marker": "."}
-        accuracy_axes.plot(percent_correct[:, layer], label=f"layer {layer + 1}", **style)
-        badness_axes.plot(mean_badness[0][:, layer], **style)
-        badness_axes.plot(mean_badness[1][:, layer], linestyle="--", **style)
-    accuracy_axes.plot(percent_correct[:, layers], color="black", marker=".", label="mean of the prediction layers")
-    badness_axes.plot([], [], color="black", label="true label")
-    badness_axes.plot([], [], color="black", linestyle="--", label="wrong labels")
-    badness_axes.set_ylim(bottom=0)
-    accuracy_axes.set_title("Accuracy of predicting by a single layer, %", loc="left")
-    badness_axes.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
-    for axes in (accuracy_axes, badness_axes):
-        first, last = window[0] - 0.4, window[1] + 0.4
-        span = axes.axvspan(first, last, facecolor="0.9", edgecolor="0.5", zorder=0)
-        axes.set_xlabel("timestep with the label")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.spines[["top", "right"]].set_visible(False)
-    span.set_label("prediction window")
-    # The legend is below the panels: inside, it would cover curves, and its gray entry would be on the gray window.
-    figure.legend(loc="outside lower center", ncols=6, frameon=False)
-    save_figure(figure, path)
+    with picture(path, 11, 4.3) as figure:
+        accuracy_axes, badness_axes = figure.subplots(1, 2)
+        for layer in range(layers):
+            style = {"color": f"C{layer}", "marker": "."}
+            accuracy_axes.plot(percent_correct[:, layer], label=f"layer {layer + 1}", **style)
+            badness_axes.plot(mean_badness[0][:, layer], **style)
+            badness_axes.plot(mean_badness[1][:, layer], linestyle="--", **style)
+        accuracy_axes.plot(percent_correct[:, layers], color="black", marker=".", label="mean of the prediction layers")
+        badness_axes.plot([], [], color="black", label="true label")
+        badness_axes.plot([], [], color="black", linestyle="--", label="wrong labels")
+        badness_axes.set_ylim(bottom=0)
+        accuracy_axes.set_title("Accuracy of predicting by a single layer, %", loc="left")
+        badness_axes.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
+        for axes in (accuracy_axes, badness_axes):
+            first, last = window[0] - 0.4, window[1] + 0.4
+            span = axes.axvspan(first, last, facecolor="0.9", edgecolor="0.5", zorder=0)
+            axes.set_xlabel("timestep with the label")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.spines[["top", "right"]].set_visible(False)
+        span.set_label("prediction window")
+        # The legend is below the panels: inside, it would cover curves, and its gray entry would be on the gray window.
+        figure.legend(loc="outside lower center", ncols=6, frameon=False)
 
 
 def plot_samples(videos: Tensor, labels: Sequence[str], path: Path) -> None:
@@ -167,14 +165,13 @@ def plot_samples(videos: Tensor, labels: Sequence[str], path: Path) -> None:
     timesteps, samples = videos.shape[:2]
     shown = sorted({round(t) for t in torch.linspace(0, timesteps - 1, 10).tolist()})
     rows, columns = (samples, len(shown)) if timesteps > 1 else (1, samples)
-    figure = new_figure(path, 1.1 * columns, 1.15 * rows)
-    grid = figure.subplots(rows, columns, squeeze=False).reshape(samples, len(shown))
-    for row, label in enumerate(labels):
-        for column, t in enumerate(shown):
-            axes = grid[row, column]
-            axes.imshow(videos[t, row].cpu().numpy(), cmap="gray_r")
-            axes.set(xticks=[], yticks=[])
-            if row == 0 and timesteps > 1:
-                axes.set_title(f"t = {t}", fontsize="small")
-        plain([grid[row, 0].set_ylabel(f"label {label}", fontsize="small")])
-    save_figure(figure, path, dpi=90)
+    with picture(path, 1.1 * columns, 1.15 * rows, dpi=90) as figure:
+        grid = figure.subplots(rows, columns, squeeze=False).reshape(samples, len(shown))
+        for row, label in enumerate(labels):
+            for column, t in enumerate(shown):
+                axes = grid[row, column]
+                axes.imshow(videos[t, row].cpu().numpy(), cmap="gray_r")
+                axes.set(xticks=[], yticks=[])
+                if row == 0 and timesteps > 1:
+                    axes.set_title(f"t = {t}", fontsize="small")
+            show_unchanged([grid[row, 0].set_ylabel(f"label {label}", fontsize="small")])

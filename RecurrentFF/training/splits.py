@@ -6,7 +6,7 @@ from itertools import islice
 
 import torch
 
-from RecurrentFF.data.dataset import Dataset, LoaderDataset, Splits
+from RecurrentFF.data.dataset import LoaderDataset, Splits, require_batch
 from RecurrentFF.data.source import Own
 from RecurrentFF.data.task import Task
 from RecurrentFF.errors import InputError
@@ -70,31 +70,16 @@ def check_splits(splits: Splits, network: Network) -> None:
         InputError: inputs or labels don't fit the network. The message begins with the name of the data.
     """
     for name, dataset in splits._asdict().items():
-        require_labels(dataset, network.num_classes, f"{name} data")
-        if dataset is None or name == "train" or isinstance(getattr(dataset, "labels", None), torch.Tensor):
+        if isinstance(known := getattr(dataset, "labels", None), torch.Tensor):
+            with errors_at(f"{name} data"):  # of any shape: training labels may change over time
+                check_labels(as_labels(known).cpu().flatten(), known.numel(), network.num_classes)
+            continue
+        if dataset is None or name == "train":
             continue
         looked_at = dataset.looked_at() if isinstance(dataset, LoaderDataset) else islice(dataset.batches(1), 1)
         with errors_at(f"{name} data"):
-            for number, (inputs, labels, mask) in enumerate(looked_at, start=1):
+            for number, (inputs, labels, mask) in enumerate(map(require_batch, looked_at), start=1):
                 with errors_at(f"batch {number}"):
                     check_labels(as_labels(labels), inputs.shape[-2], network.num_classes)
                     if isinstance(network, Network):
                         network.input_sequence(inputs, mask)
-
-
-def require_labels(dataset: Dataset | None, classes: int, name: str) -> None:
-    """Check that the labels of a data set are class numbers, as far as they can be seen without an iteration over the data.
-
-    Args:
-        dataset: the data set; None for none.
-        classes: the number of classes of the network.
-        name: the name of the data set in the error.
-
-    Raises:
-        InputError: a label is out of range.
-    """
-    labels = getattr(dataset, "labels", None)
-    if isinstance(labels, torch.Tensor) and labels.numel():
-        lowest, highest = int(labels.min()), int(labels.max())
-        if not 0 <= lowest <= highest < classes:
-            raise InputError(f"{name}: labels run from {lowest} to {highest}; expected 0 to {classes - 1}")

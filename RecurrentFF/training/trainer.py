@@ -8,17 +8,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from RecurrentFF.data.dataset import Dataset, Splits
+from RecurrentFF.data.dataset import Dataset, Splits, require_batch
 from RecurrentFF.data.task import Task
-from RecurrentFF.errors import CallbackError, CheckpointError, DivergenceError, OutputError
+from RecurrentFF.errors import CallbackError, CheckpointError, DivergenceError, OutputError, first_line
 from RecurrentFF.model.learner import BatchMetrics, Learner
-from RecurrentFF.model.network import Network
+from RecurrentFF.model.network import Network, require_network
 from RecurrentFF.registry import name_of
 from RecurrentFF.settings import Settings
 from RecurrentFF.tensors import errors_at
 from RecurrentFF.training import checkpoint, compiling
+from RecurrentFF.training.architecture import require_usable
 from RecurrentFF.training.callbacks.base import Callback, require_callbacks
 from RecurrentFF.training.callbacks.dispatch import Callbacks
 from RecurrentFF.training.console import Console
@@ -99,6 +100,8 @@ class Trainer:
         console: Console | None = None,
     ) -> None:
         self.callbacks = Callbacks(require_callbacks(callbacks))
+        if not isinstance(network, nn.Module):  # a baseline is one, too
+            require_network(network, "Trainer(network, task)")
         settings = settings or network.settings
         self.network = network
         self.splits = task if isinstance(task, Splits) else load_splits(matching_task(task, network), settings, network.device)
@@ -176,8 +179,8 @@ class Trainer:
             rate = self.settings.schedule.factor(epoch, self.progress.batch, batches, options.epochs)
             self.learner.scale_learning_rates(rate * self.progress.rate_factor)
             self.learner.generator.manual_seed(batch_seed(options.seed, epoch, self.progress.batch))
-            samples = batch.inputs.shape[-2]
             with errors_at(f"epoch {epoch + 1}, batch {self.progress.batch + 1}"):
+                samples = require_batch(batch).inputs.shape[-2]
                 metrics = self.learner.train_batch(*batch)
             self.totals.add(metrics, samples)
             self.progress.batch += 1
@@ -293,10 +296,14 @@ class Trainer:
         checkpoint.load_weights(self.network, saved, start)
         try:
             self.load_state(training)
+            if training.best is not None:
+                require_usable(training.best, self.network, start)
+        except torch.OutOfMemoryError:
+            raise
         except CallbackError as error:
             raise CallbackError(f"{start}: {error}") from error.__cause__
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
-            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            reason = first_line(error)
             raise CheckpointError(f"{start}: the state in it is not that of this training ({reason})") from None
 
     def _require_fitting(self, saved: SavedTraining) -> None:

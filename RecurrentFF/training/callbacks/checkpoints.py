@@ -142,6 +142,9 @@ class Checkpoints(Callback):
         """Read the best weights from their own file, for a last checkpoint of formats 5 to 7, which had them only there.
 
         If they can't be read, or are those of another epoch, the best epoch is chosen from the following ones.
+
+        Raises:
+            CheckpointError: they can't be read, and no epoch follows.
         """
         path, progress = folder.best_to_load, trainer.progress
         try:
@@ -150,6 +153,9 @@ class Checkpoints(Callback):
                 raise CheckpointError(f"{path}: not the weights of epoch {progress.best_epoch} of this run")
             self._best = {name: tensor.to(trainer.network.device) for name, tensor in saved.network.items()}
         except CheckpointError as error:
+            if trainer.finished:
+                raise CheckpointError(f"{error}; the run is complete, and has no other best weights") from None
+            folder.keep_former_best = True
             trainer.log(f"note        {error}; the best epoch is chosen from the following ones")
             progress.best_epoch, progress.best_accuracy = 0, -1.0
         self._best_written = False

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from torch import Tensor
-
-from RecurrentFF.errors import CallbackError, DivergenceError, RecurrentFFError
+from RecurrentFF.errors import CallbackError, DivergenceError, RecurrentFFError, described
+from RecurrentFF.training import container
 from RecurrentFF.training.callbacks.base import Callback
 
 if TYPE_CHECKING:
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
 OWN_ENTRIES = {"WeightAveraging": "average", "Checkpoints": "best"}
 """Callbacks whose state has an entry of its own in a checkpoint, as it had before there were callbacks."""
-
-MAX_REASON = 160
-"""Maximum number of characters of a callback's own error that are shown."""
 
 Kind = TypeVar("Kind", bound=Callback)
 
@@ -120,22 +116,13 @@ def _plain_state(callback: Callback) -> dict[str, Any]:
         state = callback.state_dict()
     except Exception as error:
         raise _callback_error(callback, "state_dict", error, "correct the callback or leave it out") from error
-    wrong = _not_plain(state)
-    if wrong is not None:
+    wrong = container.unsupported(state)
+    if wrong:
         raise CallbackError(
-            f"{type(callback).__name__}.state_dict: has a {type(wrong).__name__}; give tensors, numbers, strings, and lists and "
+            f"{type(callback).__name__}.state_dict: has {wrong}; give dense tensors, numbers, strings, and lists and "
             "dictionaries of them"
         )
     return copy.copy(state)
-
-
-def _not_plain(value: object) -> object:
-    """The first object in nested dictionaries and lists that a checkpoint can't hold; None if there is none."""
-    if isinstance(value, dict):
-        value = [*value.keys(), *value.values()]
-    if isinstance(value, list | tuple):
-        return next((wrong for item in value if (wrong := _not_plain(item)) is not None), None)
-    return None if isinstance(value, Tensor | str | int | float | None) else value
 
 
 def _load_state(callback: Callback, state: dict[str, Any]) -> None:
@@ -159,7 +146,4 @@ def _is_own(callback: Callback) -> bool:
 
 def _callback_error(callback: Callback, event: str, error: Exception, advice: str) -> CallbackError:
     """The error about a callback that has failed: one line, with the first line of the original error, shortened."""
-    lines = str(error).strip().splitlines()
-    text = lines[0][:MAX_REASON] if lines else ""
-    reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return CallbackError(f"{type(callback).__name__}.{event}: {reason}; {advice}")
+    return CallbackError(f"{type(callback).__name__}.{event}: {described(error)}; {advice}")

@@ -37,8 +37,11 @@ class NonFiniteCheck(Callback):
         self._losses.check()
 
     def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
-        """Check the metrics of all layers."""
+        """Check the metrics of all layers, and all weights, those of the readout included."""
         require_finite(metrics, advice(trainer))
+        wrong = next((name for name, weight in trainer.network.named_parameters() if not weight.isfinite().all()), None)
+        if wrong is not None:
+            raise DivergenceError(f"epoch {metrics.epoch}: the training has diverged, {wrong} is not finite; {advice(trainer)}")
 
 
 class NonFiniteLossCheck:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from RecurrentFF.data.dataset import LoaderDataset
-from RecurrentFF.errors import OutputError, RecurrentFFError, printable
 from RecurrentFF.model.network import Network
 from RecurrentFF.training.callbacks.base import Callback
+from RecurrentFF.training.figures import drawing
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.plots import plot_curves, plot_samples, plot_timesteps
 
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 SAMPLES_SHOWN = 6
 """The number of samples in the picture of the data."""
-
-MAX_REASON = 200
-"""Maximum number of characters of the reason why a picture can't be drawn."""
 
 
 class Plots(Callback):
@@ -73,12 +70,7 @@ def _try(trainer: Trainer, draw: Callable[[], None], path: Path) -> None:
     """Draw a picture. A run never ends because of one: any failure becomes one line."""
 
     def guarded() -> None:
-        try:
+        with drawing(path):
             draw()
-        except RecurrentFFError:
-            raise
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            raise OutputError(f"{path}: can't be drawn ({printable(reason, MAX_REASON)})") from error
 
     trainer.try_save(guarded)

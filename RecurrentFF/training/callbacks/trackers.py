@@ -10,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from RecurrentFF.errors import printable
+from RecurrentFF.errors import described, first_line
 from RecurrentFF.registry import tree_of
 from RecurrentFF.training.callbacks.base import Callback
 
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from RecurrentFF.training.metrics import EpochMetrics
     from RecurrentFF.training.summary import Summary
     from RecurrentFF.training.trainer import Trainer
-
-
-MAX_REASON = 200
-"""Maximum number of characters of a tracker's own error that are shown."""
 
 
 class Tracker(Callback):
@@ -83,14 +79,11 @@ class Tracker(Callback):
         except ModuleNotFoundError as error:
             self._active = False
             missing = _is_of(error, self.package)
-            reason = (
-                f": it is not installed (pip install {self.package})" if missing else f" ({printable(str(error), MAX_REASON)})"
-            )
+            reason = f": it is not installed (pip install {self.package})" if missing else f" ({first_line(error)})"
             trainer.log(f"{self.name:<12}off, training continues without it{reason}")
         except (Exception, SystemExit) as error:
             self._active = False
-            reason = printable(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}", MAX_REASON)
-            trainer.log(f"{self.name:<12}off, training continues without it ({reason})")
+            trainer.log(f"{self.name:<12}off, training continues without it ({described(error)})")
 
 
 class WeightsAndBiases(Tracker):

@@ -1,0 +1,94 @@
+"""Comparison of the weights in a checkpoint with those of a network, or of a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from RecurrentFF.errors import CheckpointError
+from RecurrentFF.model.network import Network
+from RecurrentFF.registry import tree_of
+from RecurrentFF.settings import Settings
+from RecurrentFF.training.content import Checkpoint
+
+
+def shapes_of(settings: Settings) -> dict[str, tuple[int, ...]] | None:
+    """The shapes of the weights that settings describe, found without memory for them; None if that is not possible.
+
+    Raises:
+        RecurrentFFError, ValueError: there is no such network.
+    """
+    try:
+        with FakeTensorMode():  # tensors with shapes and without memory
+            return {name: tuple(tensor.shape) for name, tensor in Network(settings).state_dict().items()}
+    except RuntimeError:  # a connection of the user's own looks at its weights when it is made
+        return None
+
+
+def require_usable(weights: Mapping[str, Tensor], network: Network, path: str | Path) -> None:
+    """Check that weights of the right shapes have the types of a network's own, and that its parameters are finite.
+
+    Raises:
+        CheckpointError: they have not.
+    """
+    for name, own in network.state_dict().items():
+        if weights[name].dtype != own.dtype:
+            raise CheckpointError(
+                f"{path}: {name} of type {weights[name].dtype}, but that of this network is {own.dtype}; convert either before"
+            )
+    for name, _ in network.named_parameters():
+        if not weights[name].isfinite().all():
+            raise CheckpointError(
+                f"{path}: {name} is not finite: it has values that are NaN or infinite; use an earlier checkpoint"
+            )
+
+
+def require_same_forms(
+    saved: Checkpoint, saved_settings: Settings, expected: Mapping[str, Any], own: Settings, path: str | Path
+) -> None:
+    """Raise CheckpointError if names, shapes or meaning of the weights in the file are not the expected ones."""
+    shapes = {name: tuple(shape) for name, shape in expected.items()}
+    found = {name: tuple(tensor.shape) for name, tensor in saved.network.items()}
+    if shapes != found or _differ(_features(saved_settings), _features(own)):
+        architectures = _architecture(saved_settings), _architecture(own)
+        detail = f" ({_first_difference(found, shapes)})" if architectures[0] == architectures[1] else ""
+        raise CheckpointError(
+            f"{path}: weights of another architecture, {architectures[0]}; this network is {architectures[1]}{detail}"
+        )
+
+
+def _first_difference(found: Mapping[str, object], expected: Mapping[str, object]) -> str:
+    """Describe the first tensor whose shape in the file is not that in the network."""
+    name = next(name for name in [*expected, *found] if expected.get(name) != found.get(name))
+    return f"{name}: {found.get(name, 'absent')} in the file, {expected.get(name, 'absent')} here"
+
+
+def _architecture(settings: Settings) -> str:
+    network, residuals = settings.network, settings.network.residual_connections
+    widths = "-".join(str(n) for n in (network.input_size, *network.hidden_sizes, network.num_classes))
+    kinds = [tree_of(connection)["name"] for connection in network.connections]
+    features = _features(settings)
+    transform = features.pop("name", "")
+    options = ", ".join(f"{key} {value}" for key, value in features.items())
+    return (
+        widths
+        + (f" with connections of kind {', '.join(kinds)}" if kinds else "")
+        + (f" on {transform}" if transform else "")
+        + (f" ({options})" if options else "")
+        + (f" with residual connections {[list(pair) for pair in residuals]}" if residuals else "")
+    )
+
+
+def _features(settings: Settings) -> dict[str, Any]:
+    """The options of the transform that decide what an input means; empty if the network takes the inputs as given."""
+    corrections = ("deskew", "size_normalization", "mean", "std")
+    tree = {} if settings.transform is None else tree_of(settings.transform)
+    return {key: value for key, value in tree.items() if key not in corrections}
+
+
+def _differ(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return bool(one) and bool(other) and one != other
