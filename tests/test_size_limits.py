@@ -11,8 +11,8 @@ import RecurrentFF as rff
 from RecurrentFF import toml, values
 from RecurrentFF.data.transforms import Standardize
 from RecurrentFF.errors import MAX_MESSAGE, SettingsError
-from RecurrentFF.settings import Settings
-from RecurrentFF.values import MAX_SIZE, require_values
+from RecurrentFF.settings import Settings, recipes
+from RecurrentFF.values import require_values
 
 
 def refusal(call: Callable[[], object]) -> str:
@@ -71,14 +71,16 @@ def test_a_text_with_too_many_separators_is_not_read(mark: str) -> None:
     assert message.startswith(f"settings: can't be read as a configuration (a text with {toml.MAX_COUNTS[mark] + 1:,} times ")
 
 
-def test_what_could_not_be_read_again_is_not_accepted(tmp_path: Path) -> None:
-    for text in ("[" * (2**19 + 1), "\x01" * (MAX_SIZE // 6 + 1)):
+def test_what_could_not_be_read_again_is_not_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((toml, "MAX_TEXT"), (values, "MAX_SIZE"), (recipes, "MAX_TEXT")):
+        monkeypatch.setattr(module, name, 2**20)
+    for text in ("[" * (2**19 + 1), "\x01" * (2**20 // 6 + 1)):
         assert "could not be read again" in refusal(lambda text=text: Settings.from_arguments(weights=text))  # type: ignore[misc]
-    message = refusal(lambda: Settings.from_toml("#" * (MAX_SIZE + 1)))
-    assert message.endswith("(a text of 67,108,865 characters; expected at most 67,108,864)")
+    message = refusal(lambda: Settings.from_toml("#" * (2**20 + 1)))
+    assert message.endswith("(a text of 1,048,577 characters; expected at most 1,048,576)")
     with (tmp_path / "mine.toml").open("wb") as file:
-        file.truncate(4 * MAX_SIZE + 1)  # a file of holes, which is on no disk
-    assert "can't be read (too large: 268,435,457 bytes, at most" in refusal(lambda: Settings.from_file(tmp_path / "mine.toml"))
+        file.truncate(4 * 2**20 + 1)  # a file of holes, which is on no disk
+    assert "can't be read (too large: 4,194,305 bytes, at most" in refusal(lambda: Settings.from_file(tmp_path / "mine.toml"))
 
 
 def test_the_values_of_a_configuration_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
