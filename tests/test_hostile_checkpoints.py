@@ -180,7 +180,10 @@ def test_weights_in_double_precision_make_such_a_network(run: Path, tmp_path: Pa
 def test_complex_weights_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "network.safetensors"
     text = '{"settings": "", "network": {"weight": {"$tensor": "a"}}}'
-    with_json(path, text, {"a": torch.zeros(2, dtype=torch.complex64)})
+    try:
+        with_json(path, text, {"a": torch.zeros(2, dtype=torch.complex64)})
+    except KeyError:
+        pytest.skip("this version of safetensors has no complex numbers")
     assert "expected a tensor, not a tensor of type torch.complex64" in refusal(lambda: rff.load(path), path)
 
 
@@ -246,7 +249,8 @@ def test_what_could_not_be_read_is_not_written(tmp_path: Path) -> None:
 def test_a_long_text_takes_bounded_time_and_memory(tmp_path: Path) -> None:
     path = tmp_path / "network.safetensors"
     with_json(path, "[" + "[]," * 3_000_000 + "[]]", {})
-    assert "more than 4,194,304 values besides tensors" in refusal(lambda: rff.load(path), path)
+    words = refusal(lambda: rff.load(path), path)  # older versions of safetensors refuse such a header themselves
+    assert "more than 4,194,304 values besides tensors" in words or "not a readable checkpoint" in words
 
 
 def test_any_length_of_the_header_can_be_read(tmp_path: Path) -> None:
