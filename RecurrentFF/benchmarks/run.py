@@ -50,7 +50,8 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
     if weights is not None and baseline is not None:
         raise SettingsError(f"training.weights = {weights!r}: a baseline has its own initial weights; leave it out")
     if weights is not None:
-        checkpoint.load_weights(prepared.network, checkpoint.read(weights), weights)
+        file = checkpoint.best_in(Path(weights))
+        checkpoint.load_weights(prepared.network, checkpoint.read(file), file)
     return start_training(parent, name, lambda folder: prepared.trainer(folder, callbacks)).finished
 
 

@@ -114,9 +114,12 @@ def classes_of(classes: int | Iterable[Any] | None, labels: Iterable[Label] = ()
         labels: the labels.
 
     Raises:
-        InputError: classes are neither names nor a number, there are fewer than two, or a name occurs twice.
+        InputError: classes are neither names nor a number, there are fewer than two, a name occurs twice, or labels are of
+            texts and of numbers.
     """
     found = sorted(set(labels), key=lambda name: (isinstance(name, str), name)) if classes is None else _named(classes)
+    if classes is None and len({isinstance(name, str) for name in found}) > 1:
+        raise InputError(f"labels of texts and of numbers: {listed(found)}; give all labels as one of both, or name the classes")
     if len(found) < 2:
         raise InputError(f"classes {listed(found) or 'none'}: expected at least two")
     if len(set(found)) < len(found):

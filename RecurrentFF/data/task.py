@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -84,7 +85,7 @@ class Task:
 
         Args:
             labels: the class names of n samples, as a tensor, array, list or pandas column, (n,) or (n, 1). If all classes have
-                texts as names, class numbers are accepted, too.
+                texts as names, class numbers are accepted with a warning, since they may be meant in another way.
 
         Returns:
             (n,) int64, on the CPU.
@@ -96,6 +97,11 @@ class Task:
         numbers = {name: number for number, name in enumerate(self.classes)}
         if values and all(isinstance(name, str) for name in self.classes) and not any(isinstance(v, str) for v in values):
             numbers = {number: number for number in range(self.num_classes)}
+            warnings.warn(
+                f"labels are numbers, but the classes are texts: they are taken as class numbers, 0 for '{self.classes[0]}', 1 "
+                f"for '{self.classes[1]}' and so on; give class names if that is not what they mean",
+                stacklevel=2,
+            )
         try:
             return torch.tensor([numbers[value] for value in values], dtype=torch.long)
         except KeyError:

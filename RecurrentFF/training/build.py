@@ -52,7 +52,8 @@ def build(settings: Settings | str | Path | None = None, /, *, task: Task | None
     if weights is not None:
         from RecurrentFF.training import checkpoint  # imported late, since that module builds networks, too
 
-        checkpoint.load_weights(network, checkpoint.read(weights), weights)
+        file = checkpoint.best_in(Path(weights))
+        checkpoint.load_weights(network, checkpoint.read(file), file)
     return network
 
 

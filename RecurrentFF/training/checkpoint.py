@@ -107,7 +107,13 @@ def load(path: str | Path, device: str | torch.device = "auto", *, network: Netw
     if network is not None:
         require_network(network, "load(path, network=network)")
     path = best_in(expanded(path, CheckpointError))
-    saved = read(path)
+    try:
+        saved = read(path)
+    except CheckpointError as error:
+        run = RunFolder(path.parent)
+        if path != run.best or kind_of(run.last, CheckpointError) != "file":
+            raise
+        raise CheckpointError(f"{error}; rff resume {path.parent} writes it again, from {run.last.name}") from None
     own_task = task(saved, path, components)
     if network is None:
         if saved.own_modules:
