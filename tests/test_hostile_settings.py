@@ -4,6 +4,7 @@ import functools
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,24 +14,18 @@ from hypothesis import strategies as st
 
 import RecurrentFF as rff
 from RecurrentFF import toml
-from RecurrentFF.errors import MAX_MESSAGE, SettingsError
+from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import nearest, shown
 from RecurrentFF.model.objectives import Objective, Sum, Threshold
 from RecurrentFF.settings import NetworkSettings, Settings, TrainingSettings
 from RecurrentFF.values import plain
+from tests import refusals
+
+refusal = partial(refusals.refusal, kind=SettingsError)
 
 LARGE = 20_000_000
 DEEP = 900
 DIGITS = "1" * 5000
-
-
-def refusal(call: Callable[[], object]) -> str:
-    """The message of the SettingsError that a call raises, one printable line of limited length."""
-    with pytest.raises(SettingsError) as caught:
-        call()
-    message = str(caught.value)
-    assert message.isprintable() and len(message) < 3 * MAX_MESSAGE
-    return message
 
 
 TEXTS: dict[str, tuple[str, str]] = {

@@ -18,11 +18,12 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
 import RecurrentFF as rff
-from RecurrentFF.errors import DivergenceError, InputError, RecurrentFFError
+from RecurrentFF.errors import DivergenceError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.tensors import as_inputs, as_labels, as_mask, as_numbers, check_labels, without_invalid
 from tests.helpers import DATA_SIZE, clusters, small_settings, video
+from tests.refusals import refusal
 
 INPUTS, LABELS = clusters(20)
 MASKED = np.ma.masked_array(INPUTS.numpy(), INPUTS.numpy() > 0)
@@ -38,14 +39,6 @@ def as_own_tensor(tensor: Tensor) -> Tensor:
 
 def weights(network: Network) -> Tensor:
     return torch.cat([parameter.flatten() for parameter in network.parameters()])
-
-
-def refusal(call: Callable[[], Any], kind: type[RecurrentFFError] = InputError) -> str:
-    with pytest.raises(kind) as caught:
-        call()
-    words = str(caught.value)
-    assert type(caught.value) is kind and "\n" not in words
-    return words
 
 
 NO_INPUTS: dict[str, tuple[Any, str]] = {

@@ -1,6 +1,6 @@
 """Large configurations: what is needed is accepted, and the time to read or refuse a text does not grow with its square."""
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +10,12 @@ import torch
 import RecurrentFF as rff
 from RecurrentFF import toml, values
 from RecurrentFF.data.transforms import Standardize
-from RecurrentFF.errors import MAX_MESSAGE, SettingsError
+from RecurrentFF.errors import SettingsError
 from RecurrentFF.settings import Settings, recipes
 from RecurrentFF.values import require_values
+from tests import refusals
 
-
-def refusal(call: Callable[[], object]) -> str:
-    with pytest.raises(SettingsError) as caught:
-        call()
-    message = str(caught.value)
-    assert message.isprintable() and len(message) < 3 * MAX_MESSAGE
-    return message
+refusal = partial(refusals.refusal, kind=SettingsError)
 
 
 def test_a_task_of_many_features_is_built_saved_and_loaded(tmp_path: Path) -> None:

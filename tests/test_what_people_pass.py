@@ -3,7 +3,7 @@
 import os
 import signal
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from torch.utils.data import TensorDataset as TorchDataset
 import RecurrentFF as rff
 from RecurrentFF.data.dataset import LabeledImages
 from RecurrentFF.data.moving_mnist import MovingDigits
-from RecurrentFF.errors import InputError, RecurrentFFError, SettingsError
+from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.training.fit import Interrupted
 from RecurrentFF.training.metrics import EpochMetrics
 from RecurrentFF.training.trainer import Trainer
 from tests.helpers import clusters, small_settings, video
+from tests.refusals import refusal
 
 INPUTS, LABELS = clusters(60)
 
@@ -36,14 +37,6 @@ def new_network(**arguments: Any) -> Network:
 
 def weights(network: Network) -> Tensor:
     return torch.cat([parameter.flatten() for parameter in network.parameters()])
-
-
-def refusal(call: Callable[[], Any], kind: type[RecurrentFFError] = InputError) -> str:
-    with pytest.raises(kind) as caught:
-        call()
-    words = str(caught.value)
-    assert type(caught.value) is kind and "\n" not in words
-    return words
 
 
 class Once:

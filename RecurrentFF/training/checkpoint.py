@@ -328,4 +328,5 @@ def _mistake(error: ValidationError | TypeError) -> str:
 
 def _type_of(saved: Checkpoint) -> torch.dtype:
     """The type of the network, which is that of its readout: float64 if it was converted to that, else float32."""
-    return torch.float64 if saved.network["readout.bias"].dtype == torch.float64 else torch.float32
+    bias = saved.network.get("readout.bias")
+    return torch.float64 if bias is not None and bias.dtype == torch.float64 else torch.float32
