@@ -71,11 +71,13 @@ class NegativeSource(Component, ABC, kind="negatives"):
         count: the number of negative candidates for each sample.
         gives_labels: true if the candidates are different wrong labels, of which there are as many as other classes.
         reads_activity: true if the source reads the label-free activity, and so needs timesteps before the label.
+        trains_readout: true if the source trains the network's readout, which can then predict.
     """
 
     count: int = 1
     gives_labels: ClassVar[bool] = False
     reads_activity: ClassVar[bool] = False
+    trains_readout: ClassVar[bool] = False
 
     @abstractmethod
     def sample(self, context: SamplingContext) -> Negatives:
@@ -125,6 +127,7 @@ class ReadoutNegatives(NegativeSource):
     """The optimizer of the readout."""
     gives_labels = True
     reads_activity = True
+    trains_readout = True
 
     def for_network(self, network: Network) -> NegativeSource:
         """The source that trains and asks the readout of a network."""
