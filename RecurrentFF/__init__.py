@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from RecurrentFF.model.activations import Activation
     from RecurrentFF.model.connection_kinds import ConnectionKind
     from RecurrentFF.model.connections import Connection
+    from RecurrentFF.model.generative import GenerativeCircuit
     from RecurrentFF.model.learner import Learner, Observer
     from RecurrentFF.model.negatives import Negatives, NegativeSource
     from RecurrentFF.model.network import Network
@@ -56,6 +57,7 @@ _HOMES = {
     "Connection": "RecurrentFF.model.connections",
     "ConnectionKind": "RecurrentFF.model.connection_kinds",
     "Evaluation": "RecurrentFF.training.evaluation",
+    "GenerativeCircuit": "RecurrentFF.model.generative",
     "ImageFolderTask": "RecurrentFF.data.image_folder",
     "Learner": "RecurrentFF.model.learner",
     "LoaderTask": "RecurrentFF.data.loader_task",
@@ -86,6 +88,7 @@ __all__ = [
     "Connection",
     "ConnectionKind",
     "Evaluation",
+    "GenerativeCircuit",
     "ImageFolderTask",
     "Learner",
     "LoaderTask",

@@ -29,6 +29,7 @@ from RecurrentFF.benchmarks.flags import (
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import nearest
 from RecurrentFF.settings import Settings, legacy, recipes, reference
+from RecurrentFF.settings.network import METHODS
 from RecurrentFF.settings.plugins import import_modules
 from RecurrentFF.streams import write_line, write_output
 
@@ -93,7 +94,10 @@ def _add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("run", type=user_path, metavar="RUN_OR_CHECKPOINT", help=f"{RUN_HELP} (a folder: its best weights)")
     data_help = "the folder of the data; one of images in class folders if a program has trained the network"
     parser.add_argument("--data-dir", type=user_path, metavar="DIR", help=data_help)
-    parser.add_argument("--predictions", type=user_path, metavar="CSV", help="write the predictions and badnesses to this file")
+    method_help = "the method of prediction: " + ", ".join(METHODS) + " (default: that of the network's configuration)"
+    parser.add_argument("--prediction", choices=METHODS, metavar="METHOD", help=method_help)
+    file_help = "write the predictions, and the badness or the logit of every class, to this file"
+    parser.add_argument("--predictions", type=user_path, metavar="CSV", help=file_help)
     parser.add_argument("--device", default="auto", help=key_help("device", "device"))
     add_plugin_flag(parser)
     parser.set_defaults(work=_evaluate)
@@ -150,7 +154,7 @@ def _evaluate(arguments: argparse.Namespace) -> bool:
 
     from RecurrentFF.benchmarks import evaluation
 
-    evaluation.run(arguments.run, arguments.data_dir, arguments.predictions, arguments.device)
+    evaluation.run(arguments.run, arguments.data_dir, arguments.predictions, arguments.device, arguments.prediction)
     return True
 
 

@@ -35,6 +35,7 @@ from RecurrentFF.data.transforms import Standardize, Transform
 from RecurrentFF.errors import DataError, InputError, RecurrentFFError, SettingsError
 from RecurrentFF.messages import shown
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.prediction import Scores, checked_scores, probabilities_of
 from RecurrentFF.registry import make
 from RecurrentFF.settings import Settings
 from RecurrentFF.training.build import build
@@ -86,6 +87,10 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         validation_fraction: the fraction of the samples that is not trained on, but selects the best epoch and the scale of
             the probabilities; drawn at random, by class. With 0, or if they are fewer than 100 samples, which would select by
             chance, all samples are trained on, and the weights of the last epoch are kept.
+        prediction: the method of prediction: "badness" (the label of lowest badness), "readout" (a linear softmax on the activity
+            before a label is shown, several times faster) or "propose_and_verify" (the lowest badness among the labels that the
+            readout finds likeliest).
+        proposals: the number of labels that "propose_and_verify" tries, from 2 to the number of classes.
         random_state: the seed of the draw of validation samples, initial weights, sample order, negative labels and dropout; an
             int, a numpy RandomState, or None for another seed at every call of `fit`.
         device: "auto" (the first one available of cuda, mps and cpu), "cpu", "cuda", "cuda:N" or "mps".
@@ -100,7 +105,7 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         classes_: (classes,) the labels, sorted.
         network_: the trained network, for `rff.save`. Its `predict` takes the same samples as the classifier.
         history_: the metrics of each epoch.
-        scale_: the scale of badness in the probabilities.
+        scale_: the scale of badness in the probabilities; not fitted if the readout alone predicts.
         n_features_in_: the number of features.
         feature_names_in_: (n_features_in_,) the names of the columns, if X was a frame with names.
 
@@ -123,6 +128,8 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         optimizer: Component = None,
         input_transform: Component = None,
         validation_fraction: float = 0.0,
+        prediction: str = "badness",
+        proposals: int = 2,
         random_state: Any = None,
         device: str = "auto",
         verbose: bool = False,
@@ -137,6 +144,8 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         self.optimizer = optimizer
         self.input_transform = input_transform
         self.validation_fraction = validation_fraction
+        self.prediction = prediction
+        self.proposals = proposals
         self.random_state = random_state
         self.device = device
         self.verbose = verbose
@@ -173,7 +182,7 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         return self
 
     def predict(self, X: Any) -> Array:
-        """Predict the label of lowest badness.
+        """Predict labels, by the method that the argument `prediction` names.
 
         Args:
             X: samples of the shape and type that `fit` was given.
@@ -184,11 +193,13 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Raises:
             EstimatorError: the samples don't fit the network.
         """
-        numbers = self._badness(X).argmin(1)
+        numbers = self._scores(X).numbers.numpy()
         return np.asarray(self.classes_[numbers])
 
     def decision_function(self, X: Any) -> Array:
-        """Compute minus the badness of each label, which is highest for the predicted one.
+        """Compute a number for each label, which is highest for the predicted one.
+
+        By badness it is minus the badness, by readout the logit, and by "propose_and_verify" the logarithm of the probability.
 
         Args:
             X: as for `predict`.
@@ -196,15 +207,19 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Returns:
             (n, classes); for two classes (n,), the difference of the second label and the first.
         """
-        badness = self._badness(X)
-        return badness[:, 0] - badness[:, 1] if badness.shape[1] == 2 else -badness
+        scores = self._scores(X)
+        if scores.badness is None or scores.logits is None:
+            decision = _numbers(scores.logits) if scores.badness is None else -_numbers(scores.badness)
+        else:
+            decision = np.log(np.maximum(_numbers(probabilities_of(scores, self.scale_)), np.finfo(float).tiny))
+        return decision[:, 1] - decision[:, 0] if decision.shape[1] == 2 else decision
 
     def predict_proba(self, X: Any) -> Array:
-        """Compute the probability of each label: softmax(−scale · badness).
+        """Compute the probability of each label, as `Network.predict_proba` does for the method of prediction.
 
-        The scale is one number for the network, fitted by maximum likelihood to the validation samples. If there are none, it is
-        fitted to the training samples, and the probabilities are somewhat too close to 0 and 1. The most probable label is the
-        predicted one.
+        By badness it is softmax(−scale · badness). The scale is one number for the network, fitted by maximum likelihood to the
+        validation samples. If there are none, it is fitted to the training samples, and the probabilities are somewhat too close
+        to 0 and 1. The most probable label is the predicted one.
 
         Args:
             X: as for `predict`.
@@ -212,15 +227,14 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Returns:
             (n, classes), in the order of `classes_`. Each row sums to 1.
         """
-        badness = self._badness(X)
-        return np.exp(_log_softmax(-self.scale_ * badness))
+        return _numbers(probabilities_of(self._scores(X), self.scale_))
 
-    def _badness(self, X: Any) -> Array:
-        """The badness of every sample with every label, (n, classes) float64."""
+    def _scores(self, X: Any) -> Scores:
+        """The prediction of every sample, and the numbers that it rests on, in float64 on the CPU."""
         check_is_fitted(self)
         X = validate_data(self, X, reset=False, allow_nd=True)
         try:
-            return np.asarray(self.network_.badness(X).double().cpu().numpy())
+            return checked_scores(self.network_, *self.network_.prepare(X)).to("cpu").to(torch.float64)
         except InputError as error:
             raise EstimatorError(str(error)) from error
 
@@ -248,6 +262,8 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
             **chosen | {"optimizer": optimizer},
             hidden_sizes=self.hidden_sizes,
             epochs=self.epochs,
+            prediction=self.prediction,
+            proposals=self.proposals,
             batch_size=self.batch_size,
             seed=seed,
             device={"device": self.device},
@@ -276,6 +292,8 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     def _fit_scale(self, task: TensorTask) -> float:
         """The scale of the probabilities, of maximum likelihood on the validation samples, or on the training samples."""
+        if self.network_.settings.network.prediction == "readout":
+            return self.network_.settings.objective.probability_scale
         splits = task.splits(device=self.network_.device, timesteps=self.network_.settings.timesteps)
         batches = list((splits.validation or splits.train).batches(self.batch_size))
         badness = torch.cat([self.network_.badness_of(*_in_layout(self.network_, batch)) for batch in batches])
@@ -294,6 +312,12 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         return tags
+
+
+def _numbers(values: torch.Tensor | None) -> Array:
+    """A tensor as an array."""
+    assert values is not None
+    return np.asarray(values.numpy())
 
 
 def _in_layout(network: Network, batch: Any) -> tuple[torch.Tensor, torch.Tensor | None]:

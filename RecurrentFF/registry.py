@@ -32,6 +32,7 @@ from RecurrentFF.values import require_values
 HOMES = {
     "objective": "RecurrentFF.model",
     "negatives": "RecurrentFF.model",
+    "generative": "RecurrentFF.model",
     "activation": "RecurrentFF.model",
     "connection": "RecurrentFF.model",
     "optimizer": "RecurrentFF.model",
@@ -40,6 +41,9 @@ HOMES = {
     "transform": "RecurrentFF.data",
 }
 """The kinds of components. Each has the package or module of the built-in ones, which is imported when the kind is first used."""
+
+WORDS = {"generative": "generative circuit", "data": "data set"}
+"""The name of a kind in messages, where it is not the kind itself."""
 
 Class = TypeVar("Class", bound=type)
 
@@ -320,4 +324,5 @@ def _unknown(kind: str, name: object, place: str) -> str:
         argument = place.removeprefix("network.").partition(".")[0].partition("[")[0]
         return f"a class that was passed as an object; pass it again, as {argument}=…, or register it and import its module"
     known = nearest(str(name), names(kind)).removeprefix("; ")
-    return f'there is no such {kind}; {known}; one of your own must be imported first, for instance by plugins = ["module"]'
+    word = WORDS.get(kind, kind)
+    return f'there is no such {word}; {known}; one of your own must be imported first, for instance by plugins = ["module"]'

@@ -96,7 +96,6 @@ class Oracle(Reference):
         self.activity_masks: dict[str, Tensor] = {}
         self.drive_masks: dict[tuple[str, str], Tensor] = {}
         self.training = False
-        self.readout = [p.detach().clone().requires_grad_() for p in network.readout.parameters()]
         chosen = self.negatives.optimizer if isinstance(self.negatives, ReadoutNegatives) else None
         self.readout_optimizer = None if chosen is None else make_optimizer(chosen, self.readout)
         self.trace = Trace()

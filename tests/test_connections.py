@@ -349,11 +349,12 @@ class MeanWithBadness(Mean):
         return error.square().mean(0)
 
 
+@pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("module", [Mean, MeanWithBadness])
-def test_a_module_beside_the_layers_learns_and_changes_nothing_in_them(module: type[Mean]) -> None:
+def test_a_module_beside_the_layers_learns_and_changes_nothing_in_them(module: type[Mean], fused: bool) -> None:
     settings = small_settings(hidden_sizes=[9, 5], optimizer="adam", epochs=3, negatives="readout")
-    alone = Network(settings, fused=False)
-    beside = Network(settings, modules=[*Network(settings).local_modules, module()])
+    alone = Network(settings, fused=fused)
+    beside = Network(settings, modules=[*Network(settings).local_modules, module()], fused=fused)
     for network in (alone, beside):
         history = rff.fit(network, clusters(60), validation=clusters(20), quiet=True)
         assert len(history[0].layer_loss) == len(history[0].weight_norm) == 2

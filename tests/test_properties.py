@@ -60,7 +60,7 @@ def test_predictions_are_made_in_pieces_that_fit(monkeypatch: pytest.MonkeyPatch
     whole = network.badness(inputs)
     sample = CLASSES * (9 + 5 + 8 + CLASSES) * 4 * 8  # two stacks and two more of activity, eight bytes each
     for room, pieces in ((4 * sample, 4), (sample - 1, 1)):
-        monkeypatch.setattr("RecurrentFF.model.network.PREDICTION_MEMORY", room)
+        monkeypatch.setattr("RecurrentFF.model.prediction.PREDICTION_MEMORY", room)
         assert network.samples_at_once == pieces
         torch.testing.assert_close(network.badness(inputs), whole, rtol=1e-12, atol=1e-12)
 

@@ -36,7 +36,7 @@ def test_a_configuration_names_the_schedule() -> None:
     settings = Settings.from_dict({"schedule": {"name": "step", "step_size": 3, "gamma": 0.5, "warmup_epochs": 1}})
     assert settings.schedule == Step(warmup_epochs=1.0, step_size=3, gamma=0.5)
     assert Settings.from_arguments(schedule="cosine").schedule == Cosine()
-    assert tree_of(Cosine(warmup_epochs=0.5)) == {"name": "cosine", "warmup_epochs": 0.5}
+    assert tree_of(Cosine(warmup_epochs=0.5)) == {"name": "cosine", "warmup_epochs": 0.5, "readout_epochs": 0}
     with pytest.raises(SettingsError, match="gamma"):
         Step(gamma=2.0)
 

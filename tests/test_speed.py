@@ -85,6 +85,9 @@ def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     plain, ours = report["table"]
     assert (plain["variant"], plain["train_ratio"], ours["variant"]) == ("plain float32", 1, "float32")
     assert ours["train_ratio"] == pytest.approx(ours["train_samples_per_second"] / plain["train_samples_per_second"])
+    for line, measured in zip(report["table"], report["measurements"], strict=True):
+        for method in ("propose_and_verify", "readout"):
+            assert len(measured[method]) == 2 and line[f"{method}_samples_per_second"] > 0
     assert len(report["measurements"][1]["predict"]) == 2 and (tmp_path / "speed.png").stat().st_size > 0
     assert "| 3×8 | float32 |" in capsys.readouterr().out
 

@@ -22,8 +22,9 @@ import RecurrentFF as rff
 from RecurrentFF.data.image_transforms import Pixels
 from RecurrentFF.data.task import require_task
 from RecurrentFF.errors import InputError, OutputError, RecurrentFFError, SettingsError
+from RecurrentFF.model.integrity import require_network
 from RecurrentFF.model.learner import Learner
-from RecurrentFF.model.network import Network, require_network
+from RecurrentFF.model.network import Network
 from RecurrentFF.paths import expanded
 from tests.helpers import clusters, small_settings
 

@@ -14,6 +14,7 @@ from RecurrentFF.errors import CheckpointError, DataError, OutputError, printabl
 from RecurrentFF.model.network import Network
 from RecurrentFF.paths import kind_of, reported
 from RecurrentFF.registry import name_of
+from RecurrentFF.settings.network import PredictionMethod
 from RecurrentFF.streams import write_output
 from RecurrentFF.training import checkpoint
 from RecurrentFF.training.evaluation import Evaluation, evaluate
@@ -24,7 +25,13 @@ MAX_CLASSES = 20
 """The largest number of classes whose confusion matrix is printed."""
 
 
-def run(path: Path, data_dir: Path | None = None, predictions: Path | None = None, device: str = "auto") -> None:
+def run(
+    path: Path,
+    data_dir: Path | None = None,
+    predictions: Path | None = None,
+    device: str = "auto",
+    method: PredictionMethod | None = None,
+) -> None:
     """Evaluate a saved network on its test samples; on its validation samples, if there are no test samples.
 
     Print the accuracy, and that of each class, and the confusion matrix. The file of predictions is written after that.
@@ -33,8 +40,9 @@ def run(path: Path, data_dir: Path | None = None, predictions: Path | None = Non
         path: a checkpoint, or the folder of a run, whose best weights are evaluated.
         data_dir: the folder of the data, in place of the one in the configuration. For a network that a program has trained on
             data of its own: a folder of images in one folder for each class.
-        predictions: a CSV file to write, with the prediction and the badness of each sample.
+        predictions: a CSV file to write, see `Evaluation.write_predictions`.
         device: the device of the network.
+        method: the method of prediction, None for that of the network's configuration.
 
     Raises:
         RecurrentFFError: the checkpoint or the data can't be read, or do not fit, or the result can't be written.
@@ -47,7 +55,7 @@ def run(path: Path, data_dir: Path | None = None, predictions: Path | None = Non
         name, data = _image_folder(network, data_dir, path)
     else:
         name, data = _named_data(network, data_dir)
-    result = evaluate(network, data)
+    result = evaluate(network, data, method=method)
     try:
         write_output("\n".join([f"data     {printable(name)}", str(result), "", *_confusion(result)]))
     finally:  # also if standard output is on a full disk

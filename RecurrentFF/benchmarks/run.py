@@ -51,7 +51,7 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
         raise SettingsError(f"training.weights = {weights!r}: a baseline has its own initial weights; leave it out")
     if weights is not None:
         file = checkpoint.best_in(Path(weights))
-        checkpoint.load_weights(prepared.network, checkpoint.read(file), file)
+        checkpoint.load_weights(prepared.network, checkpoint.read(file), file, any_circuit=True)
     return start_training(parent, name, lambda folder: prepared.trainer(folder, callbacks)).finished
 
 
@@ -91,7 +91,7 @@ def _continue(
     before = checkpoint.settings(saved, start)
     settings = change(before)
     epochs = settings.training.epochs
-    if epochs != before.training.epochs and settings.schedule.depends_on_epochs:
+    if epochs != before.training.epochs and settings.schedule.needs_fixed_epochs:
         raise SettingsError(
             f"--epochs {epochs}: the {name_of(settings.schedule)} schedule of this run ends with its {before.training.epochs} "
             f"epochs; start another run from it with --weights {folder.last_to_load}"

@@ -2,6 +2,7 @@
 
 All variants are measured in turns, in one run. Samples per second are medians over the rounds. "of peak" is the fraction of
 the highest rate of matrix products on this machine in that precision; only the necessary multiplications and additions count.
+Prediction is by badness, unless a column names another method.
 Memory is what a new process needs in addition to torch itself.
 """
 
@@ -31,6 +32,7 @@ from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.reference import Reference
 from RecurrentFF.settings import Settings
+from RecurrentFF.settings.network import PredictionMethod
 from RecurrentFF.streams import write_line, write_output
 from RecurrentFF.training import compiling, devices
 from RecurrentFF.training.allocation import keep_freed_memory
@@ -40,6 +42,12 @@ from RecurrentFF.training.memory import require_memory
 
 DESCRIPTION = "Measure the speed of the network against plain autograd code."
 
+PREDICTIONS: dict[str, PredictionMethod] = {
+    "predict": "badness",
+    "propose_and_verify": "propose_and_verify",
+    "readout": "readout",
+}
+"""The methods of prediction by the names of their columns."""
 LAYERS, BATCH, INPUT_SIZE, CLASSES = 3, 500, 784, 10
 PRELABEL, LABELED = 10, 15
 
@@ -55,7 +63,11 @@ class Row:
     train: list[float] = field(default_factory=list)
     """Seconds for a training batch in each round."""
     predict: list[float] = field(default_factory=list)
-    """Seconds for a prediction in each round."""
+    """Seconds for a prediction by badness in each round."""
+    propose_and_verify: list[float] = field(default_factory=list)
+    """Seconds for a prediction by the badness of the readout's two likeliest labels in each round."""
+    readout: list[float] = field(default_factory=list)
+    """Seconds for a prediction by the readout in each round."""
     memory: float | None = None
     """Memory in MiB of a process that trains and predicts; None for compiled variants, whose process holds the compiler."""
     compile_seconds: float = 0.0
@@ -84,8 +96,8 @@ def predicted_samples(units: int) -> int:
     return BATCH if units <= 1000 else 100
 
 
-def runners(network: Network, variant: str, batch: int = BATCH) -> tuple[Callable[[], object], Callable[[], object]]:
-    """One function that trains on a batch and one that predicts; both synchronize with the device."""
+def runners(network: Network, variant: str, batch: int = BATCH) -> dict[str, Callable[[], object]]:
+    """The functions to measure, by their names in `Row`. All return only when the device has finished."""
     device = network.device
     inputs = torch.randn(batch, INPUT_SIZE, generator=torch.Generator().manual_seed(0)).to(device)
     labels = torch.arange(batch, device=device) % CLASSES
@@ -94,12 +106,12 @@ def runners(network: Network, variant: str, batch: int = BATCH) -> tuple[Callabl
         plain, timesteps = Reference(network), network.settings.timesteps
         sequence, few_sequence = (x.expand(timesteps, -1, -1) for x in (inputs, few))
         candidates = [y.expand(timesteps, -1) for y in (labels, (labels + 1) % CLASSES)]
-        train, predict = partial(plain.train_batch, [sequence] * 2, candidates), partial(plain.predict, few_sequence)
-        return _synchronized(train, device), _synchronized(predict, device)
-    learner = Learner(network)
-    return _synchronized(partial(learner.train_batch, inputs, labels), device), _synchronized(
-        partial(network.predict, few), device
-    )
+        train: Callable[[], object] = partial(plain.train_batch, [sequence] * 2, candidates)
+        predict = partial(plain.predict, few_sequence)
+    else:
+        train, predict = partial(Learner(network).train_batch, inputs, labels), partial(network.predict_inputs, few)
+    work = {"train": train} | {name: partial(predict, method=method) for name, method in PREDICTIONS.items()}
+    return {name: _synchronized(task, device) for name, task in work.items()}
 
 
 def _synchronized(work: Callable[[], object], device: torch.device) -> Callable[[], None]:
@@ -132,11 +144,11 @@ def measure(units: int, variants: list[str], rounds: int, device: str, log: Call
         rows.append(row)
         work.append(runners(network, variant))
     for number in range(rounds + 1):
-        for row, (train, predict) in zip(rows, work, strict=True):
-            for times, task in ((row.train, train), (row.predict, predict)):
+        for row, tasks in zip(rows, work, strict=True):
+            for name, task in tasks.items():
                 took = seconds(task)
                 if number > 0:
-                    times.append(took)
+                    getattr(row, name).append(took)
     for row in rows:
         row.memory = memory(units, row.variant, device) if "compiled" not in row.variant else None
         log(f"3×{units} {row.variant}: {BATCH / statistics.median(row.train):,.0f} samples/s in training")
@@ -153,7 +165,7 @@ def _memory(units: int, variant: str, device: str) -> float:
     torch.ones(64, 64, device=device) @ torch.ones(64, 64, device=device)
     keep_freed_memory()
     before = _resident()
-    for task in runners(new_network(units, variant, device), variant):
+    for task in runners(new_network(units, variant, device), variant).values():
         task()
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
@@ -242,6 +254,8 @@ def table(rows: list[Row], peaks: dict[str, float], device: str) -> list[dict[st
                 "predict_samples_per_second": predicted / seconds_predict,
                 "predict_ratio": statistics.median(plain.predict) / seconds_predict,
                 "predict_fraction_of_peak": predict / seconds_predict / peak,
+                "propose_and_verify_samples_per_second": predicted / statistics.median(row.propose_and_verify),
+                "readout_samples_per_second": predicted / statistics.median(row.readout),
                 "memory_mib": row.memory,
                 "compile_seconds": row.compile_seconds,
             }
@@ -252,8 +266,9 @@ def table(rows: list[Row], peaks: dict[str, float], device: str) -> list[dict[st
 def markdown(lines: list[dict[str, Any]]) -> str:
     """The table in Markdown."""
     text = [
-        "| network | | training, samples/s | × plain | of peak | prediction, samples/s | × plain | of peak | memory, MiB |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| network | | training, samples/s | × plain | of peak | prediction, samples/s | × plain | of peak | propose and verify, "
+        "samples/s | readout, samples/s | memory, MiB |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     return "\n".join(text + [_line(**line) for line in lines])
 
@@ -263,6 +278,7 @@ def _line(network: str, variant: str, memory_mib: float | None, **values: float)
     for task in ("train", "predict"):
         rate, ratio, fraction = (values[f"{task}_{name}"] for name in ("samples_per_second", "ratio", "fraction_of_peak"))
         cells += [f"{rate:,.0f}", f"{ratio:.1f}", f"{100 * fraction:.0f} %"]
+    cells += [f"{values[f'{method}_samples_per_second']:,.0f}" for method in ("propose_and_verify", "readout")]
     return f"| {' | '.join(cells)} | {'–' if memory_mib is None else f'{memory_mib:,.0f}'} |"
 
 
@@ -300,7 +316,8 @@ def _rate(name: str, value: int, device: str, precision: str) -> float:
     batch = value if name == "batch" else BATCH
     sizes = [value] * LAYERS if name == "width" else [500] * (value if name == "depth" else LAYERS)
     timesteps = value if name == "label timesteps" else LABELED
-    train, _ = runners(new_network(500, precision, device, hidden_sizes=sizes, label_timesteps=timesteps), precision, batch)
+    network = new_network(500, precision, device, hidden_sizes=sizes, label_timesteps=timesteps)
+    train = runners(network, precision, batch)["train"]
     train()
     return batch / statistics.median(seconds(train) for _ in range(3))
 

@@ -151,6 +151,17 @@ class Pixels(ImageTransform):
 
     gives_images: ClassVar[bool] = True
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The network inputs of the pixels 0 and 1."""
+        assert self.mean is not None and self.std is not None
+        return self.background, (1 - self.mean) / self.std
+
+    def inverse(self, inputs: Tensor) -> Tensor:
+        """Convert network inputs to pixels in 0..1. Deskewing and the normalization of sizes can't be undone."""
+        assert self.mean is not None and self.std is not None
+        return (inputs * self.std + self.mean).clamp(0, 1)
+
 
 @register("transform", "oriented_gradients")
 @dataclass(frozen=True)
@@ -226,6 +237,17 @@ class Frames(Transform):
             InputError: the pixels are out of range, or the root mean square is unknown.
         """
         return self.scaled(samples).flatten(1)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The network inputs of the pixels 0 and 1."""
+        assert self.rms is not None
+        return 0.0, 1 / self.rms
+
+    def inverse(self, inputs: Tensor) -> Tensor:
+        """Convert network inputs to pixels in 0..1."""
+        assert self.rms is not None
+        return (inputs * self.rms).clamp(0, 1)
 
     def output_size(self, input_shape: tuple[int, ...]) -> int:
         """Return the number of pixels of a frame."""

@@ -20,7 +20,7 @@ from RecurrentFF.data.raw import Label, as_class_names, listed
 from RecurrentFF.data.relabeled import RelabeledDataset
 from RecurrentFF.data.transforms import Identity, Prepared, Transform, as_given
 from RecurrentFF.errors import DataError, InputError
-from RecurrentFF.registry import make, names, tree_of
+from RecurrentFF.registry import make, name_of, names, tree_of
 from RecurrentFF.tensors import as_numbers, without_invalid
 
 
@@ -107,6 +107,27 @@ class Task:
         except KeyError:
             sample, value = next((i, value) for i, value in enumerate(values) if value not in numbers)
             raise InputError(f"label {value!r} of sample {sample}: unknown class; expected {listed(self.classes)}") from None
+
+    def samples_of(self, inputs: Tensor, stacklevel: int = 2) -> Tensor:
+        """Convert network inputs back to samples, where the transform allows that.
+
+        Args:
+            inputs: (n, features) or (timesteps, n, features).
+            stacklevel: where a warning points: 2 for the caller, 3 for the caller of that, and so on.
+
+        Returns:
+            Samples of the task's own shape and scale, (n, *input_shape): images have pixels in 0..1. With timesteps, they have an
+            axis before. If the transform can't be inverted, as that to oriented gradients, the inputs themselves, with a warning.
+        """
+        samples = self.transform.inverse(inputs)
+        if samples is None:
+            warnings.warn(
+                f"the transform '{name_of(self.transform)}' can't be undone: these are network inputs, {inputs.shape[-1]} "
+                "features of each sample, and no samples",
+                stacklevel=stacklevel,
+            )
+            return inputs
+        return samples.reshape(*samples.shape[:-1], *self.input_shape)
 
     def names(self, numbers: Tensor) -> list[Label] | Tensor:
         """Convert class numbers (n,) to class names: a list if any is a text, else a tensor of integers."""

@@ -102,6 +102,19 @@ class Transform(Component, kind="transform"):
         missing = {name: value for name, value in statistics.items() if name in names and getattr(self, name) is None}
         return replace(self, **missing) if missing else self  # type: ignore[type-var]
 
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """The lowest and the highest network input that there can be; None if that is unknown, which is the default."""
+        return None
+
+    def inverse(self, inputs: Tensor) -> Tensor | None:
+        """Convert network inputs back to samples, flattened: (n, features) or (timesteps, n, features), of the same shape.
+
+        Returns:
+            The samples in their own scale; None if that is not possible, which is the default.
+        """
+        return None
+
     def show(self, inputs: Tensor, input_shape: tuple[int, ...]) -> Tensor:
         """Arrange network inputs as images, for a picture of some samples.
 
@@ -155,6 +168,10 @@ class Identity(Transform):
                 "transform, as in transform=Pixels()"
             )
         return samples.float().flatten(1)
+
+    def inverse(self, inputs: Tensor) -> Tensor:
+        """Return network inputs, which are samples."""
+        return inputs
 
     def output_size(self, input_shape: tuple[int, ...]) -> int:
         """Return the number of values of a sample."""
@@ -222,6 +239,11 @@ class Standardize(Transform):
         if features.dtype == torch.float64:
             return ((features - mean.to(features.device)) / std.to(features.device)).float()
         return (features.float() - mean.to(features.device, torch.float32)) / std.to(features.device, torch.float32)
+
+    def inverse(self, inputs: Tensor) -> Tensor:
+        """Return the features in their own scale: network inputs times the standard deviations, plus the means."""
+        mean, std = (torch.tensor(values).to(inputs) for values in (self.mean, self.std))
+        return inputs * std + mean
 
     def output_size(self, input_shape: tuple[int, ...]) -> int:
         """Return the number of features of a sample.

@@ -16,6 +16,7 @@ from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.activations import Activation, StraightThrough
 from RecurrentFF.model.connection_kinds import ConnectionKind, DenseKind, Place, Shape
 from RecurrentFF.model.connections import Connection
+from RecurrentFF.model.generative import TopDownMap
 from RecurrentFF.model.initialization import Kind
 from RecurrentFF.model.layers import Layer, LocalModule
 from RecurrentFF.settings import Settings
@@ -79,6 +80,17 @@ def make_layers(settings: Settings, dtype: torch.dtype, generator: torch.Generat
     return layers
 
 
+def make_modules(settings: Settings, dtype: torch.dtype, generator: torch.Generator) -> list[LocalModule]:
+    """The local modules of a configuration: the hidden layers, bottom to top, then those of a generative circuit.
+
+    The arguments and the errors are those of `make_layers`. The layers are the same with and without a circuit.
+    """
+    layers, circuit = make_layers(settings, dtype, generator), settings.generative
+    if circuit is None:
+        return [*layers]
+    return [*layers, *circuit.make(block_sizes(settings), _activation(settings), dtype, generator)]
+
+
 def are_described(modules: Sequence[LocalModule], settings: Settings) -> bool:
     """True if all modules compute what the layers of the settings do: their activation, ε and badness are the same."""
     expected, options = _activation(settings), settings.network
@@ -128,6 +140,7 @@ def _kind(source: str, layer: str, names: list[str]) -> Kind:
 def check_blocks(modules: Sequence[LocalModule], sizes: dict[str, int], dtype: torch.dtype) -> None:
     """Raise ValueError where modules don't fit each other: names, sources, sizes, or the type of their parameters."""
     names = ["x", *(module.name for module in modules), "y"]
+    sizes = sizes | {module.name: module.units for module in modules}
     if len(set(names)) < len(names):
         raise ValueError(f"blocks {names}: every module needs a name of its own, other than x and y")
     for module in modules:
@@ -140,6 +153,8 @@ def check_blocks(modules: Sequence[LocalModule], sizes: dict[str, int], dtype: t
             for source, size in connection.source_sizes.items():
                 if size != sizes[source]:
                     raise ValueError(f"{module.name} reads {size} features of {source}, which has {sizes[source]}")
+        if isinstance(module, TopDownMap):
+            module.require_sizes(sizes)
         for name, parameter in module.named_parameters():
             if parameter.dtype != dtype:
                 raise ValueError(f"{module.name}.{name} is of type {parameter.dtype}, but the network's dtype is {dtype}")

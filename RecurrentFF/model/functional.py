@@ -230,7 +230,12 @@ def signed_gradient_noise(gradient: Tensor, size: float, generator: torch.Genera
     return size * math.sqrt(len(gradient)) * sign.to(gradient) * F.normalize(gradient, dim=0)
 
 
-# ---------------------------------------------------------------- timesteps that are valid
+# ---------------------------------------------------------------- timesteps of a sequence
+
+
+def at_timestep(sequence: Tensor, t: int) -> Tensor:
+    """The element of a sequence (timesteps or 1, …) at a timestep; one that has a single timestep never changes."""
+    return sequence[t if len(sequence) > 1 else 0]
 
 
 def window_weights(valid: Tensor, window: tuple[int, int]) -> Tensor:

@@ -1,9 +1,12 @@
-"""The check that a network is still as it was made. A program can replace any attribute of it, and odd errors would follow."""
+"""The checks that a value is a network, and that a network is still as it was made.
+
+A program can replace any attribute of a network, and odd errors would follow.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
@@ -46,6 +49,23 @@ def _require_own_weights(network: Network) -> None:
 
 def _shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:
     return {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
+
+
+def require_network(value: Any, place: str) -> Network:
+    """Return a value if it is a network.
+
+    Args:
+        value: what a program has passed in place of a network.
+        place: the call with its arguments in their order, for the message, such as "fit(network, data)".
+
+    Raises:
+        InputError: it is something else.
+    """
+    if isinstance(value, nn.Module) and isinstance(getattr(value, "_made", None), Made):
+        return cast("Network", value)
+    found = f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
+    hint = "give classifier.network_" if hasattr(value, "network_") else "mind the order of the arguments"
+    raise InputError(f"{place}: the network is {found}, expected one from rff.build or rff.load; {hint}")
 
 
 def require_intact(network: Network) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ from RecurrentFF.model.connections import Connection, Masks, Memory
 from RecurrentFF.model.functional import Reduction
 from RecurrentFF.model.objectives import Objective
 from RecurrentFF.registry import make
+
+if TYPE_CHECKING:  # its module is above this one
+    from RecurrentFF.model.optimizers import Optimizer
 
 
 class BlockState(NamedTuple):
@@ -58,6 +61,10 @@ class LearningContext(NamedTuple):
     """The weight of each sample in the loss, (batch,): 1/batch, or 0 where a sequence has ended."""
     input_gradient: bool = False
     """True if modules that read the input shall compute ∂loss/∂x."""
+    is_first: bool = False
+    """True at the first timestep with the label, at which the patterns that are read are those before the label."""
+    labels: Tensor | None = None
+    """The class number of each sample, (batch,), which label-free training shows to no layer; None if it is unknown."""
 
 
 class LocalResult(NamedTuple):
@@ -83,14 +90,18 @@ class LocalModule(nn.Module, ABC):
         sources: names of the blocks that it reads.
         is_hidden_layer: true for a layer with badness. Its badness counts in predictions and metrics, and the readout reads
             its pattern. False for a module that only learns beside the layers, for instance a generative circuit.
+        only_learns: true for a module that makes no timestep but those at which it learns, since no other module reads it.
         reduction: how badness is computed from the squared activities.
+        optimizer: the optimizer of the module; None for that of the configuration.
     """
 
     name: str
     units: int
     sources: tuple[str, ...]
     is_hidden_layer: bool = True
+    only_learns: bool = False
     reduction: Reduction = "mean"
+    optimizer: Optimizer | None = None
 
     @abstractmethod
     def initial_state(self, batch: int, compute_dtype: torch.dtype, generator: torch.Generator | None) -> BlockState:
@@ -186,7 +197,7 @@ def loss_gradients(
         running: (units,) running activity for peer normalization, updated in place; None without.
     """
     positive, negative = functional.split_candidates(badness)
-    loss = (learning.sample_weight * learning.objective.loss(positive, negative).mean(0)).sum()
+    loss = loss_of(badness, learning)
     gradients = learning.objective.gradients(positive, negative)
     grad_badness = learning.sample_weight * functional.join_gradients(*gradients, len(badness))
     grad_h = functional.activity_gradient(grad_badness, h, hyper.reduction)
@@ -308,7 +319,7 @@ class Layer(LocalModule):
         h, z, badness = after.activity, after.z, after.badness
         assert z is not None and badness is not None, "the layer has not made a timestep"
         if self.has_nothing_to_learn(len(badness), learning.objective):
-            return LocalResult(loss_of_one_candidate(badness, learning), badness, {})
+            return LocalResult(loss_of(badness, learning), badness, {})
         hyper = self.hyperparameters(context.damping, h.shape[2])
         loss, grad_badness, grad_z = loss_gradients(z, h, badness, hyper, learning, self.running_activity)
         grad_z = grad_z.to(before.pattern.dtype)
@@ -363,6 +374,7 @@ class Layer(LocalModule):
         return total
 
 
-def loss_of_one_candidate(badness: Tensor, learning: LearningContext) -> Tensor:
-    """The loss of a layer whose badness (1, batch) is the same for all candidates, ()."""
-    return (learning.sample_weight * learning.objective.loss(badness, badness)[0]).sum()
+def loss_of(badness: Tensor, learning: LearningContext) -> Tensor:
+    """The loss of a layer, (), from its badness, (candidates, batch), or (1, batch) where it is the same for all candidates."""
+    positive, negative = functional.split_candidates(badness)
+    return (learning.sample_weight * learning.objective.loss(positive, negative).mean(0)).sum()

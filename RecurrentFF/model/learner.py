@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.errors import InputError
-from RecurrentFF.model.functional import split_candidates, window_weights
-from RecurrentFF.model.integrity import require_intact
-from RecurrentFF.model.layers import LearningContext, LocalModule, LocalResult, StepContext
-from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext
-from RecurrentFF.model.network import Network, at_timestep, require_network
+from RecurrentFF.model.functional import at_timestep, split_candidates, window_weights
+from RecurrentFF.model.integrity import require_intact, require_network
+from RecurrentFF.model.layers import LearningContext, LocalModule, LocalResult, StepContext, loss_of
+from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext, require_shapes
+from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import Objective
 from RecurrentFF.model.regularizers import Regularizers
 from RecurrentFF.model.state import State
@@ -32,7 +32,7 @@ class BatchMetrics(NamedTuple):
     """The mean badness of the negative candidates over valid samples, (label_timesteps, layers)."""
     pairwise_accuracy: Tensor
     """The fraction of samples whose badness, averaged as in a prediction, was lower for the positive candidate than for the
-    mean of the negative ones, ()."""
+    mean of the negative ones, (); higher, where the objective gives real data high badness."""
     valid_fraction: Tensor
     """The fraction of the batch that was valid at each timestep with the label, (label_timesteps, 1); 1 without a mask."""
     readout_loss: Tensor
@@ -103,12 +103,15 @@ class Learner:
         _check_objective(self.objective)
         self.negatives = (self.settings.negatives if negatives is None else negatives).for_network(network)
         self.observers = _require_observers(observers)
+        self._frozen = [module for module in network.local_modules if module not in network.trained_modules()]
+        self._beside = torch.Generator(device=network.device)
         self.regularizers = Regularizers(options.input_dropout, options.activity_dropout, options.adversarial_noise)
         self.optimizers = {
-            module.name: network.path.optimizer(module, self.settings.optimizer)
-            for module in network.local_modules
+            module.name: network.path.optimizer(module, module.optimizer or self.settings.optimizer)
+            for module in network.trained_modules()
             if any(True for _ in module.parameters())
         }
+        self._at_rest = False
         self._base_rates = {name: optimizer.rate for name, optimizer in self.optimizers.items()}
         self._state: State | None = None
         self._state_size = (0, 0)
@@ -138,6 +141,10 @@ class Learner:
         inputs, labels, mask = self._prepared(inputs, labels, mask)
         valid = network.valid_timesteps(mask, inputs.shape[3])
 
+        # What the generative circuit draws depends on the generator, but does not advance it: the layers learn as without it.
+        if any(module.only_learns for module in network.local_modules):
+            self._beside.manual_seed(_next_seed(self.generator))
+
         # 1. Label-free timesteps: the label is uniform, nothing is learned.
         state = self._state_for(inputs.shape[3])
         input_mask = self.regularizers.input_mask(inputs, self.generator)
@@ -147,7 +154,7 @@ class Learner:
 
         # 2. Negative candidates beside the positive one, which is the input with its true label.
         context = SamplingContext(network, state, inputs, input_mask, labels, mask, self.generator)
-        negatives = self._checked(self.negatives.sample(context), inputs, labels)
+        negatives = require_shapes(self.negatives.sample(context), self.negatives, context)
         x, y = self._candidates(x, labels, negatives, input_mask)
         if x.shape[2] > 1:  # each candidate's input has label-free activity of its own
             network.settle(state, x, self.generator)
@@ -159,11 +166,13 @@ class Learner:
             x_t = self.regularizers.perturb(at_timestep(x, prelabel + t), grad_x, input_mask, self.generator)
             state.clamp(x_t, at_timestep(y, t), static=len(x) == 1 and grad_x is None)
             perturb_next = self.regularizers.input_noise > 0 and t < iterations - 1
-            learning = LearningContext(self.objective, valid[t] / valid.shape[1], perturb_next)
+            weight, labels_now = valid[t] / valid.shape[1], at_timestep(labels, t)
+            learning = LearningContext(self.objective, weight, perturb_next, t == 0, labels_now)
             results.append([])
             for module in network.local_modules:
-                step = StepContext(damping, network.draw_masks(module, state, self.generator))
-                result = network.path.learn(module, state, step, learning)  # a step, and its local gradients
+                generator = self._beside if module.only_learns else self.generator
+                step = StepContext(damping, network.draw_masks(module, state, generator))
+                result = self._learned(module, state, step, learning)  # a step, and its local gradients
                 self._observe(t, module, result)
                 if result.gradients:  # empty where there is nothing to learn
                     self.optimizers[module.name].step(self.reduce(result.gradients))
@@ -187,6 +196,14 @@ class Learner:
         labels = self._labels_over_time(labels, inputs.shape[3])
         return inputs, labels, None if mask is None else as_mask(mask, self.settings.timesteps, inputs.shape[3])
 
+    def _learned(self, module: LocalModule, state: State, step: StepContext, learning: LearningContext) -> LocalResult:
+        """A timestep of a module and its local gradients, of which a layer that does not learn has none."""
+        if module not in self._frozen and not (self._at_rest and module.is_hidden_layer):
+            return self.network.path.learn(module, state, step, learning)
+        badness = self.network.path.step(module, state, step)
+        assert badness is not None, "only hidden layers are frozen"
+        return LocalResult(loss_of(badness, learning), badness, {})
+
     def _observe(self, timestep: int, module: LocalModule, result: LocalResult) -> None:
         for observer in self.observers:
             observer.on_local_gradients(timestep, module, result)
@@ -208,7 +225,7 @@ class Learner:
 
     def _draw_pattern_masks(self, state: State) -> dict[str, Tensor] | None:
         """Activity dropout for a whole sequence, for each module a factor of its pattern; None without."""
-        units = {module.name: module.units for module in self.network.local_modules}
+        units = {module.name: module.units for module in self.network.hidden_layers()}
         return self.regularizers.pattern_masks(units, state.batch, state.compute_dtype, self.generator)
 
     def _candidates(
@@ -224,7 +241,10 @@ class Learner:
 
         Returns:
             x, (timesteps or 1, features, candidates or 1, batch), and y, (label timesteps or 1, classes, candidates or 1,
-            batch). One that has a single candidate is the same for all.
+            batch). One that has a single candidate is the same for all. In label-free training y is uniform: (1, classes, 1, 1).
+
+        Raises:
+            InputError: the training is label-free, and the negatives have no inputs of their own.
         """
         x, y = positive_x, positive_y.unsqueeze(0)
         if negatives.labels is not None:
@@ -234,33 +254,29 @@ class Learner:
             wrong = negatives.inputs if input_mask is None else negatives.inputs * input_mask
             timesteps = max(len(x), len(wrong))
             x = torch.cat([part.expand(timesteps, -1, -1, -1) for part in (x, wrong)], 2)
+        if self.settings.training.label_free:
+            return x, self._uniform_label(negatives)
         one_hot = F.one_hot(y.transpose(0, 1), self.network.num_classes).movedim(-1, 1)
         return x, one_hot.to(self.network.compute_dtype)
 
-    def _checked(self, negatives: Negatives, inputs: Tensor, labels: Tensor) -> Negatives:
-        """The negatives themselves. Raises InputError where their shapes are not those that were promised."""
-        count, source = self.negatives.count, type(self.negatives).__name__
-        if negatives.labels is None and negatives.inputs is None:
-            raise InputError(f"{source}.sample: gives neither labels nor inputs, so negatives would equal the positive")
-        for name, found, time, rest in (
-            ("labels", negatives.labels, self.settings.network.label_timesteps, (labels.shape[1],)),
-            ("inputs", negatives.inputs, self.settings.timesteps, (inputs.shape[1], count, inputs.shape[3])),
-        ):
-            shapes = [(count, t, *rest) if name == "labels" else (t, *rest) for t in (time, 1)]
-            if found is not None and tuple(found.shape) not in shapes:
-                expected = " or ".join(map(str, shapes))
-                raise InputError(f"{source}.sample: {name} of shape {tuple(found.shape)}, expected {expected}")
-        return negatives
+    def _uniform_label(self, negatives: Negatives) -> Tensor:
+        """The label that is shown in label-free training, 1/C for each of C classes, (1, classes, 1, 1)."""
+        if negatives.inputs is None:
+            source = type(self.negatives).__name__
+            raise InputError(f"training.label_free = true: {source} gives no inputs, so negatives would equal the positive")
+        classes = self.network.num_classes
+        return torch.full((1, classes, 1, 1), 1 / classes, dtype=self.network.compute_dtype, device=self.network.device)
 
     def scale_learning_rates(self, factor: float) -> None:
-        """Set every module's learning rate to `factor` times its configured one."""
+        """Set every module's learning rate to `factor` times its configured one. With 0 the hidden layers don't learn."""
+        self._at_rest = factor == 0
         for name, rate in self._base_rates.items():
             self.optimizers[name].rate = factor * rate
 
     @property
     def learning_rate(self) -> float:
         """The present learning rate of the modules."""
-        return next(iter(self.optimizers.values())).rate
+        return next(iter(self.optimizers.values())).rate  # of the first layer
 
     def _labels_over_time(self, labels: Any, batch: int) -> Tensor:
         """Labels as (label timesteps or 1, batch), on the network's device. The errors are those of `train_batch`."""
@@ -297,7 +313,7 @@ class Learner:
             loss=grid([[result.loss for result in at] for at in by_layer]),
             badness_pos=(weight * pos).sum(2),
             badness_neg=(weight * neg).sum(2),
-            pairwise_accuracy=(gap < 0).float().mean(),
+            pairwise_accuracy=((gap < 0) if self.objective.real_is_low else (gap > 0)).float().mean(),
             valid_fraction=valid.mean(1, keepdim=True),
             readout_loss=torch.zeros((), device=self.network.device) if readout_loss is None else readout_loss,
         )
@@ -341,6 +357,13 @@ def _check_objective(objective: Objective) -> None:
             f"{type(objective).__name__}.loss: gives shape {found} for 2 negatives and 3 samples, expected {shape}; "
             "return one loss for each sample and negative, without a mean"
         )
+
+
+def _next_seed(generator: torch.Generator) -> int:
+    """A seed that depends on the state of a generator, which is not changed."""
+    copy = torch.Generator(device=generator.device)
+    copy.set_state(generator.get_state())
+    return int(torch.randint(2**62, (), generator=copy, device=generator.device))
 
 
 def _total(gradients: Sequence[Tensor | None]) -> Tensor | None:

@@ -9,22 +9,20 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from RecurrentFF.model.optimizers import Optimizer, RMSprop, load_state
-from RecurrentFF.model.readout import Readout
+from RecurrentFF.errors import InputError
+from RecurrentFF.model.optimizers import Optimizer
+from RecurrentFF.model.readout_training import DEFAULT_READOUT_OPTIMIZER, ReadoutTraining, ReadoutUpdate
 from RecurrentFF.model.state import State
 from RecurrentFF.registry import Component, ComponentOf, register
 
 if TYPE_CHECKING:  # the network imports nothing from here, but its type is needed
     from RecurrentFF.model.network import Network
-
-DEFAULT_READOUT_OPTIMIZER = RMSprop(learning_rate=1e-3)
-"""The optimizer of a readout, unless another one is chosen."""
 
 Count = Annotated[int, Field(ge=1)]
 Temperature = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -57,27 +55,34 @@ class Negatives(NamedTuple):
     inputs: Tensor | None = None
     """Wrong inputs, before input dropout, (timesteps or 1, features, candidates, batch)."""
     readout_loss: Tensor | None = None
-    """The loss of the readout that chose them, (); None without."""
+    """The loss of the readout, where the source has trained it, (); None without."""
 
 
 class NegativeSource(Component, ABC, kind="negatives"):
     """A source of negative candidates for every training batch.
 
-    A prediction compares labels. Wrong inputs with the true label (the default where `Negatives.labels` is left out) teach a
-    network what inputs look like, but not which label belongs to one: train a classifier on `Network.hidden_pattern` then,
-    or give wrong labels as well.
+    A prediction by badness compares labels. Wrong inputs with the true label (the default where `Negatives.labels` is left
+    out) teach a network what inputs look like, but not which label belongs to one: let the readout predict then, which such a
+    source can train, or give wrong labels as well.
 
     Attributes:
         count: the number of negative candidates for each sample.
         gives_labels: true if the candidates are different wrong labels, of which there are as many as other classes.
+        gives_inputs: true if every candidate has an input of its own, so that label-free training can tell it from the positive
+            one.
+        needs_images: true if the network's inputs must be images.
+        needs_circuit: true if the network must have a generative circuit.
         reads_activity: true if the source reads the label-free activity, and so needs timesteps before the label.
         trains_readout: true if the source trains the network's readout, which can then predict.
     """
 
     count: int = 1
-    gives_labels: ClassVar[bool] = False
-    reads_activity: ClassVar[bool] = False
-    trains_readout: ClassVar[bool] = False
+    gives_labels: bool = False
+    gives_inputs: bool = False
+    needs_images: bool = False
+    needs_circuit: bool = False
+    reads_activity: bool = False
+    trains_readout: bool = False
 
     @abstractmethod
     def sample(self, context: SamplingContext) -> Negatives:
@@ -131,40 +136,61 @@ class ReadoutNegatives(NegativeSource):
 
     def for_network(self, network: Network) -> NegativeSource:
         """The source that trains and asks the readout of a network."""
-        return _TrainedReadoutNegatives(self, network.readout)
+        return _TrainedReadoutNegatives(self, network)
 
     def sample(self, context: SamplingContext) -> Negatives:
         """Refuse to draw: the source that `for_network` returns draws."""
         raise TypeError("ReadoutNegatives.sample: call sample of what for_network(network) returns")
 
 
-class _TrainedReadoutNegatives(NegativeSource):
-    """The `ReadoutNegatives` of one network. It has the state of the readout's optimizer."""
+class SourceWithReadout(NegativeSource):
+    """A source that trains the readout of one network on every batch, beside the negatives that another source gives.
 
-    def __init__(self, options: ReadoutNegatives, readout: Readout) -> None:
-        self.count = options.count
-        self.temperature = options.temperature
-        self.readout = readout
-        self.own_optimizer = options.optimizer
-        self.optimizer = options.optimizer.make(readout.parameters())
+    Its state is that of the readout's optimizer.
+
+    Args:
+        source: gives the negatives. It has no state of its own.
+        network: the network whose readout is trained.
+        optimizer: the optimizer of the readout.
+    """
+
+    def __init__(self, source: NegativeSource, network: Network, optimizer: Optimizer) -> None:
+        self.source = source
+        self.count = source.count
+        frozen = len(network.trained_modules()) < len(network.local_modules)
+        self.training = ReadoutTraining(network.readout, optimizer, frozen=frozen)
+
+    def train_readout(self, context: SamplingContext) -> ReadoutUpdate:
+        """Update the readout with the label-free activity of a batch and its true labels, those of the first timestep."""
+        features = context.network.hidden_pattern(context.state)[:, 0].T
+        return self.training.update(features, context.labels[0])
 
     def sample(self, context: SamplingContext) -> Negatives:
-        """Draw from softmax(logits / temperature) without the true class, and train the readout."""
-        features = context.network.hidden_pattern(context.state)[:, 0].T
-        logits = self.readout(features)
-        gradients = self.readout.gradients(logits, features, context.labels[0])
-        self.readout.weight.grad, self.readout.bias.grad = gradients.weight, gradients.bias
-        self.optimizer.step()
-        drawn = sample_wrong_labels(logits, context.labels, context.generator, self.temperature, self.count)
-        return Negatives(drawn, readout_loss=gradients.loss)
+        """Train the readout, and return the negatives of the source."""
+        loss = self.train_readout(context).loss
+        return self.source.sample(context)._replace(readout_loss=loss)
 
     def state_dict(self) -> dict[str, Any]:
         """The state of the readout's optimizer."""
-        return self.optimizer.state_dict()
+        return self.training.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`. Raises ValueError if it is that of another optimizer."""
-        load_state(self.optimizer, self.own_optimizer, state)
+        self.training.load_state_dict(state)
+
+
+class _TrainedReadoutNegatives(SourceWithReadout):
+    """The `ReadoutNegatives` of one network."""
+
+    def __init__(self, options: ReadoutNegatives, network: Network) -> None:
+        super().__init__(options, network, options.optimizer)
+        self.temperature = options.temperature
+
+    def sample(self, context: SamplingContext) -> Negatives:
+        """Draw from softmax(logits / temperature) without the true class, and train the readout."""
+        update = self.train_readout(context)
+        drawn = sample_wrong_labels(update.logits, context.labels, context.generator, self.temperature, self.count)
+        return Negatives(drawn, readout_loss=update.loss)
 
 
 @register("negatives", "badness")
@@ -209,3 +235,20 @@ def sample_wrong_labels(
     noise = torch.empty(logits.shape, device=logits.device).exponential_(generator=generator).log().neg()
     scores = (logits + noise).scatter(-1, labels.long().unsqueeze(-1), -torch.inf)
     return scores.topk(count, -1).indices.movedim(-1, 0).to(labels.dtype)
+
+
+def require_shapes(negatives: Negatives, source: NegativeSource, context: SamplingContext) -> Negatives:
+    """The negatives themselves. Raises InputError where their shapes are not those that the source has promised."""
+    count, name, settings = source.count, type(source).__name__, context.network.settings
+    if negatives.labels is None and negatives.inputs is None:
+        raise InputError(f"{name}.sample: gives neither labels nor inputs, so negatives would equal the positive")
+    _, features, _, batch = context.inputs.shape
+    for kind, found, timesteps in (
+        ("labels", negatives.labels, settings.network.label_timesteps),
+        ("inputs", negatives.inputs, settings.timesteps),
+    ):
+        shapes = [(count, t, batch) if kind == "labels" else (t, features, count, batch) for t in (timesteps, 1)]
+        if found is not None and tuple(found.shape) not in shapes:
+            expected = " or ".join(map(str, shapes))
+            raise InputError(f"{name}.sample: {kind} of shape {tuple(found.shape)}, expected {expected}")
+    return negatives

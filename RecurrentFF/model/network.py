@@ -1,33 +1,31 @@
-"""The network: its blocks, the label-free timesteps, and prediction by lowest badness."""
+"""The network: its blocks, the label-free timesteps, and its predictions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from RecurrentFF.errors import DivergenceError, InputError, SettingsError
-from RecurrentFF.layouts import time_first, warn_if_ambiguous
-from RecurrentFF.model.assembly import are_described, block_sizes, check_blocks, make_layers
+from RecurrentFF.model import imagination, prediction
+from RecurrentFF.model.assembly import are_described, block_sizes, check_blocks, make_modules
 from RecurrentFF.model.conversion import ConvertibleModule, require_weight_type
-from RecurrentFF.model.functional import window_weights
+from RecurrentFF.model.functional import at_timestep
 from RecurrentFF.model.fused import FusedPath
+from RecurrentFF.model.inputs import input_sequence, prepared, valid_timesteps
 from RecurrentFF.model.integrity import Made
 from RecurrentFF.model.layers import Layer, LocalModule, StepContext
 from RecurrentFF.model.paths import ComputePath, PlainPath
 from RecurrentFF.model.readout import Readout
 from RecurrentFF.model.state import State
 from RecurrentFF.settings import Settings
-from RecurrentFF.tensors import as_inputs, as_mask, can_be_read, first_sample, require_in_range, shape_error, without_invalid
+from RecurrentFF.settings.network import PredictionMethod
+from RecurrentFF.tensors import can_be_read
 
 if TYPE_CHECKING:  # the model imports no data
     from RecurrentFF.data.task import Task
-
-PREDICTION_MEMORY = 2**30
-"""The most bytes of activity that a prediction takes, unless a single sample with all labels needs more."""
 
 
 class Network(ConvertibleModule):
@@ -45,7 +43,7 @@ class Network(ConvertibleModule):
 
     Attributes:
         layers: the local modules by name. To exchange one, make a new network.
-        readout: the linear classifier that proposes negative labels.
+        readout: the linear classifier that proposes negative labels, and may predict.
         path: the way in which timesteps are computed, see `paths`.
         task: the samples that the network was made for, and their transform, which `predict` and `badness` apply; None if it
             takes network inputs.
@@ -81,15 +79,16 @@ class Network(ConvertibleModule):
         self.input_size, self.num_classes = sizes["x"], sizes["y"]
         self._modules_are_given = modules is not None
         if modules is None:
-            modules = make_layers(settings, dtype, torch.Generator().manual_seed(settings.training.seed))
+            modules = make_modules(settings, dtype, torch.Generator().manual_seed(settings.training.seed))
         self.layers = nn.ModuleDict({module.name: module for module in modules})
         check_blocks(modules, self.sizes, dtype)
-        self.prediction_layers = self._named_layers(settings.network.prediction_layers)
+        self.prediction_layers = prediction.layers_of(self)
         self.readout = Readout(sum(module.units for module in self.hidden_layers()), self.num_classes, dtype)
         self.path: ComputePath
-        if fused and FusedPath.supports(modules):
-            layers = [module for module in modules if isinstance(module, Layer)]
-            self.path = FusedPath(layers, self.num_classes, self.compute_dtype)
+        if fused and FusedPath.supports(self.hidden_layers()):
+            layers = [module for module in self.hidden_layers() if isinstance(module, Layer)]
+            others = [module for module in modules if not module.is_hidden_layer]
+            self.path = FusedPath(layers, others, self.num_classes, self.compute_dtype)
         else:
             self.path = PlainPath(modules, self.compute_dtype)
         self._made = Made.of(self)  # for `require_intact`
@@ -102,25 +101,21 @@ class Network(ConvertibleModule):
     @property
     def has_own_modules(self) -> bool:
         """True if the settings do not describe the modules: they were given, or a layer has been changed since it was made."""
-        return self._modules_are_given or not are_described(self.local_modules, self.settings)
+        return self._modules_are_given or not are_described(self.hidden_layers(), self.settings)
 
     def hidden_layers(self) -> list[LocalModule]:
         """The local modules that are hidden layers, with badness, bottom to top."""
         return [module for module in self.local_modules if module.is_hidden_layer]
 
-    def _named_layers(self, numbers: Sequence[int] | None) -> list[str]:
-        """The names of hidden layers by their numbers, from 1; of all if left out."""
-        names = [module.name for module in self.hidden_layers()]
-        if numbers is None:
-            return names
-        if max(numbers) > len(names):
-            raise SettingsError(f"network.prediction_layers: {list(numbers)} must name layers from 1 to {len(names)}")
-        return [names[number - 1] for number in numbers]
+    def trained_modules(self) -> list[LocalModule]:
+        """The local modules that learn in training: all, or those beside the hidden layers if the settings freeze the layers."""
+        circuit = self.settings.generative
+        return [m for m in self.local_modules if not (m.is_hidden_layer and circuit is not None and circuit.freeze_layers)]
 
     @property
     def sizes(self) -> dict[str, int]:
-        """The number of features, units or classes of every block by name, from "x" to "y"."""
-        return {"x": self.input_size, **{module.name: module.units for module in self.local_modules}, "y": self.num_classes}
+        """The number of features, units or classes of the input, of every hidden layer and of the label, from "x" to "y"."""
+        return {"x": self.input_size, **{module.name: module.units for module in self.hidden_layers()}, "y": self.num_classes}
 
     def extra_repr(self) -> str:
         """The sizes of all blocks, and the number of timesteps."""
@@ -129,46 +124,31 @@ class Network(ConvertibleModule):
 
     # ---------------------------------------------------------------- inputs
 
-    def input_sequence(self, inputs: Any, mask: Any = None, *, limit: float = math.inf) -> Tensor:
-        """Inputs as the network reads them, on its device: (timesteps or 1, input_size, 1, batch), a view where possible.
+    def prepare(self, samples: Any, mask: Any = None, batch_first: bool | None = None) -> tuple[Tensor, Tensor | None]:
+        """Samples as the network reads them, and the mask of their valid timesteps.
 
         Args:
-            inputs: (batch, input_size), the same at all timesteps, or (timesteps, batch, input_size) with `settings.timesteps`
-                timesteps, those before the label first.
-            mask: see `valid_timesteps`. What is not finite where it is false does not matter, and becomes 0.
-            limit: the largest magnitude of an input; by default it is enough that inputs are finite.
+            samples: raw samples, as the task takes them: for images (n, height, width), flattened or not, of uint8 or of floating
+                point from 0 to 1, as tensors or arrays. Without a task network inputs, see `input_sequence`.
+            mask: (timesteps, batch), true where a sequence has not ended; None if all timesteps are valid.
+            batch_first: true if sequences are (batch, timesteps, ...) and the mask (batch, timesteps). The default is that time
+                comes first, with a warning where network inputs have as many samples as timesteps; false is without it.
+
+        Returns:
+            (timesteps or 1, input_size, 1, batch), and the mask, which a transform of a task may give.
 
         Raises:
-            InputError: the inputs are no dense floating-point numbers, have another shape, or none; the shape of the mask doesn't
-                fit; or, on a CPU, an input is not finite or above the limit. (On a GPU that check would synchronize with the
-                device; there, the check of the losses finds it.)
+            InputError: shape, type or range are not those of the task or the network.
         """
-        given, timesteps = as_inputs(inputs), self.settings.timesteps
-        if given.dim() not in (2, 3) or given.shape[-1] != self.input_size or (given.dim() == 3 and len(given) != timesteps):
-            raise InputError(shape_error(tuple(given.shape), timesteps, self.input_size))
-        if 0 in given.shape:
-            raise InputError("inputs of an empty batch: give at least one sample")
-        given = given.to(self.device, self.dtype)
-        if mask is not None:
-            given = without_invalid(given, as_mask(mask, timesteps, given.shape[-2]))
-        require_in_range(given, limit)
-        sequence = given if given.dim() == 3 else given.unsqueeze(0)
-        return sequence.transpose(1, 2).unsqueeze(2)
+        return prepared(self, samples, mask, batch_first)
+
+    def input_sequence(self, inputs: Any, mask: Any = None, *, limit: float = math.inf) -> Tensor:
+        """Network inputs, with or without time, as the network reads them. See `inputs.input_sequence`."""
+        return input_sequence(self, inputs, mask, limit)
 
     def valid_timesteps(self, mask: Any, batch: int) -> Tensor:
-        """The valid timesteps with the label, (label_timesteps, batch): 1, or 0 where a sequence has ended.
-
-        Args:
-            mask: (timesteps, batch), true where an input is valid, the timesteps before the label first; None for all.
-            batch: the number of samples.
-
-        Raises:
-            InputError: the shape doesn't fit.
-        """
-        like = self.readout.bias
-        if mask is None:
-            return torch.ones((), dtype=like.dtype, device=like.device).expand(self.settings.network.label_timesteps, batch)
-        return as_mask(mask, self.settings.timesteps, batch)[self.settings.network.prelabel_timesteps :].to(like)
+        """The valid timesteps with the label, (label_timesteps, batch), 1 or 0. See `inputs.valid_timesteps`."""
+        return valid_timesteps(self, mask, batch)
 
     # ---------------------------------------------------------------- timesteps without learning
 
@@ -202,7 +182,7 @@ class Network(ConvertibleModule):
         Args:
             state: after `settle`, with input and label clamped.
             damping: the damping factor d, from 0 (h stays) to 1 (h is replaced).
-            generator: the source of dropout masks; None for no dropout.
+            generator: the source of dropout masks in training; None in a prediction, without dropout.
 
         Returns:
             The badness of every hidden layer by name, (candidates, batch), or (1, batch) where it is the same for all
@@ -210,6 +190,8 @@ class Network(ConvertibleModule):
         """
         badness = {}
         for module in self.local_modules:
+            if module.only_learns:
+                continue
             context = StepContext(damping, self.draw_masks(module, state, generator))
             own = self.path.step(module, state, context)
             if own is not None and module.is_hidden_layer:
@@ -228,31 +210,6 @@ class Network(ConvertibleModule):
         return state.hidden_pattern([module.name for module in self.hidden_layers()])
 
     # ---------------------------------------------------------------- prediction
-
-    def prepare(self, samples: Any, mask: Any = None, batch_first: bool | None = None) -> tuple[Tensor, Tensor | None]:
-        """Samples as the network reads them, and the mask of their valid timesteps.
-
-        Args:
-            samples: raw samples, as the task takes them: for images (n, height, width), flattened or not, of uint8 or of floating
-                point from 0 to 1, as tensors or arrays. Without a task network inputs, see `input_sequence`.
-            mask: (timesteps, batch), true where a sequence has not ended; None if all timesteps are valid.
-            batch_first: true if sequences are (batch, timesteps, ...) and the mask (batch, timesteps). The default is that time
-                comes first, with a warning where network inputs have as many samples as timesteps; false is without it.
-
-        Returns:
-            (timesteps or 1, input_size, 1, batch), and the mask, which a transform of a task may give.
-
-        Raises:
-            InputError: shape, type or range are not those of the task or the network.
-        """
-        if batch_first:
-            samples, mask = time_first(samples, mask)
-        if self.task is not None:
-            prepared = self.task.prepare(samples, self.settings.timesteps, mask)
-            samples, mask = prepared.inputs, prepared.mask if mask is None else mask
-        elif isinstance(samples, Tensor):
-            warn_if_ambiguous(samples, batch_first)
-        return self.input_sequence(samples, mask), mask
 
     @torch.no_grad()
     def badness(self, samples: Any, mask: Any = None, *, batch_first: bool | None = None) -> Tensor:
@@ -274,30 +231,11 @@ class Network(ConvertibleModule):
             DivergenceError: badness is not finite because of the weights.
         """
         x, mask = self.prepare(samples, mask, batch_first)
-        return self.require_finite(self.badness_of(x, mask), x)
+        return prediction.require_finite(self, self.badness_of(x, mask), x)
 
     def badness_of(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """`badness` of inputs in the network's layout, (timesteps or 1, features, 1, batch), which may be NaN or infinite."""
-        size = self.samples_at_once
-        weights = window_weights(self.valid_timesteps(mask, x.shape[3]), self.settings.prediction_window)
-        chunks = zip(torch.split(x, size, 3), torch.split(weights, size, 1), strict=True)
-        return torch.cat([self._badness(chunk, weight) for chunk, weight in chunks])
-
-    def require_finite(self, badness: Tensor, x: Tensor) -> Tensor:
-        """Return the badness (..., batch, classes) of inputs x, which is read for it. The errors are those of `badness`."""
-        if torch.compiler.is_compiling() or badness.is_meta or badness.isfinite().all():
-            return badness
-        sample = first_sample(~badness.isfinite())
-        largest = float(x[..., sample].abs().max())
-        wrong = [name for name, weight in self.named_parameters() if not weight.isfinite().all()]
-        if wrong or largest < self.largest_input:
-            what = f"the weights {wrong[0]} are not finite" if wrong else "the weights are too large"
-            raise DivergenceError(
-                f"badness of sample {sample} is not finite: {what}; train with a smaller learning rate, or load other weights"
-            )
-        raise InputError(
-            f"badness of sample {sample} is not finite: it has an input of {largest:g}; scale inputs to about unit mean square"
-        )
+        return prediction.badness_of(self, x, mask)
 
     @property
     def largest_input(self) -> float:
@@ -306,94 +244,157 @@ class Network(ConvertibleModule):
 
     @property
     def samples_at_once(self) -> int:
-        """Samples that a prediction processes at a time: `prediction_batch_size`, or fewer to stay within `PREDICTION_MEMORY`."""
-        patterns, activity = 2 * self.compute_dtype.itemsize, 2 * self.dtype.itemsize  # two states; z and h
-        units = sum(self.sizes.values()) - self.input_size
-        sample = self.num_classes * units * (patterns + activity)
-        return min(self.settings.training.prediction_batch_size, max(1, PREDICTION_MEMORY // sample))
-
-    def _badness(self, x: Tensor, weights: Tensor) -> Tensor:
-        first, last = self.settings.prediction_window
-        total = torch.zeros(self.num_classes, x.shape[3], dtype=self.dtype, device=self.device)
-        for t, badness in enumerate(self._with_all_labels(x, last + 1)):  # what follows the window does not matter
-            if t >= first:
-                total += weights[t - first] * sum(badness[name] for name in self.prediction_layers) / len(self.prediction_layers)
-        return total.T
+        """Samples whose labels are all tried at a time: `prediction_batch_size`, or fewer where memory would be short."""
+        return prediction.samples_at_once(self, self.num_classes)
 
     @torch.no_grad()
     def badness_over_time(self, samples: Any) -> Tensor:
-        """Badness of every sample with every label, by layer and timestep: what a prediction averages.
+        """The badness by timestep and layer that a prediction averages, (label_timesteps, layers, batch, num_classes).
 
-        Args:
-            samples: see `prepare`. All are processed at once.
-
-        Returns:
-            (label_timesteps, layers, batch, num_classes), on the network's device.
+        All samples, see `prepare`, are processed at once.
         """
         x, _ = self.prepare(samples)
-        return self.require_finite(self.badness_of_layers(x), x)
+        return prediction.require_finite(self, prediction.badness_of_layers(self, x), x)
 
     @torch.no_grad()
-    def badness_of_layers(self, x: Tensor) -> Tensor:
-        """`badness_over_time` of inputs in the network's layout, (timesteps or 1, features, 1, batch)."""
-        shape = (self.num_classes, x.shape[3])
-        timesteps = self._with_all_labels(x, self.settings.network.label_timesteps)
-        by_layer = [torch.stack([badness.expand(shape) for badness in by_name.values()]) for by_name in timesteps]
-        return torch.stack(by_layer).transpose(2, 3)
+    def logits(self, samples: Any, mask: Any = None, *, batch_first: bool | None = None) -> Tensor:
+        """The readout's logits on the activity before the label is shown, (batch, num_classes). Arguments as for `badness`.
 
-    def _with_all_labels(self, x: Tensor, timesteps: int) -> Iterator[dict[str, Tensor]]:
-        """The badness of every module with every label, a candidate each, after each timestep with the label."""
-        prelabel, damping = self.settings.network.prelabel_timesteps, self.settings.network.damping_factor
-        state = self.path.new_state(self.num_classes, x.shape[3])
-        self.settle(state, x)
-        y = torch.eye(self.num_classes, dtype=self.dtype, device=self.device).unsqueeze(2)
-        for t in range(timesteps):
-            state.clamp(at_timestep(x, prelabel + t), y, static=len(x) == 1)
-            yield self.step(state, damping)
+        Raises:
+            InputError: the samples don't fit, or the readout can't predict, see `predict`.
+            DivergenceError: a logit is not finite because of the weights.
+        """
+        x, mask = self.prepare(samples, mask, batch_first)
+        logits = prediction.checked_scores(self, x, mask, "readout").logits
+        assert logits is not None
+        return logits
 
-    def predict(self, samples: Any, mask: Any = None, *, batch_first: bool | None = None) -> Any:
-        """The label of lowest badness for every sample. Arguments as for `badness`.
+    @torch.no_grad()
+    def predict_proba(
+        self,
+        samples: Any,
+        mask: Any = None,
+        *,
+        method: PredictionMethod | None = None,
+        scale: float | None = None,
+        batch_first: bool | None = None,
+    ) -> Tensor:
+        """The probability of every label, (batch, num_classes). The most probable one is that of `predict` by the same method.
+
+        Args:
+            samples, mask, batch_first: see `badness`.
+            method: see `predict`. By "badness" it is softmax(−scale · badness), and by "readout" the softmax of the logits. By
+                "propose_and_verify" it is that of the readout, but what that gives to all proposals together is divided among
+                them by softmax(−scale · badness).
+            scale: the scale of badness, above 0; None for the objective's (alpha of the pairwise objective, else 1).
+                Probabilities are calibrated only if it is fitted to validation samples.
+
+        Raises:
+            InputError, DivergenceError: see `predict`.
+        """
+        x, mask = self.prepare(samples, mask, batch_first)
+        scores = prediction.checked_scores(self, x, mask, method).to(self.dtype)
+        return prediction.probabilities_of(scores, scale or self.settings.objective.probability_scale)
+
+    def predict(
+        self, samples: Any, mask: Any = None, *, method: PredictionMethod | None = None, batch_first: bool | None = None
+    ) -> Any:
+        """The label of every sample.
+
+        Args:
+            samples, mask, batch_first: see `badness`.
+            method: "badness" (the label of lowest badness among all), "readout" (the highest logit of the readout, without
+                trying a label), or "propose_and_verify" (the lowest badness among the readout's `proposals` likeliest labels).
+                The default is `network.prediction` of the settings.
 
         Returns:
             Class numbers, (batch,); with a task the labels that it was trained with: their values, or a list if they are text.
+
+        Raises:
+            InputError: the samples don't fit, are too large, or the method needs a readout, which can't predict.
+            DivergenceError: badness or a logit is not finite because of the weights.
         """
-        numbers = self.badness(samples, mask, batch_first=batch_first).argmin(1)
+        x, mask = self.prepare(samples, mask, batch_first)
+        numbers = prediction.checked_scores(self, x, mask, method).numbers
         return numbers if self.task is None else self.task.names(numbers)
 
     @torch.no_grad()
-    def predict_inputs(self, inputs: Any, mask: Any = None) -> Tensor:
-        """The class number of lowest badness, (batch,), of network inputs: without the task's transform and class names.
+    def predict_inputs(self, inputs: Any, mask: Any = None, method: PredictionMethod | None = None) -> Tensor:
+        """The predicted class number, (batch,), of network inputs: without the task's transform and class names.
 
-        The network may be in training. Weights that are not finite are no error here, and a GPU is not waited for.
+        The network may be in training. Weights that are not finite and a readout without training are no error here, and a GPU
+        is not waited for.
         """
         x = self.input_sequence(inputs, mask)
-        badness = self.badness_of(x, mask)
-        if can_be_read(badness) and not badness.isfinite().all() and all(w.isfinite().all() for w in self.parameters()):
-            self.require_finite(badness, x)
-        return badness.argmin(1)
+        scores = prediction.scores_of(self, x, mask, method)
+        if can_be_read(x) and not prediction.are_finite(self, scores) and all(w.isfinite().all() for w in self.parameters()):
+            prediction.require_finite_scores(self, scores, x)
+        return scores.numbers
 
     def forward(self, samples: Any, mask: Any = None) -> Any:
-        """The label of lowest badness for every sample, as `predict`."""
+        """The label of every sample, as `predict`."""
         return self.predict(samples, mask)
 
+    # ---------------------------------------------------------------- the generative circuit
 
-def require_network(value: Any, place: str) -> Network:
-    """Return a value if it is a network.
+    def reconstruct(self, samples: Any, label: Any = None, level: str = "h1") -> Tensor:
+        """Reconstruct samples from the activity that they lead to, by the network's generative circuit.
 
-    Args:
-        value: what a program has passed in place of a network.
-        place: the call with its arguments in their order, for the message, such as "fit(network, data)".
+        Args:
+            samples: see `prepare`.
+            label: the label of each sample, or one for all, which is shown after the label-free timesteps; None for no label.
+            level: the layer whose activity is read, "h1" or another hidden layer; or "latent", the code above the top layer.
 
-    Raises:
-        InputError: it is something else.
-    """
-    if isinstance(value, Network):
-        return value
-    found = f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
-    hint = "give classifier.network_" if hasattr(value, "network_") else "mind the order of the arguments"
-    raise InputError(f"{place}: the network is {found}, expected one from rff.build or rff.load; {hint}")
+        Returns:
+            Samples of the task's own shape and scale, for images (n, height, width) with pixels in 0..1. If the transform can't
+            be undone, network inputs, with a warning (see `Task.samples_of`). Of sequences, what is predicted of the next input
+            after each timestep, (timesteps, n, …).
 
+        Raises:
+            InputError: the network has no generative circuit, there is no such level or label, or the samples don't fit.
+            DivergenceError: the weights are not finite.
+        """
+        return imagination.reconstruct(self, samples, label, level)
 
-def at_timestep(sequence: Tensor, t: int) -> Tensor:
-    """The element of a sequence (timesteps or 1, …) at a timestep; one that has a single timestep never changes."""
-    return sequence[t if len(sequence) > 1 else 0]
+    def complete(self, samples: Any, visible_mask: Any, steps: int = 10, label: Any = None) -> Tensor:
+        """Complete samples of which a part is hidden. Visible inputs stay; hidden ones become what the circuit predicts of them.
+
+        Args:
+            samples: see `prepare`. What is hidden must be in range. It does not matter, unless the transform deskews or resizes.
+            visible_mask: true where an input is visible, of the shape of one sample or of all.
+            steps: how often the hidden inputs are predicted from the visible ones and the former prediction.
+            label: the label of each sample, or one for all; None if it is unknown. It says which codes are likely.
+
+        The prediction is that from the latent code, which is drawn to the codes of complete samples.
+
+        Returns:
+            As for `reconstruct`.
+
+        Raises:
+            InputError, DivergenceError: as for `reconstruct`; the mask has another shape, or the samples are sequences.
+        """
+        return imagination.complete(self, samples, visible_mask, steps, label)
+
+    def generate(self, labels: Any, n: int = 1, seed: int = 0, temperature: float = 1.0, steps: int = 1) -> Tensor:
+        """Generate samples of given classes, from the distribution of the circuit's code in each class.
+
+        Args:
+            labels: the labels, or a single one.
+            n: the number of samples of each label.
+            seed: the samples depend on it, the labels and the network alone.
+            temperature: the factor of the standard deviation of the code: below 1, samples are more alike and more typical.
+            steps: how often the network reads what was generated, to generate it again from the likeliest code of its class.
+                More steps give more typical samples, too, and 0 gives the most varied ones.
+
+        Returns:
+            (labels · n, …), those of a label together, in the form of `reconstruct`.
+
+        Raises:
+            InputError: the network has no generative circuit, it has not learned a class, or its inputs are sequences.
+            DivergenceError: the weights are not finite.
+
+        Example:
+            >>> network.generate([3, 7], n=5, seed=1).shape
+            torch.Size([10, 28, 28])
+        """
+        return imagination.generate(self, labels, n, seed, temperature, steps)

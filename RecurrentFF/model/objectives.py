@@ -42,6 +42,13 @@ class Objective(Component, ABC, kind="objective"):
 
     ranks_only: ClassVar[bool] = False
     """The loss depends on the difference of badness alone. Its gradients cancel where all candidates have the same badness."""
+    real_is_low: ClassVar[bool] = True
+    """Positive data get low badness, so that the label of lowest badness fits best."""
+
+    @property
+    def probability_scale(self) -> float:
+        """The scale s of the probabilities softmax(−s · badness): the factor of badness in the logistic function of the loss."""
+        return 1.0
 
     @abstractmethod
     def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
@@ -98,6 +105,11 @@ class Pairwise(Objective):
     """The sharpness α: the curvature of the loss at equal badness is proportional to it."""
     ranks_only = True
 
+    @property
+    def probability_scale(self) -> float:
+        """The sharpness α: the loss is the cross-entropy of two labels with probabilities softmax(−α · badness), over α."""
+        return self.alpha
+
     def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
         """softplus(α·(badness_pos − badness_neg)) / α, (negatives, batch)."""
         return F.softplus(self.alpha * (positive - negative)) / self.alpha
@@ -123,6 +135,16 @@ class Sum(Objective):
     def ranks_only(self) -> bool:  # type: ignore[override]
         """True if all of the objectives only rank candidates."""
         return all(objective.ranks_only for objective in self.objectives)
+
+    @property
+    def real_is_low(self) -> bool:  # type: ignore[override]
+        """True if all of the objectives give positive data low badness."""
+        return all(objective.real_is_low for objective in self.objectives)
+
+    @property
+    def probability_scale(self) -> float:
+        """The largest scale of the objectives."""
+        return max(objective.probability_scale for objective in self.objectives)
 
     def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
         """The sum of the losses, (negatives, batch)."""

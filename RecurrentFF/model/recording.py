@@ -10,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.errors import InputError
+from RecurrentFF.model.functional import at_timestep
+from RecurrentFF.model.integrity import require_network
 from RecurrentFF.model.layers import Layer
-from RecurrentFF.model.network import Network, at_timestep, require_network
+from RecurrentFF.model.network import Network
 from RecurrentFF.model.state import State
 from RecurrentFF.tensors import as_labels, check_labels
 

@@ -8,8 +8,8 @@ One timestep, for all layers at once, from the activities of the previous timest
 
 A *candidate* is an (x, y) pair under which a sample is presented. Training compares the positive one, the true label,
 with negative ones. Each layer takes a gradient step on its own loss at every timestep with the label. No gradient crosses
-a layer or a timestep, because what a layer reads is detached. A prediction presents every label and answers the one of
-lowest badness. (Hinton 2022, arXiv:2212.13345.)
+a layer or a timestep, because what a layer reads is detached. A prediction presents every label, or those that a linear
+readout of the label-free activity proposes, and answers the one of lowest badness. (Hinton 2022, arXiv:2212.13345.)
 
 Tensors are (batch, units) here. The package computes the same in `functional`, without autograd. The tests hold it to
 this file in float64, to 1e-10, and to `tests/oracle.py`, which adds dropout and the other regularizers. The speed
@@ -40,6 +40,7 @@ class Reference:
 
     Attributes:
         weight: W of each (layer, source), with the sign of the equations.
+        readout: weight and bias of the readout.
         bias, optimizers: the bias and the optimizer of each layer by name.
         layers: the names of the hidden layers, bottom to top; `order` has those of all blocks, `sizes` their units.
         predicting: the names of the layers whose badness counts in a prediction.
@@ -55,17 +56,18 @@ class Reference:
     def __init__(self, network: Network) -> None:
         self.settings = network.settings
         self.sizes = network.sizes
-        self.layers = list(network.layers)
+        self.layers = [layer.name for layer in network.hidden_layers()]
         self.order = list(self.sizes)
         self.predicting = network.prediction_layers
         self.weight: dict[tuple[str, str], Tensor] = {}
         self.bias: dict[str, Tensor] = {}
-        for layer in network.local_modules:
+        for layer in network.hidden_layers():
             assert isinstance(layer, Layer)
             for connection in layer.connections:
                 for source, weight in self.weights_of(connection).items():
                     self.weight[layer.name, source] = weight.detach().clone().requires_grad_()
             self.bias[layer.name] = layer.bias.detach().clone().requires_grad_()
+        self.readout = [p.detach().clone().requires_grad_() for p in network.readout.parameters()]
         self.optimizers = {name: self.make_optimizer(self.parameters(name)) for name in self.layers}
 
     # ---------------------------------------------------------------- the equations
@@ -178,10 +180,30 @@ class Reference:
             by_label.append(torch.stack(by_timestep))
         return torch.stack(by_label, 2)
 
-    def predict(self, inputs: Tensor) -> Tensor:
-        """The label of lowest badness in the prediction window, (batch,), of inputs (timesteps, batch, features)."""
+    @torch.no_grad()
+    def logits(self, inputs: Tensor) -> Tensor:
+        """The readout's logits on the activity before the label is shown, (batch, classes)."""
+        (h,) = self.settle([inputs])
+        weight, bias = self.readout
+        return torch.cat([self.pattern(layer, h[layer]) for layer in self.layers], 1) @ weight.T + bias
+
+    def predict(self, inputs: Tensor, method: str = "badness") -> Tensor:
+        """The predicted label, (batch,), of inputs (timesteps, batch, features).
+
+        The methods are "badness", the lowest badness in the prediction window; "readout", the highest logit; and
+        "propose_and_verify", the lowest badness among the labels of the highest logits.
+        """
+        if method == "readout":
+            return self.logits(inputs).argmax(1)
         first, last = self.settings.prediction_window
-        return self.badness_over_time(inputs)[first : last + 1].mean(0).argmin(1)
+        badness = self.badness_over_time(inputs)[first : last + 1].mean(0)
+        return (badness + self.untried(inputs) if method == "propose_and_verify" else badness).argmin(1)
+
+    def untried(self, inputs: Tensor) -> Tensor:
+        """Zero for the labels that the readout proposes, and infinity for all others, (batch, classes)."""
+        logits = self.logits(inputs)
+        lowest = logits.sort(1, descending=True).values[:, self.settings.network.proposals - 1]
+        return torch.zeros_like(logits).masked_fill(logits < lowest.unsqueeze(1), torch.inf)
 
     # ---------------------------------------------------------------- details
 

@@ -70,7 +70,8 @@ class State:
     def advance(self) -> None:
         """End the timestep: what was stored is what the modules read at the next one."""
         for name, block in self._next.items():
-            pattern = block.pattern if self.pattern_masks is None else block.pattern * self.pattern_masks[name]
+            mask = None if self.pattern_masks is None else self.pattern_masks.get(name)
+            pattern = block.pattern if mask is None else block.pattern * mask
             self.blocks[name] = block._replace(pattern=pattern)
             self.patterns[name] = pattern
         self._next.clear()

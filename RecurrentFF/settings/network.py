@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:  # their modules import torch
     from RecurrentFF.model.connection_kinds import ConnectionKind
 else:
     Activation = ConnectionKind = Any
+
+PredictionMethod = Literal["badness", "propose_and_verify", "readout"]
+"""A method of prediction. What it computes is in model/prediction.py."""
+METHODS: tuple[PredictionMethod, ...] = get_args(PredictionMethod)
+"""The methods of prediction, in the order of their computation: the one with the least is last."""
 
 
 class NetworkSettings(Section):
@@ -93,6 +98,16 @@ class NetworkSettings(Section):
     """
     prediction_layers: Annotated[tuple[Annotated[int, Field(ge=1)], ...] | None, BeforeValidator(as_tuple)] = None
     """The hidden layers, numbered from 1, whose badness is averaged for a prediction. The default is all of them."""
+    prediction: PredictionMethod = "badness"
+    """The method of prediction.
+
+    The value "badness" tries all labels and predicts the one of lowest badness. The value "readout" predicts the highest logit of
+    the readout, the linear softmax on the activity before the label is shown, and tries no label. The value "propose_and_verify"
+    tries only the labels that the readout finds likeliest, and predicts the one of lowest badness among them. The last two need
+    negatives that train the readout, and prelabel_timesteps above 0.
+    """
+    proposals: Annotated[int, Field(ge=2)] = 2
+    """The number of labels that "propose_and_verify" tries, from 2 to num_classes. With all of them it is "badness"."""
 
     @model_validator(mode="after")
     def _check_residual_connections(self) -> NetworkSettings:
@@ -140,12 +155,21 @@ class NetworkSettings(Section):
     @property
     def label_delay(self) -> int:
         """The number of timesteps that the label needs to reach a layer that reads the input (one connection per timestep)."""
-        label = len(self.hidden_sizes) + 1
         goals = {1} | {target for source, target in self.residual_connections if source == 0}
+        return self._timesteps_between(len(self.hidden_sizes) + 1, goals)
+
+    @property
+    def input_delay(self) -> int:
+        """The number of timesteps that the input needs to reach the top layer (one connection per timestep)."""
+        return self._timesteps_between(0, {len(self.hidden_sizes)})
+
+    def _timesteps_between(self, start: int, goals: set[int]) -> int:
+        """The number of timesteps from a block to the first of some layers, by their numbers; the input has the number 0."""
+        label = len(self.hidden_sizes) + 1
         targets: dict[int, list[int]] = {}
         for source, target in self.residual_connections:
             targets.setdefault(source, []).append(target)
-        reached, latest, timesteps = {label}, {label}, 0
+        reached, latest, timesteps = {start}, {start}, 0
         while not latest & goals:
             readers = {reader for layer in latest for reader in (layer - 1, layer + 1, *targets.get(layer, ()))}
             latest = {layer for layer in readers if 1 <= layer < label} - reached

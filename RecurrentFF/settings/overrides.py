@@ -33,7 +33,7 @@ def merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
 
 def _named(key: str, change: Any) -> Any:
     """A change of the tree; the name of a component stands for a section with that name."""
-    is_name = isinstance(change, str) and key in (*DEFAULT_NAMES, "transform", "activation")
+    is_name = isinstance(change, str) and key in (*DEFAULT_NAMES, "transform", "generative", "activation")
     return {"name": change} if is_name else change
 
 

@@ -35,6 +35,7 @@ COMPONENT_SECTIONS = {
     "schedule": "schedule",
     "data": "data",
     "transform": "transform",
+    "generative": "generative",
 }
 """The sections of components, in the order of the page, and their kinds."""
 

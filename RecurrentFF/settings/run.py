@@ -22,6 +22,12 @@ class TrainingSettings(Section):
     """The number of samples predicted at once. Each is run under all num_classes labels."""
     weights: str | None = None
     """The checkpoint to start from. The flag `--weights` sets it."""
+    label_free: Flag = False
+    """Train the layers without labels: the label that they read is uniform, 1/C for each of C classes, at all timesteps.
+
+    They learn to tell real inputs from wrong ones, so that `negatives` must give inputs, as "hybrid" does. Only the readout sees
+    the labels, and it predicts: set network.prediction = "readout" (Hinton 2022, arXiv:2212.13345, section 3.2).
+    """
     weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The decay of the exponential average of the weights over the batches, which are evaluated and saved; 0 turns it off."""
     early_stopping: Annotated[int, Field(ge=0)] = 0

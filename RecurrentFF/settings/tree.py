@@ -19,6 +19,7 @@ from RecurrentFF.messages import nearest, shortened
 from RecurrentFF.options import Section, as_tuple
 from RecurrentFF.registry import ComponentOf, make, make_components, name_of, tree_of
 from RecurrentFF.settings import legacy, recipes
+from RecurrentFF.settings.checks import check_circuit, check_label_free, check_negatives, check_prediction
 from RecurrentFF.settings.former_keys import former_path
 from RecurrentFF.settings.network import NetworkSettings
 from RecurrentFF.settings.overrides import concerns, is_former_value, merged, options_of, overridden
@@ -30,12 +31,13 @@ from RecurrentFF.values import of_python, require_values
 if TYPE_CHECKING:  # their modules import torch
     from RecurrentFF.data.source import DataSource
     from RecurrentFF.data.transforms import Transform
+    from RecurrentFF.model.generative import GenerativeCircuit
     from RecurrentFF.model.negatives import NegativeSource
     from RecurrentFF.model.objectives import Objective
     from RecurrentFF.model.optimizers import Optimizer
     from RecurrentFF.training.schedules import Schedule
 else:
-    DataSource = Transform = NegativeSource = Objective = Optimizer = Schedule = Any
+    DataSource = Transform = NegativeSource = GenerativeCircuit = Objective = Optimizer = Schedule = Any
 
 
 def _default(kind: str) -> Any:
@@ -65,6 +67,8 @@ class Settings(Section):
     """The data set, and its split into training, validation and test samples."""
     transform: Annotated[Transform, ComponentOf("transform")] | None = None
     """The fixed conversion of a sample to the network's input. The default is the data set's own."""
+    generative: Annotated[GenerativeCircuit, ComponentOf("generative")] | None = None
+    """The generative circuit, which reconstructs, completes and generates inputs. The default is none."""
     training: TrainingSettings = TrainingSettings()
     """Seed, length, batches and evaluation of a run."""
     device: DeviceSettings = DeviceSettings()
@@ -77,19 +81,11 @@ class Settings(Section):
         super().__init__(**_with_components(sections))
 
     @model_validator(mode="after")
-    def _check_number_of_negatives(self) -> Settings:
-        classes, count = self.network.num_classes, self.negatives.count
-        if classes is not None and self.negatives.gives_labels and count >= classes:
-            raise ValueError(f"negatives.count = {count}: an input of {classes} classes has only {classes - 1} wrong labels")
-        return self
-
-    @model_validator(mode="after")
-    def _check_prelabel_timesteps(self) -> Settings:
-        if self.negatives.reads_activity and self.network.prelabel_timesteps == 0:
-            raise ValueError(
-                "network.prelabel_timesteps = 0: these negatives need at least 1, because they are chosen by the activity before "
-                "the label is shown"
-            )
+    def _check_components(self) -> Settings:
+        check_negatives(self)
+        check_label_free(self)
+        check_prediction(self)
+        check_circuit(self)
         return self
 
     @model_validator(mode="after")
@@ -118,7 +114,8 @@ class Settings(Section):
     @property
     def learning_needs_label(self) -> bool:
         """True if a layer has nothing to learn until the label has reached it."""
-        return self.objective.ranks_only and not self.network.peer_normalization
+        gives_inputs = self.negatives.gives_inputs  # which differ from the first timestep on
+        return self.objective.ranks_only and not self.network.peer_normalization and not gives_inputs
 
     @property
     def prediction_window(self) -> tuple[int, int]:

@@ -47,6 +47,25 @@ def require_usable(weights: Mapping[str, Tensor], network: Network, path: str | 
             )
 
 
+def with_circuit_of(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of hidden layers and readout, and of a generative circuit if the network has one.
+
+    Args:
+        network: a network with or without a circuit.
+        weights: the weights of a network that may have a circuit; if it has none, that of `network` is taken.
+    """
+    layers = tuple(f"layers.{name}." for name in network.sizes)
+    own = {name: weight for name, weight in network.state_dict().items() if not _is_of_layers(name, layers)}
+    given = {name: weight for name, weight in weights.items() if not _is_of_layers(name, layers)}
+    common = {name: weight for name, weight in weights.items() if name not in given}
+    return common | ({} if not own else given or own)
+
+
+def _is_of_layers(name: str, layers: tuple[str, ...]) -> bool:
+    """True if a weight is one of hidden layers, whose prefixes are given, or of the readout."""
+    return name.startswith(layers) or not name.startswith("layers.")
+
+
 def require_same_forms(
     saved: Checkpoint, saved_settings: Settings, expected: Mapping[str, Any], own: Settings, path: str | Path
 ) -> None:

@@ -14,6 +14,7 @@ from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
 from RecurrentFF.settings.user_paths import with_absolute_paths
+from RecurrentFF.streams import note_once
 from RecurrentFF.training import devices
 from RecurrentFF.training.memory import require_memory
 
@@ -53,7 +54,7 @@ def build(settings: Settings | str | Path | None = None, /, *, task: Task | None
         from RecurrentFF.training import checkpoint  # imported late, since that module builds networks, too
 
         file = checkpoint.best_in(Path(weights))
-        checkpoint.load_weights(network, checkpoint.read(file), file)
+        checkpoint.load_weights(network, checkpoint.read(file), file, any_circuit=True)
     return network
 
 
@@ -75,9 +76,20 @@ def build_untrained(settings: Settings, task: Task | None = None) -> Network:
         raise SettingsError("transform: there is no data to transform; name a data set (data.name), or pass task=…")
     if settings.network.input_size is not None and settings.network.num_classes is not None:
         require_memory(settings, torch.device(settings.device.device))
+    _note_late_inputs(settings)
     network = Network(settings, compute_dtype=devices.compute_dtype(settings.device)).to(settings.device.device)
     network.task = None if task is None else task.without_data()
     return network
+
+
+def _note_late_inputs(settings: Settings) -> None:
+    """Tell the user, in one line, if the code of a generative circuit is too early to depend on the input."""
+    circuit, network = settings.generative, settings.network
+    if circuit is not None and circuit.reads_activity and network.prelabel_timesteps < network.input_delay:
+        note_once(
+            f"network.prelabel_timesteps = {network.prelabel_timesteps}: the input needs {network.input_delay} to reach the top "
+            "layer, so that nothing above it is known to the generative circuit before the label; set at least that many"
+        )
 
 
 def _require_same(transform: Transform, task: Task) -> None:

@@ -21,12 +21,13 @@ from RecurrentFF.atomic_files import write_atomically
 from RecurrentFF.data.task import Task
 from RecurrentFF.errors import CheckpointError, OutputError, RecurrentFFError, SettingsError, described
 from RecurrentFF.messages import nearest
-from RecurrentFF.model.network import Network, require_network
+from RecurrentFF.model.integrity import require_network
+from RecurrentFF.model.network import Network
 from RecurrentFF.paths import expanded, kind_of, reported
 from RecurrentFF.registry import HOMES
 from RecurrentFF.settings import Settings
 from RecurrentFF.training import container, former_formats
-from RecurrentFF.training.architecture import require_same_forms, require_usable, shapes_of
+from RecurrentFF.training.architecture import require_same_forms, require_usable, shapes_of, with_circuit_of
 from RecurrentFF.training.build import build_untrained
 from RecurrentFF.training.content import Checkpoint, SavedTraining
 from RecurrentFF.training.files import RunFolder
@@ -242,13 +243,30 @@ def require_training(saved: Checkpoint, path: str | Path) -> SavedTraining:
     return saved.training
 
 
-def load_weights(network: Network, saved: Checkpoint, path: str | Path, components: Mapping[str, Any] | None = None) -> None:
+def load_weights(
+    network: Network,
+    saved: Checkpoint,
+    path: str | Path,
+    components: Mapping[str, Any] | None = None,
+    *,
+    any_circuit: bool = False,
+) -> None:
     """Load the weights in a checkpoint into a network.
+
+    Args:
+        network: changed in place.
+        saved: the checkpoint's content.
+        path: its path, for error messages.
+        components: components in place of those that the file names.
+        any_circuit: true if only one of the two need have a generative circuit. A network whose circuit is not in the file keeps
+            its own, and one without a circuit takes the layers alone.
 
     Raises:
         CheckpointError: the weights are those of another architecture, or of another type.
     """
     expected = network.state_dict()
+    if any_circuit:
+        saved = saved.model_copy(update={"network": with_circuit_of(network, saved.network)})
     shapes = {name: tensor.shape for name, tensor in expected.items()}
     require_same_forms(saved, settings(saved, path, components), shapes, network.settings, path)
     require_usable(saved.network, network, path)

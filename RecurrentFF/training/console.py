@@ -112,7 +112,7 @@ class Console:
     def epoch(self, metrics: EpochMetrics, epochs: int, best: bool) -> None:
         """Remove the progress bar and print the line of an epoch. The first line has a header.
 
-        Badness is Hinton's goodness with the sign flipped, so it is low for the true label.
+        Badness is Hinton's goodness with the sign flipped, so it is low for positive data.
 
         Args:
             metrics: the metrics of the epoch.
@@ -133,7 +133,7 @@ class Console:
         if not self._header_shown:
             header = "  ".join(f"{name:>{max(9, len(name))}}" for name in columns)
             legend = " (* best so far)" if metrics.validation_accuracy is not None else ""
-            badness = f"    badness true|wrong label, layer 1 to {len(pairs)}" if pairs else "  "
+            badness = f"    badness positive|negative, layer 1 to {len(pairs)}" if pairs else "  "
             self.log(f"{header}{badness}{legend}".rstrip())
             self._header_shown = True
         star = " *" if best and metrics.validation_accuracy is not None else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,30 +18,37 @@ from RecurrentFF.data.raw import Label, is_pair, require_one_pair
 from RecurrentFF.data.task import Task
 from RecurrentFF.data.time_first import time_first_data
 from RecurrentFF.errors import InputError, OutputError, printable
-from RecurrentFF.model.integrity import require_intact
-from RecurrentFF.model.network import Network, require_network
+from RecurrentFF.model.integrity import require_intact, require_network
+from RecurrentFF.model.network import Network
+from RecurrentFF.model.prediction import checked_scores, require_method
 from RecurrentFF.paths import expanded
+from RecurrentFF.settings.network import PredictionMethod
 from RecurrentFF.tensors import as_labels, check_labels, errors_at
 from RecurrentFF.training.splits import load_splits
 
+Predict = Callable[[Tensor, "Tensor | None"], Tensor]
+"""Predicts class numbers, (batch,), from the inputs of a batch and the mask of their valid timesteps."""
 
-def accuracy(network: Network, dataset: Dataset) -> float:
+
+def accuracy(network: Network, dataset: Dataset, predict: Predict | None = None) -> float:
     """Measure the fraction of a data set's samples whose predicted label is the true one, 0 to 1.
 
     Args:
         network: the network.
         dataset: network inputs and class numbers, as a training has them; `evaluate` takes raw samples.
+        predict: predicts class numbers from inputs and their mask; `network.predict_inputs` if left out.
 
     Raises:
         InputError: the labels change over time (a prediction has one label for the whole sequence), are out of range, or are not
             as many as the inputs.
     """
+    predict = predict or network.predict_inputs
     correct, samples = torch.zeros((), dtype=torch.long, device=network.device), 0
     batches = dataset.batches(network.settings.training.prediction_batch_size)
     for number, (inputs, labels, mask) in enumerate(batches, start=1):
         with errors_at(f"accuracy: batch {number}"):
             labels = check_labels(as_labels(labels), inputs.shape[-2], network.num_classes)
-            correct += (network.predict_inputs(inputs, mask) == labels.to(network.device)).sum()
+            correct += (predict(inputs, mask) == labels.to(network.device)).sum()
         samples += len(labels)
     if samples == 0:
         raise InputError("accuracy: no samples; give at least one")
@@ -64,13 +71,24 @@ class Evaluation:
     """The name of the predicted class of each sample."""
     labels: tuple[Label, ...] = field(repr=False)
     """The name of the true class of each sample."""
-    badness: Tensor = field(repr=False)
-    """The badness of each sample with each class, (samples, classes). The predicted class has the lowest."""
+    badness: Tensor | None = field(repr=False)
+    """The badness of each sample with each class, (samples, classes), of which the predicted class has the lowest.
+
+    The method "propose_and_verify" tries only the classes that the readout proposes: badness is infinite for all others. The
+    method "readout" tries none: it is None.
+    """
     classes: tuple[Label, ...] = field(repr=False)
     """The class names in the order of their numbers."""
+    method: PredictionMethod = "badness"
+    """The method of prediction."""
+    logits: Tensor | None = field(default=None, repr=False)
+    """The readout's logits, (samples, classes), of which the method "readout" predicts the highest; None by "badness"."""
 
     def write_predictions(self, path: str | Path) -> None:
-        """Write a CSV file with a line for each sample: its index, label, prediction, and badness with each class.
+        """Write a CSV file with a line for each sample: its index, label, prediction, and the numbers of the prediction.
+
+        These are the columns "badness CLASS" for each class, left out for the method "readout" and empty where a class was not
+        tried, and the columns "logit CLASS", left out for the method "badness".
 
         Raises:
             OutputError: the file can't be written.
@@ -78,18 +96,20 @@ class Evaluation:
         file = expanded(path, OutputError, "can't be written")
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["index", "label", "prediction", *(f"badness {name}" for name in self.classes)])
-        samples = zip(self.labels, self.predictions, self.badness.tolist(), strict=True)
+        tables = {name: table for name, table in (("badness", self.badness), ("logit", self.logits)) if table is not None}
+        writer.writerow(["index", "label", "prediction", *(f"{name} {each}" for name in tables for each in self.classes)])
+        samples = zip(self.labels, self.predictions, torch.cat(list(tables.values()), 1).tolist(), strict=True)
         for index, (label, prediction, values) in enumerate(samples):
-            writer.writerow([index, label, prediction, *(f"{value:.6g}" for value in values)])
+            writer.writerow([index, label, prediction, *("" if value == torch.inf else f"{value:.6g}" for value in values)])
         write_text(file, text.getvalue())
 
     def __str__(self) -> str:
         """The accuracy, and a table of the classes with the class that each is most often mistaken for."""
         names = [printable(str(name)) for name in self.classes]
         width = max(8, *map(len, names))
+        by_method = "" if self.method == "badness" else f", predicted by {self.method}"
         lines = [
-            f"accuracy {100 * self.accuracy:.2f} % of {self.samples:,} samples",
+            f"accuracy {100 * self.accuracy:.2f} % of {self.samples:,} samples{by_method}",
             f"{'class':<{width}}  {'samples':>9}  {'right':>8}  most often mistaken for",
         ]
         for number, name in enumerate(self.classes):
@@ -104,7 +124,12 @@ class Evaluation:
 
 
 def evaluate(
-    network: Network, data: Any, *others: Any, predictions: str | Path | None = None, batch_first: bool | None = None
+    network: Network,
+    data: Any,
+    *others: Any,
+    method: PredictionMethod | None = None,
+    predictions: str | Path | None = None,
+    batch_first: bool | None = None,
 ) -> Evaluation:
     """Predict the classes of labeled samples, and compare them with the labels.
 
@@ -117,13 +142,14 @@ def evaluate(
               transform and class numbers are used, and classes are matched by name;
             - a data set of network inputs and class numbers, such as `trainer.splits.test`.
         others: refused; samples and labels are one argument, a pair.
+        method: "badness", "readout" or "propose_and_verify", see `Network.predict`; None for that of the network's settings.
         predictions: a CSV file to write, see `Evaluation.write_predictions`.
         batch_first: true if the sequences of a pair or a loader are (batch, timesteps, ...), and masks (batch, timesteps), see
             `fit`.
 
     Raises:
-        InputError: samples or labels don't fit the network, there are none, or they are so large that badness is not finite; or
-            the network's layers are not those that it was made with.
+        InputError: samples or labels don't fit the network, there are none, or they are so large that badness is not finite; the
+            network can't predict by the method; or its layers are not those that it was made with.
         DivergenceError: badness is not finite because of the weights.
         DataError: the task has no data.
         OutputError: the file can't be written. To keep the result then, call `Evaluation.write_predictions` instead.
@@ -138,14 +164,14 @@ def evaluate(
     if isinstance(data, Task) and network.task is not None:
         data = data.adapted_to(network.task)
     classes = _classes(network, data)
-    badness, labels = [], []
+    method, scores, labels = require_method(network, method), [], []
     for batch in _batches(network, data, batch_first):
-        badness.append(network.require_finite(network.badness_of(batch.x, batch.mask), batch.x).cpu())
+        scores.append(checked_scores(network, batch.x, batch.mask, method).to("cpu"))
         labels.append(batch.labels.cpu())
     if not labels:
         raise InputError("evaluate: no samples; give at least one")
-    all_badness, true = torch.cat(badness), torch.cat(labels)
-    predicted = all_badness.argmin(1)
+    true, (predicted, badness, logits) = torch.cat(labels), map(_joined, zip(*scores, strict=True))
+    assert predicted is not None
     confusion = torch.bincount(true * len(classes) + predicted, minlength=len(classes) ** 2).view(len(classes), -1)
     totals, right = confusion.sum(1).tolist(), confusion.diagonal().tolist()
     result = Evaluation(
@@ -155,12 +181,19 @@ def evaluate(
         samples=len(true),
         predictions=tuple(classes[number] for number in predicted.tolist()),
         labels=tuple(classes[number] for number in true.tolist()),
-        badness=all_badness,
+        badness=badness,
         classes=classes,
+        method=method,
+        logits=logits,
     )
     if predictions is not None:
         result.write_predictions(predictions)
     return result
+
+
+def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
+    """The tensors of all batches as one; None if they have none."""
+    return None if parts[0] is None else torch.cat([part for part in parts if part is not None])
 
 
 class _Batch(NamedTuple):

@@ -17,10 +17,10 @@ from RecurrentFF.data.task import Task
 from RecurrentFF.data.tensor_task import TensorTask
 from RecurrentFF.data.time_first import time_first_data
 from RecurrentFF.errors import InputError, SettingsError
-from RecurrentFF.model.integrity import require_intact
+from RecurrentFF.model.integrity import require_intact, require_network
 from RecurrentFF.model.learner import Learner, Observer
 from RecurrentFF.model.negatives import NegativeSource
-from RecurrentFF.model.network import Network, require_network
+from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import Objective
 from RecurrentFF.paths import expanded
 from RecurrentFF.settings import Settings

@@ -22,7 +22,7 @@ class EpochMetrics:
 
     Lists have one entry for each hidden layer; those of a baseline are empty. Accuracies are fractions from 0 to 1, None if they
     were not measured. Badness is Hinton's goodness with the sign flipped: the mean or sum of h² over the units of a layer, low
-    for the true label.
+    for positive data.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")  # for the metrics in a checkpoint
@@ -38,8 +38,8 @@ class EpochMetrics:
     loss: float
     """Mean loss over layers, timesteps with the label, and samples."""
     pairwise_accuracy: float | None
-    """Fraction of the training inputs whose badness was lower under the true label than under their negative label. None for a
-    model without hidden layers that learn locally, as a baseline."""
+    """Fraction of the training inputs whose badness was lower for the positive candidate than for the mean of the negative ones.
+    None for a model without hidden layers that learn locally, as a baseline."""
     readout_loss: float | None
     """Mean cross-entropy of the readout, the linear softmax classifier on label-free activity. None for such a model."""
     train_accuracy: float | None
@@ -51,9 +51,9 @@ class EpochMetrics:
     layer_loss: list[float] = field(default_factory=list)
     """Mean loss of each layer."""
     badness_pos: list[float] = field(default_factory=list)
-    """Mean badness of each layer under the true label."""
+    """Mean badness of each layer for the positive candidates."""
     badness_neg: list[float] = field(default_factory=list)
-    """Mean badness of each layer under negative labels."""
+    """Mean badness of each layer for the negative candidates."""
     weight_norm: list[float] = field(default_factory=list)
     """Euclidean norm of all weights of each layer after the epoch."""
     update_norm: list[float] = field(default_factory=list)

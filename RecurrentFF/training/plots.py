@@ -70,8 +70,8 @@ def _plot_badness(axes: Axes, history: list[EpochMetrics], reduction: str) -> No
     for layer in range(len(history[0].badness_pos)):
         axes.plot(epochs, [m.badness_pos[layer] for m in history], label=f"layer {layer + 1}", color=f"C{layer}", marker=".")
         axes.plot(epochs, [m.badness_neg[layer] for m in history], linestyle="--", color=f"C{layer}", marker=".")
-    axes.plot([], [], color="black", label="true label")
-    axes.plot([], [], color="black", linestyle="--", label="wrong label")
+    axes.plot([], [], color="black", label="positive")
+    axes.plot([], [], color="black", linestyle="--", label="negative")
     axes.set_ylim(0, 1.4 * axes.get_ylim()[1])  # room for the legend
     axes.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
 

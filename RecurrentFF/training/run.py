@@ -13,12 +13,15 @@ import torch
 from RecurrentFF.atomic_files import write_text
 from RecurrentFF.model.layers import Layer
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.projection import has_circuit
 from RecurrentFF.registry import name_of
 from RecurrentFF.settings import DeviceSettings
 from RecurrentFF.training.callbacks.checkpoints import Checkpoints, load_best
 from RecurrentFF.training.devices import has_fast_bfloat16
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
+from RecurrentFF.training.imagined import reconstruction_errors
+from RecurrentFF.training.methods import MethodResult, compare_methods
 from RecurrentFF.training.summary import Summary
 from RecurrentFF.training.trainer import Trainer
 
@@ -107,7 +110,7 @@ def run_training(trainer: Trainer, folder: RunFolder, how_to_continue: str = "")
 
 
 def finish_run(trainer: Trainer, folder: RunFolder) -> Summary:
-    """Load the best weights, evaluate them on the test set, if there is one, and write the summary.
+    """Load the best weights, evaluate them on the test set, if there is one, by every method, and write the summary.
 
     The best weights are those of the epoch with the highest validation accuracy, or the last ones without validation samples.
     The callbacks then draw the plots and print the results.
@@ -118,9 +121,11 @@ def finish_run(trainer: Trainer, folder: RunFolder) -> Summary:
     """
     settings, progress, history = trainer.settings, trainer.progress, trainer.history
     load_best(trainer)
+    validation_accuracy = progress.best_accuracy if trainer.splits.validation is not None else None
+    test_accuracy, predictions = _results(trainer, validation_accuracy)
     summary = Summary(
-        test_accuracy=None if trainer.splits.test is None else accuracy(trainer.network, trainer.splits.test),
-        validation_accuracy=progress.best_accuracy if trainer.splits.validation is not None else None,
+        test_accuracy=test_accuracy,
+        validation_accuracy=validation_accuracy,
         best_epoch=progress.best_epoch,
         epochs=progress.epoch,
         seconds=round(progress.seconds, 1),
@@ -131,6 +136,9 @@ def finish_run(trainer: Trainer, folder: RunFolder) -> Summary:
         seed=settings.training.seed,
         torch=torch.__version__,
         baseline=getattr(trainer.network, "baseline", None),
+        prediction=settings.network.prediction if predictions else None,
+        predictions=predictions,
+        reconstruction_errors=_reconstruction_errors(trainer),
     )
     text = json.dumps(asdict(summary), indent=2) + "\n"
     trainer.try_save(lambda: write_text(folder.summary, text))
@@ -139,6 +147,23 @@ def finish_run(trainer: Trainer, folder: RunFolder) -> Summary:
     if checkpoints is not None:
         checkpoints.require_saved(trainer)
     return summary
+
+
+def _results(trainer: Trainer, validation_accuracy: float | None) -> tuple[float | None, dict[str, MethodResult]]:
+    """Return the test accuracy by the method of the settings, and the results of all methods; a baseline has but one method."""
+    network, test = trainer.network, trainer.splits.test
+    if isinstance(network, Network):
+        results = compare_methods(network, trainer.splits, validation_accuracy)
+        return None if test is None else results[network.settings.network.prediction].test_accuracy, results
+    return None if test is None else accuracy(network, test), {}
+
+
+def _reconstruction_errors(trainer: Trainer) -> dict[str, float]:
+    """Return the errors of the reconstructions of test samples, or of validation samples if there are no others."""
+    network, samples = trainer.network, trainer.splits.test or trainer.splits.validation
+    if samples is None or not isinstance(network, Network) or not has_circuit(network):
+        return {}
+    return reconstruction_errors(network, samples)
 
 
 def _header(trainer: Trainer, folder: RunFolder) -> list[str]:
@@ -163,10 +188,16 @@ def _network_line(trainer: Trainer) -> str:
     if description is not None:
         return f"baseline    {description}, {weights:,} weights"
     return (
-        f"network     {_sizes(trainer.network)}, {weights:,} weights; "
+        f"network     {_sizes(trainer.network)}, {weights:,} weights{_circuit(trainer.network)}; "
         f"{settings.network.prelabel_timesteps} + {settings.network.label_timesteps} timesteps; "
         f"{name_of(settings.objective)} objective, {name_of(settings.optimizer)}"
     )
+
+
+def _circuit(network: Network) -> str:
+    """Return how many of the weights are those of a generative circuit, if there is one."""
+    count = sum(parameter.numel() for m in network.local_modules if not m.is_hidden_layer for parameter in m.parameters())
+    return f", {count:,} of them of modules beside the layers" if count else ""
 
 
 def _completion(trainer: Trainer, folder: RunFolder) -> str:
@@ -174,7 +205,7 @@ def _completion(trainer: Trainer, folder: RunFolder) -> str:
     if not trainer.finished:
         return ""
     stopped = f" ({trainer.progress.stopped})" if trainer.progress.stopped else ""
-    if trainer.settings.schedule.depends_on_epochs:
+    if trainer.settings.schedule.needs_fixed_epochs:
         remaining = trainer.progress.stopped and trainer.progress.epoch < trainer.settings.training.epochs
         advice = (
             f"--epochs {trainer.settings.training.epochs} trains the rest"

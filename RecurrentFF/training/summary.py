@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from RecurrentFF.errors import OutputError
 from RecurrentFF.paths import names_in
 from RecurrentFF.training.files import RunFolder
+from RecurrentFF.training.methods import MethodResult
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,13 @@ class Summary:
     """Version of torch."""
     baseline: str | None = None
     """Name of the baseline, None for a Recurrent Forward-Forward network."""
+    prediction: str | None = None
+    """Method of prediction that gave the accuracies above, None for a baseline."""
+    reconstruction_errors: dict[str, float] = field(default_factory=dict)
+    """Mean squared error of reconstructions of test samples, or of validation samples without a test set, by the level that they
+    are projected from, as `training.imagined` measures it. It is empty without a generative circuit."""
+    predictions: dict[str, MethodResult] = field(default_factory=dict)
+    """Results of each method that the network can predict by, with the weights that were tested. A baseline has none."""
 
 
 def result_lines(summary: Summary, test_samples: int, folder: RunFolder | None) -> list[str]:
@@ -55,10 +63,30 @@ def result_lines(summary: Summary, test_samples: int, folder: RunFolder | None) 
     lines += [
         weights_of(summary.best_epoch, summary.validation_accuracy),
         f"time        {minutes} min {seconds} s; {summary.samples_per_second:,.0f} training samples/s",
+        *_method_lines(summary),
+        *_reconstruction_lines(summary),
     ]
     if folder is not None:
         lines.append(f"results     {folder.path}: {', '.join(_files(folder))}")
     return lines
+
+
+def _method_lines(summary: Summary) -> list[str]:
+    """One line for each method of prediction, which says what it measured, and which one the run itself used."""
+    lines: list[str] = []
+    for method, result in summary.predictions.items():
+        accuracies = {"validation": result.validation_accuracy, "test": result.test_accuracy}
+        measured = [f"{name} {100 * value:.2f} %" for name, value in accuracies.items() if value is not None]
+        own = " (this run's method)" if method == summary.prediction else ""
+        text = f"{method:<18}  {', '.join(measured)}; {result.samples_per_second:,.0f} samples/s{own}"
+        lines.append(f"{'' if lines else 'prediction':<12}{text}")
+    return lines
+
+
+def _reconstruction_lines(summary: Summary) -> list[str]:
+    """The line about the reconstructions of a generative circuit; none without one."""
+    errors = [f"{error:.4f} from {level}" for level, error in summary.reconstruction_errors.items()]
+    return [f"circuit     mean squared error of reconstructions: {', '.join(errors)}"] if errors else []
 
 
 def _files(folder: RunFolder) -> list[str]:

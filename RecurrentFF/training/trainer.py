@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from RecurrentFF.data.dataset import Dataset, Splits, require_batch
 from RecurrentFF.data.task import Task
 from RecurrentFF.errors import CallbackError, CheckpointError, DivergenceError, OutputError, first_line
+from RecurrentFF.model.integrity import require_network
 from RecurrentFF.model.learner import BatchMetrics, Learner
-from RecurrentFF.model.network import Network, require_network
+from RecurrentFF.model.network import Network
 from RecurrentFF.registry import name_of
 from RecurrentFF.settings import Settings
 from RecurrentFF.tensors import errors_at
@@ -26,6 +27,7 @@ from RecurrentFF.training.console import Console
 from RecurrentFF.training.content import Checkpoint, SavedTraining
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.interruption import Interruption
+from RecurrentFF.training.methods import reported_accuracy
 from RecurrentFF.training.metrics import EpochMetrics, Totals, epoch_metrics, total_shapes
 from RecurrentFF.training.progress import Progress
 from RecurrentFF.training.randomness import batch_seed, epoch_order
@@ -202,7 +204,7 @@ class Trainer:
             epoch=progress.epoch + 1,
             seconds=progress.epoch_seconds,
             learning_rate=self.learner.learning_rate,
-            train_accuracy=self._accuracy(self.splits.train_subset),
+            train_accuracy=self._accuracy(self.splits.train_subset, reported_accuracy),
             validation_accuracy=self._accuracy(self.splits.validation),
             test_accuracy=self._accuracy(self.splits.test) if self.settings.training.test_every_epoch else None,
         )
@@ -324,8 +326,8 @@ class Trainer:
         if saved.history and len(saved.history[0].badness_pos) != layers:
             raise ValueError(f"history has {len(saved.history[0].badness_pos)} layers, but the network has {layers}")
 
-    def _accuracy(self, dataset: Dataset | None) -> float | None:
-        return None if dataset is None else accuracy(self.evaluated, dataset)
+    def _accuracy(self, dataset: Dataset | None, measure: Callable[[Network, Dataset], float] | None = None) -> float | None:
+        return None if dataset is None else (measure or accuracy)(self.evaluated, dataset)
 
     def _weights(self) -> list[Tensor]:
         return [layer.weight_vector() for layer in self.network.hidden_layers()]

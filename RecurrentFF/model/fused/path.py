@@ -19,9 +19,10 @@ from RecurrentFF.model.layers import (
     LocalModule,
     LocalResult,
     StepContext,
-    loss_of_one_candidate,
+    loss_of,
 )
 from RecurrentFF.model.optimizers import LocalOptimizer, Optimizer, RMSprop, TorchOptimizer
+from RecurrentFF.model.paths import PlainPath
 from RecurrentFF.model.state import State
 
 WEIGHT, BIAS = "connections.0.weight", "bias"
@@ -41,7 +42,8 @@ class FusedPath:
     """The fused path of a network. See `paths.ComputePath` for its methods.
 
     Args:
-        layers: the layers, bottom to top, of which `supports` is true.
+        layers: the hidden layers, bottom to top, of which `supports` is true.
+        others: modules that learn beside the layers. They take their own phases, as in the plain path.
         classes: the number of classes.
         compute_dtype: the type of the patterns and of the weights in matrix products.
 
@@ -50,8 +52,9 @@ class FusedPath:
         compute_weights: for each layer its weight in the compute dtype: a copy, or the weight itself.
     """
 
-    def __init__(self, layers: Sequence[Layer], classes: int, compute_dtype: torch.dtype) -> None:
+    def __init__(self, layers: Sequence[Layer], others: Sequence[LocalModule], classes: int, compute_dtype: torch.dtype) -> None:
         self.layers = tuple(layers)
+        self.others = PlainPath(tuple(others), compute_dtype)
         self.classes = classes
         self.compute_dtype = compute_dtype
         self.kernels = EAGER
@@ -77,14 +80,18 @@ class FusedPath:
 
     def new_state(self, candidates: int, batch: int) -> FusedState:
         """An uninitialized state for up to this number of candidates."""
-        return FusedState(self.layers, candidates, batch, self.classes, self.compute_dtype, self.layers[0].bias.device)
+        sizes = candidates, batch, self.classes
+        return FusedState(self.layers, self.others.modules, *sizes, self.compute_dtype, self.layers[0].bias.device)
 
     def begin(self) -> None:
         """Convert all weights to the compute dtype."""
         self.compute_weights = {layer.name: _weight(layer).to(self.compute_dtype) for layer in self.layers}
 
-    def step(self, module: LocalModule, state: State, context: StepContext) -> Tensor:
-        """Compute a timestep of a layer, without learning."""
+    def step(self, module: LocalModule, state: State, context: StepContext) -> Tensor | None:
+        """Compute a timestep of a module, without learning."""
+        return self.others.step(module, state, context) if module in self.others.modules else self._step(module, state, context)
+
+    def _step(self, module: LocalModule, state: State, context: StepContext) -> Tensor:
         assert isinstance(state, FusedState) and isinstance(module, Layer)
         groups = self._groups(module, state, merged=context.masks is None, skip_inactive=context.masks is None)
         kernels = EAGER if state.inactive else self._kernels(groups, state)  # the first timestep has no graph of its own
@@ -97,11 +104,13 @@ class FusedPath:
         return response.badness
 
     def learn(self, module: LocalModule, state: State, context: StepContext, learning: LearningContext) -> LocalResult:
-        """Compute a timestep of a layer and its local gradients, which are empty where there is nothing to learn."""
+        """Compute a timestep of a module and its local gradients, which are empty where there is nothing to learn."""
+        if module in self.others.modules:
+            return self.others.learn(module, state, context, learning)
         assert isinstance(state, FusedState) and isinstance(module, Layer)
         if module.has_nothing_to_learn(self._candidates(module, state, context), learning.objective):
-            badness = self.step(module, state, context)
-            return LocalResult(loss_of_one_candidate(badness, learning), badness, {})
+            badness = self._step(module, state, context)
+            return LocalResult(loss_of(badness, learning), badness, {})
         groups = self._groups(module, state, merged=context.masks is None)
         inputs = self._inputs(module, state, groups, context, module.bias.detach()[:, None, None])
         hyper = module.hyperparameters(context.damping, state.batch)
@@ -115,6 +124,8 @@ class FusedPath:
 
     def optimizer(self, module: LocalModule, optimizer: Optimizer) -> LocalOptimizer:
         """The optimizer of a module. It keeps the weight in the compute dtype up to date."""
+        if module in self.others.modules:
+            return self.others.optimizer(module, optimizer)
         assert isinstance(module, Layer)
         if type(optimizer) is RMSprop:
             return FusedRMSprop(self, module, optimizer.learning_rate, optimizer.momentum)

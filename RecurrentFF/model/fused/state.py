@@ -19,7 +19,8 @@ class FusedState(State):
     a block that is the same for all candidates, only the first candidate's part is used.
 
     Args:
-        modules: the layers, bottom to top.
+        layers: the hidden layers, bottom to top.
+        others: modules that learn beside the layers, whose patterns are tensors of their own.
         candidates: the largest number of candidates.
         batch: the number of samples.
         classes: the size of the label block.
@@ -36,15 +37,17 @@ class FusedState(State):
 
     def __init__(
         self,
-        modules: Sequence[LocalModule],
+        layers: Sequence[LocalModule],
+        others: Sequence[LocalModule],
         candidates: int,
         batch: int,
         classes: int,
         compute_dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        super().__init__(modules, batch, compute_dtype)
-        sizes = {module.name: module.units for module in modules} | {"y": classes}
+        super().__init__([*layers, *others], batch, compute_dtype)
+        self.layers = tuple(layers)
+        sizes = {layer.name: layer.units for layer in layers} | {"y": classes}
         edges = pairwise(accumulate(sizes.values(), initial=0))
         self.rows = {name: slice(*edge) for name, edge in zip(sizes, edges, strict=True)}
         self.inactive: frozenset[str] = frozenset()
@@ -59,10 +62,11 @@ class FusedState(State):
         self.static, self.static_z = False, {}
         for module in self.modules:
             state = module.initial_state(self.batch, self.compute_dtype, generator)
-            pattern = self._previous_patterns[self.rows[module.name], :1]
+            rows = self.rows.get(module.name)
+            pattern = state.pattern if rows is None else self._previous_patterns[rows, :1]
             self.blocks[module.name] = state._replace(pattern=pattern)
             self.patterns[module.name] = pattern
-        self.inactive = frozenset(self.blocks)
+        self.inactive = frozenset(layer.name for layer in self.layers)
 
     def clamp(self, x: Tensor, y: Tensor, *, static: bool = False) -> None:
         """Set input and label for the next timestep, see `State.clamp`."""
@@ -86,7 +90,7 @@ class FusedState(State):
     def advance(self) -> None:
         """End the timestep: what was written is what the layers read at the next one."""
         for name, block in self._next.items():
-            if self.pattern_masks is not None:
+            if self.pattern_masks is not None and name in self.pattern_masks:
                 block.pattern.mul_(self.pattern_masks[name])
             self.blocks[name] = block
             self.patterns[name] = block.pattern
@@ -96,6 +100,6 @@ class FusedState(State):
 
     def hidden_pattern(self, names: Sequence[str]) -> Tensor:
         """The patterns of these modules, one below the other; a view where that is possible."""
-        everything = list(names) == [module.name for module in self.modules]
+        everything = list(names) == [layer.name for layer in self.layers]
         same = len({self.patterns[name].shape[1] for name in names}) == 1
         return self.read(names) if everything and same else super().hidden_pattern(names)

@@ -9,6 +9,7 @@ from RecurrentFF.training.callbacks.base import Callback
 from RecurrentFF.training.callbacks.checkpoints import MAX_RETRIES, Checkpoints
 from RecurrentFF.training.callbacks.divergence import NonFiniteCheck
 from RecurrentFF.training.callbacks.early_stopping import EarlyStopping
+from RecurrentFF.training.callbacks.imagination import ImaginationPlots
 from RecurrentFF.training.callbacks.json_lines import JsonLines
 from RecurrentFF.training.callbacks.plots import Plots
 from RecurrentFF.training.callbacks.profiler import Profiler
@@ -27,11 +28,12 @@ def default_callbacks(settings: Settings, folder: RunFolder | None = None) -> li
         JsonLines          metrics.jsonl
         Profiler           if tracking.profile is true
         Plots              samples.png, curves.png and timesteps.png
+        ImaginationPlots   with a generative circuit: reconstructions.png, completions.png and samples_generated.png
         ProgressConsole    on the trainer's console
         WeightsAndBiases   if tracking.wandb is true
         TensorBoard        if tracking.tensorboard is true
 
-    Those from JsonLines to Plots, and the trackers, need a folder.
+    Those from JsonLines to ImaginationPlots, and the trackers, need a folder.
 
     Args:
         settings: the configuration.
@@ -54,7 +56,10 @@ def default_callbacks(settings: Settings, folder: RunFolder | None = None) -> li
     callbacks.append(JsonLines(folder))
     if tracking.profile:
         callbacks.append(Profiler(folder))
-    callbacks += [Plots(folder), ProgressConsole(folder)]
+    callbacks.append(Plots(folder))
+    if settings.generative is not None:
+        callbacks.append(ImaginationPlots(folder))
+    callbacks.append(ProgressConsole(folder))
     if tracking.wandb:
         callbacks.append(WeightsAndBiases(folder.path))
     if tracking.tensorboard:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from RecurrentFF.data.dataset import LoaderDataset
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.prediction import badness_of_layers
 from RecurrentFF.training.callbacks.base import Callback
 from RecurrentFF.training.figures import drawing
 from RecurrentFF.training.files import RunFolder
@@ -42,23 +43,25 @@ class Plots(Callback):
             images, names = task.show(train, len(labels)), [str(task.classes[number]) for number in labels.tolist()]
             plot_samples(images, names, self.folder.samples)
 
-        _try(trainer, draw, self.folder.samples)
+        try_to_draw(trainer, draw, self.folder.samples)
 
     def on_summary(self, trainer: Trainer, summary: Summary) -> None:
-        """Show the learning curves, and badness over time on validation samples."""
+        """Show the learning curves, and badness over time on validation samples, unless the layers have seen no labels."""
         accuracy, reduction = summary.test_accuracy, trainer.settings.network.badness
         result = "" if accuracy is None else f"test accuracy {100 * accuracy:.2f} %, "
         title = f"{trainer.name}: {result}epoch {summary.best_epoch} ({self.folder.path.name})"
         history, best_epoch, path = trainer.history, summary.best_epoch, self.folder.curves
-        _try(trainer, lambda: plot_curves(history, title, path, best_epoch, accuracy, reduction), path)
-        if trainer.splits.validation is not None and isinstance(trainer.network, Network):
-            _try(trainer, lambda: self._plot_timesteps(trainer), self.folder.timesteps)
+        try_to_draw(trainer, lambda: plot_curves(history, title, path, best_epoch, accuracy, reduction), path)
+        compares_labels = isinstance(trainer.network, Network) and not trainer.settings.training.label_free
+        if trainer.splits.validation is not None and compares_labels:
+            try_to_draw(trainer, lambda: self._plot_timesteps(trainer), self.folder.timesteps)
 
     def _plot_timesteps(self, trainer: Trainer) -> None:
         network, validation = trainer.network, trainer.splits.validation
         assert validation is not None
         batch = next(iter(validation.batches(network.samples_at_once)))
-        badness, labels = network.badness_of_layers(network.input_sequence(batch.inputs)), batch.labels.to(network.device)
+        badness = badness_of_layers(network, network.input_sequence(batch.inputs))
+        labels = batch.labels.to(network.device)
         valid = network.valid_timesteps(batch.mask, len(labels))
         names = [module.name for module in network.hidden_layers()]
         layers = [names.index(name) + 1 for name in network.prediction_layers]
@@ -66,7 +69,7 @@ class Plots(Callback):
         plot_timesteps(badness, labels, valid, window, layers, self.folder.timesteps, reduction)
 
 
-def _try(trainer: Trainer, draw: Callable[[], None], path: Path) -> None:
+def try_to_draw(trainer: Trainer, draw: Callable[[], None], path: Path) -> None:
     """Draw a picture. A run never ends because of one: any failure becomes one line."""
 
     def guarded() -> None:

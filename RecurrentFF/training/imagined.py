@@ -1,0 +1,222 @@
+"""Reconstructions, completions and generated samples for the files of a run: errors, and three pictures.
+
+All of it is in the space of the network's inputs, which the task's transform arranges as images. For features such as oriented
+gradients, the pictures show the features, and the errors are those of the features.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from RecurrentFF.data.dataset import Dataset
+from RecurrentFF.data.task import Task
+from RecurrentFF.model import imagination, projection
+from RecurrentFF.model.network import Network
+from RecurrentFF.registry import name_of
+from RecurrentFF.training.figures import picture, show_unchanged
+
+COLUMNS = 10
+"""The number of samples in a picture."""
+STEPS = 10
+"""The number of steps of the completions in the picture."""
+
+
+@torch.no_grad()
+def reconstruction_errors(network: Network, dataset: Dataset, limit: int = 10_000) -> dict[str, float]:
+    """The mean squared error of reconstructions without a label, by the level that they are projected from.
+
+    Args:
+        network: a network with a circuit.
+        dataset: network inputs.
+        limit: the number of samples that are read, from the beginning.
+
+    Returns:
+        For each level a mean over inputs and samples. Where the transform can be undone, it is that of samples, so that of images
+        it is in squared units of pixels from 0 to 1; else it is that of network inputs. Of inputs that change over time, each is
+        predicted from the timesteps before it.
+    """
+    totals = dict.fromkeys(projection.levels(network), 0.0)
+    samples = 0
+    for batch in dataset.batches(network.settings.training.prediction_batch_size):
+        x = network.input_sequence(batch.inputs, batch.mask)
+        for level in totals:
+            totals[level] += float(_errors(network, x, level).sum())
+        samples += x.shape[3]
+        if samples >= limit:
+            break
+    return {level: total / samples for level, total in totals.items()}
+
+
+def _errors(network: Network, x: Tensor, level: str) -> Tensor:
+    """The mean squared error of each sample, (batch,), of inputs (timesteps or 1, features, 1, batch)."""
+    predicted = projection.clipped(network, projection.projected_inputs(network, x, None, level))
+    if len(predicted) > 1:  # what is predicted after a timestep is the input of the next one
+        x, predicted = x[1 : len(predicted)], predicted[:-1]
+    return (in_sample_scale(network, predicted) - in_sample_scale(network, x)).square().mean((0, 2))
+
+
+def in_sample_scale(network: Network, inputs: Tensor) -> Tensor:
+    """Inputs (timesteps, features, 1, batch) as (timesteps, batch, features), of the scale of samples where that is possible."""
+    flat = inputs[:, :, 0].transpose(1, 2)
+    values = None if network.task is None else network.task.transform.inverse(flat)
+    return flat if values is None else values
+
+
+def draw_all(network: Network, x: Tensor, labels: Tensor, folder: Paths) -> None:
+    """Draw the three pictures of a network with a circuit; of inputs that change over time, that of reconstructions alone.
+
+    Args:
+        network: the network, which has a task.
+        x: inputs to reconstruct and to complete, (timesteps or 1, features, 1, batch). The first of each class are shown.
+        labels: their class numbers, (batch,).
+        folder: the files to write.
+
+    Raises:
+        OutputError: a picture can't be drawn or written.
+    """
+    shown = one_of_each_class(labels, COLUMNS)
+    x, labels = x[..., shown], labels[shown]
+    names = [str(_task(network).classes[number]) for number in labels.tolist()]
+    plot_reconstructions(network, x, names, folder.reconstructions)
+    if len(x) == 1:
+        plot_completions(network, x, names, folder.completions)
+        plot_generated(network, folder.generated)
+
+
+class Paths(NamedTuple):
+    """The files of the pictures."""
+
+    reconstructions: Path
+    """Samples, and their reconstructions from every level."""
+    completions: Path
+    """Samples of which a part is hidden, and their completions."""
+    generated: Path
+    """Ten generated samples of each class."""
+
+
+def one_of_each_class(labels: Tensor, count: int) -> list[int]:
+    """The indices of the first samples of as many classes as possible, in the order of the classes; at most `count`."""
+    first: dict[int, int] = {}
+    for index, number in enumerate(labels.tolist()):
+        first.setdefault(number, index)
+    return [first[number] for number in sorted(first)][:count]
+
+
+def plot_reconstructions(network: Network, x: Tensor, names: Sequence[str], path: Path) -> None:
+    """Draw samples and their reconstructions without a label, a row for each level, with the mean squared errors."""
+    if len(x) > 1:
+        return _plot_predicted_sequences(network, x, names, path)
+    rows = [("sample", x)]
+    for level in projection.levels(network):
+        inputs = projection.clipped(network, projection.projected_inputs(network, x, None, level))
+        error = float((in_sample_scale(network, inputs) - in_sample_scale(network, x)).square().mean())
+        rows.append((f"from {level}, error {error:.4f}", inputs))
+    title = f"Reconstructions from the activity of each layer{_space(network)}"
+    return plot_grid([(name, _images(network, row)) for name, row in rows], names, title, path)
+
+
+def _plot_predicted_sequences(network: Network, x: Tensor, names: Sequence[str], path: Path) -> None:
+    """Draw what the circuit predicts of the next input of some sequences, below the inputs."""
+    predicted = projection.clipped(network, projection.projected_inputs(network, x, None, "h1"))
+    timesteps = range(1, min(len(predicted), COLUMNS))
+    rows: list[tuple[str, list[Tensor]]] = []
+    for sample in range(min(3, len(names))):
+        one, guess = x[..., sample : sample + 1], predicted[..., sample : sample + 1]
+        rows.append((f"label {names[sample]}", [_images(network, one[t : t + 1])[0] for t in timesteps]))
+        rows.append(("predicted", [_images(network, guess[t - 1 : t])[0] for t in timesteps]))
+    title = f"The next input, predicted from the activity of h1{_space(network)}"
+    plot_grid(rows, [f"t = {t}" for t in timesteps], title, path)
+
+
+def plot_completions(network: Network, x: Tensor, names: Sequence[str], path: Path) -> None:
+    """Draw samples whose lower half, or a random quarter, is hidden, and their completions without a label."""
+    features = x.shape[1]
+    rows = [("sample", _images(network, x))]
+    for name, visible in hidden_parts(_task(network).image_shape or (features,)).items():
+        seen = visible.reshape(features, 1, 1).to(x.device)
+        completed = imagination.completed_inputs(network, x, seen, STEPS)
+        gray = torch.where(seen, x, _middle(network, x))
+        rows += [(f"{name} hidden", _images(network, gray)), ("completed", _images(network, completed))]
+    plot_grid(rows, names, f"Completions from the latent code, in {STEPS} steps{_space(network)}", path)
+
+
+def hidden_parts(shape: tuple[int, ...]) -> dict[str, Tensor]:
+    """The masks of the two kinds of completions: true where an input is visible, of the shape of an image or (features,).
+
+    In one the lower half of an image is hidden, or the second half of the features; in the other a random quarter of the pixels.
+    """
+    lower, plane = torch.ones(shape, dtype=torch.bool), shape[-2:] if len(shape) > 1 else shape
+    if len(shape) > 1:
+        lower[..., shape[-2] // 2 :, :] = False
+    else:
+        lower[shape[0] // 2 :] = False
+    quarter = torch.rand(plane, generator=torch.Generator().manual_seed(0)) >= 0.25
+    return {"lower half" if len(shape) > 1 else "second half": lower, "random quarter": quarter.expand(shape)}
+
+
+def plot_generated(network: Network, path: Path) -> None:
+    """Draw ten generated samples of each of the first ten classes that the circuit has learned."""
+    task, rows = _task(network), []
+    for number in imagination.learned_classes(network)[:COLUMNS]:
+        generator = torch.Generator(device=network.device).manual_seed(number)
+        numbers = torch.full((COLUMNS,), number, device=network.device)
+        inputs = imagination.generated_inputs(network, numbers, generator, steps=1)[None]
+        rows.append((str(task.classes[number]), _images(network, inputs)))
+    plot_grid(rows, [""] * COLUMNS, f"Generated samples of each class{_space(network)}", path)
+
+
+def plot_grid(rows: Sequence[tuple[str, Sequence[Tensor]]], columns: Sequence[str], title: str, path: Path) -> None:
+    """Draw a grid of images, and save it as a PNG.
+
+    Args:
+        rows: a title and images, (height, width) each, for each row. High values are dark; all images of a row have one scale.
+        columns: a title for each column.
+        title: the title of the picture.
+        path: the file to write.
+
+    Raises:
+        OutputError: it can't be drawn, or the file can't be written.
+    """
+    with picture(path, 1.3 + 0.8 * len(columns), 0.5 + 0.85 * len(rows), dpi=100) as figure:
+        texts = [figure.suptitle(title, fontsize="medium")]
+        grid = figure.subplots(len(rows), len(columns), squeeze=False)
+        for (name, images), line in zip(rows, grid, strict=True):
+            low, high = min(float(image.min()) for image in images), max(float(image.max()) for image in images)
+            for axes, image in zip(line, images, strict=False):
+                axes.imshow(image.cpu().numpy(), cmap="gray_r", vmin=low, vmax=high)
+            for axes in line:
+                axes.set(xticks=[], yticks=[])
+            for axes in line[len(images) :]:
+                axes.set_axis_off()
+            texts.append(line[0].set_ylabel(name, fontsize="small", rotation=0, ha="right", va="center"))
+        texts += [axes.set_title(column, fontsize="small") for axes, column in zip(grid[0], columns, strict=True)]
+        show_unchanged(texts)
+
+
+def _images(network: Network, inputs: Tensor) -> list[Tensor]:
+    """Inputs of one timestep, (1, features, 1, batch), as images, (height, width) each."""
+    task = _task(network)
+    return list(task.transform.show(inputs[0, :, 0].T, task.input_shape)[0])
+
+
+def _middle(network: Network, x: Tensor) -> Tensor:
+    """The value in which a hidden input is shown: the middle of its range."""
+    limits = _task(network).transform.limits or (float(x.min()), float(x.max()))
+    return x.new_tensor(sum(limits) / 2)
+
+
+def _space(network: Network) -> str:
+    """The end of a picture's title where it does not show samples."""
+    transform = _task(network).transform
+    can_be_undone = transform.inverse(torch.zeros(1, network.input_size)) is not None
+    return "" if can_be_undone else f", as the features of the transform {name_of(transform)}"
+
+
+def _task(network: Network) -> Task:
+    assert network.task is not None, "the callback draws networks with a task"
+    return network.task
