@@ -90,7 +90,7 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         prediction: the method of prediction: "badness" (the label of lowest badness), "readout" (a linear softmax on the activity
             before a label is shown, several times faster) or "propose_and_verify" (the lowest badness among the labels that the
             readout finds likeliest).
-        proposals: the number of labels that "propose_and_verify" tries, from 2 to the number of classes.
+        proposals: the number of labels that "propose_and_verify" tries, at least 2; with as many as classes it is "badness".
         random_state: the seed of the draw of validation samples, initial weights, sample order, negative labels and dropout; an
             int, a numpy RandomState, or None for another seed at every call of `fit`.
         device: "auto" (the first one available of cuda, mps and cpu), "cpu", "cuda", "cuda:N" or "mps".

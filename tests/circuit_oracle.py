@@ -99,12 +99,14 @@ class CircuitOracle:
             valid = self.mask[timestep].double()
             error = ((reads[self.target[name]] - prediction) ** 2).mean(1) / 2
             loss = (valid * error).sum() / len(valid)
+            exact = self.code(name, reads, None)  # without noise, and before the update
             self.update(name, loss)
             self.trace.predictions[-1][name] = prediction.detach()
             if code is not None:
                 self.trace.codes.append(code)
                 if timestep == 0:
-                    self.remember(code, self.labels[timestep], self.mask[timestep])
+                    assert exact is not None
+                    self.remember(exact, self.labels[timestep], self.mask[timestep])
         self.trace.parameters.append({n: value.detach().clone() for n, value in self.parameters().items()})
 
     # ---------------------------------------------------------------- the equations

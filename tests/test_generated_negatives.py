@@ -97,8 +97,8 @@ def test_what_generated_negatives_need_is_checked() -> None:
     assert "need a generative circuit" in message
     message = refusal(lambda: network_with_circuit(label_free=True, prediction="readout"), SettingsError)
     assert "these negatives depend on labels" in message
-    network = network_with_circuit(negatives={"name": "generated", "count": CLASSES})
-    assert f"there are only {CLASSES - 1} wrong classes" in refusal(lambda: Learner(network), SettingsError)
+    message = refusal(lambda: GeneratedNegatives(CLASSES).for_network(network_with_circuit()), SettingsError)
+    assert f"there are only {CLASSES - 1} wrong classes" in message
     learner = Learner(network_with_circuit())
     message = refusal(lambda: learner.train_batch(video(5).float(), class_numbers(6)), InputError)
     assert "only inputs that stay the same can be generated" in message

@@ -95,7 +95,8 @@ def test_of_sequences_the_prediction_of_the_next_input_is_drawn_and_measured(tmp
     rff.fit(network, [batch], validation=[batch], quiet=True)
     x = network.input_sequence(videos.flatten(2))
     paths = imagined.Paths(*(tmp_path / name for name in PICTURES))
-    imagined.draw_all(network, x, labels, paths)
+    for draw in imagined.pictures(network, x, labels, paths).values():
+        draw()
     assert [path.exists() for path in paths] == [True, False, False]
     predicted = network.reconstruct(videos)  # (2, 60, 6, 6), after both timesteps before the label
     dataset = rff.LoaderTask([batch], input_shape=(6, 6), transform=Identity(), classes=(0, 1, 2)).splits().train

@@ -10,14 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from RecurrentFF.errors import InputError, SettingsError
-from RecurrentFF.model.generative import LatentReconstruction
 from RecurrentFF.model.imagination import generated_inputs
-from RecurrentFF.model.negatives import Count, Negatives, NegativeSource, SamplingContext, SourceWithReadout, sample_wrong_labels
-from RecurrentFF.model.optimizers import Optimizer
-from RecurrentFF.model.projection import LATENT, levels
-from RecurrentFF.model.readout_training import DEFAULT_READOUT_OPTIMIZER
-from RecurrentFF.options import Flag
-from RecurrentFF.registry import ComponentOf, register
+from RecurrentFF.model.negatives import Count, InputNegatives, Negatives, NegativeSource, SamplingContext, sample_wrong_labels
+from RecurrentFF.model.projection import LATENT, latent_of, levels
+from RecurrentFF.registry import register
 
 if TYPE_CHECKING:  # the network imports nothing from here, but its type is needed
     from RecurrentFF.model.network import Network
@@ -25,28 +21,19 @@ if TYPE_CHECKING:  # the network imports nothing from here, but its type is need
 
 @register("negatives", "generated")
 @dataclass(frozen=True)
-class GeneratedNegatives(NegativeSource):
+class GeneratedNegatives(InputNegatives):
     """Wrong inputs: images of a random wrong class from the network's generative circuit, shown with the true label.
 
-    The label is wrong for the image, and the image differs from real ones. Until the circuit has seen all classes, which is soon,
-    real samples of the batch that are of other classes take the place of generated ones. The inputs must not change over time.
+    The label is wrong for the image, and the image differs from real ones. They are of the classes that the circuit has seen.
+    Until these are enough, real samples of the batch that are of other classes take the place of generated ones. The inputs must
+    not change over time.
     """
 
     count: Count = 1
     """The number of generated images of each sample, all of different classes; at most num_classes − 1."""
     temperature: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
     """The factor of the standard deviation of the circuit's code: below 1, the images of a class are more alike."""
-    trains_readout: Flag = True
-    """Train the network's readout on the label-free activity of every batch, so that it can predict."""
-    optimizer: Annotated[Optimizer, ComponentOf("optimizer")] = DEFAULT_READOUT_OPTIMIZER
-    """The optimizer of the readout."""
-    gives_inputs = True
     needs_circuit = True
-
-    @property
-    def reads_activity(self) -> bool:  # type: ignore[override]
-        """True if the readout is trained."""
-        return self.trains_readout
 
     def for_network(self, network: Network) -> NegativeSource:
         """The source for a network.
@@ -55,10 +42,12 @@ class GeneratedNegatives(NegativeSource):
             SettingsError: the network has no circuit that can generate inputs, or fewer wrong classes than `count`.
         """
         if LATENT not in levels(network):
-            raise SettingsError('negatives: generated ones need a generative circuit; set generative.name = "reconstruction"')
+            raise SettingsError(
+                'negatives: generated ones need a generative circuit with a latent code; set generative.name = "reconstruction"'
+            )
         if self.count >= network.num_classes:
             raise SettingsError(f"negatives.count = {self.count}: there are only {network.num_classes - 1} wrong classes")
-        return SourceWithReadout(self, network, self.optimizer) if self.trains_readout else self
+        return super().for_network(network)
 
     def sample(self, context: SamplingContext) -> Negatives:
         """Draw wrong classes, and generate an image of each.
@@ -69,10 +58,10 @@ class GeneratedNegatives(NegativeSource):
         network, generator = context.network, context.generator
         if len(context.inputs) > 1:
             raise InputError("negatives: the inputs change over time; only inputs that stay the same can be generated")
-        latent = next(module for module in network.local_modules if isinstance(module, LatentReconstruction))
-        if not bool((latent.class_weight > 0).all()):
+        learned = latent_of(network).class_weight > 0
+        if int(learned.sum()) <= self.count:
             return Negatives(inputs=context.inputs[:, :, 0, _of_other_classes(self.count, context.labels[0], generator)])
-        logits = torch.zeros(network.num_classes, device=network.device)
+        logits = torch.zeros(network.num_classes, device=network.device).masked_fill(~learned, -torch.inf)
         numbers = sample_wrong_labels(logits, context.labels[0], generator, count=self.count)
         generated = generated_inputs(network, numbers.flatten(), generator, self.temperature)
         return Negatives(inputs=generated.view(1, -1, *numbers.shape))

@@ -17,11 +17,8 @@ from pydantic import Field
 from torch import Tensor
 
 from RecurrentFF.errors import SettingsError
-from RecurrentFF.model.negatives import Count, Negatives, NegativeSource, SamplingContext, SourceWithReadout
-from RecurrentFF.model.optimizers import Optimizer
-from RecurrentFF.model.readout_training import DEFAULT_READOUT_OPTIMIZER
-from RecurrentFF.options import Flag
-from RecurrentFF.registry import ComponentOf, register
+from RecurrentFF.model.negatives import Count, InputNegatives, Negatives, NegativeSource, SamplingContext
+from RecurrentFF.registry import register
 
 if TYPE_CHECKING:  # the network imports nothing from here, but its type is needed
     from RecurrentFF.model.network import Network
@@ -29,7 +26,7 @@ if TYPE_CHECKING:  # the network imports nothing from here, but its type is need
 
 @register("negatives", "hybrid")
 @dataclass(frozen=True)
-class HybridNegatives(NegativeSource):
+class HybridNegatives(InputNegatives):
     """Wrong inputs: each is a mixture of the sample and another one of the batch, by a random mask (Hinton 2022, section 3.2).
 
     Labels are never read, so that the other sample is of the same class in about one of C cases. A sequence has one mask at all
@@ -43,21 +40,11 @@ class HybridNegatives(NegativeSource):
     """The number of times that the random bits are blurred. The patches are about 3 · sqrt(blur) pixels wide."""
     mask: Literal["image", "features"] = "image"
     """The mask: patches of an "image", or single "features", each drawn by itself, for inputs that are no image."""
-    trains_readout: Flag = True
-    """Train the network's readout on the label-free activity of every batch, so that it can predict."""
-    optimizer: Annotated[Optimizer, ComponentOf("optimizer")] = DEFAULT_READOUT_OPTIMIZER
-    """The optimizer of the readout."""
-    gives_inputs = True
 
     @property
     def needs_images(self) -> bool:  # type: ignore[override]
         """True if the mask has patches."""
         return self.mask == "image"
-
-    @property
-    def reads_activity(self) -> bool:  # type: ignore[override]
-        """True if the readout is trained."""
-        return self.trains_readout
 
     def for_network(self, network: Network) -> NegativeSource:
         """The source for a network.
@@ -67,7 +54,7 @@ class HybridNegatives(NegativeSource):
         """
         if self.needs_images:
             _image_shape(network)
-        return SourceWithReadout(self, network, self.optimizer) if self.trains_readout else self
+        return super().for_network(network)
 
     def sample(self, context: SamplingContext) -> Negatives:
         """Draw masks and partners, and mix the inputs of the batch."""

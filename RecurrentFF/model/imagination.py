@@ -22,6 +22,9 @@ from RecurrentFF.values import of_python
 if TYPE_CHECKING:  # the network imports this module
     from RecurrentFF.model.network import Network
 
+MAX_TEMPERATURE = 1e6
+"""The highest temperature: far above it, what is generated is no longer finite."""
+
 # ---------------------------------------------------------------- the three uses
 
 
@@ -32,7 +35,8 @@ def reconstruct(network: Network, samples: Any, label: Any = None, level: str = 
     _require_level(network, level, "reconstruct")
     x, _ = network.prepare(samples)
     labels = _labels_of(network, label, x.shape[3], "reconstruct")
-    return as_samples(network, _finite(projected_in_parts(network, x, labels, level), "reconstruct"))
+    projected = _finite(projected_in_parts(network, x, labels, level), "reconstruct")
+    return as_samples(network, projected, static=len(x) == 1)
 
 
 @torch.no_grad()
@@ -115,13 +119,15 @@ def _likely_codes(network: Network, x: Tensor, numbers: Tensor | None) -> Tensor
 def generate(network: Network, labels: Any, n: int = 1, seed: int = 0, temperature: float = 1.0, steps: int = 1) -> Tensor:
     """Generate samples, see `Network.generate`."""
     _require_code(network, "generate")
-    if network.settings.data.gives_sequences or (network.task is not None and network.task.transform.gives_sequences):
+    task = network.task
+    gives_sequences = network.settings.data.gives_sequences or (task is not None and task.transform.gives_sequences)
+    if gives_sequences or bool(latent_of(network).saw_sequences):
         raise InputError("generate: the inputs change over time; only inputs that stay the same can be generated")
     n, seed = _whole_number(n, "generate: n", lowest=1), _whole_number(seed, "generate: seed")
     steps = _whole_number(steps, "generate: steps")
     given = of_python(temperature)
-    if type(given) not in (int, float) or not 0 <= given < math.inf:
-        raise InputError(f"generate: temperature = {shown(temperature)}: expected a number of at least 0")
+    if type(given) not in (int, float) or not 0 <= given <= MAX_TEMPERATURE:
+        raise InputError(f"generate: temperature = {shown(temperature)}: expected a number from 0 to {MAX_TEMPERATURE:g}")
     numbers = _class_numbers(network, labels, None, "generate")
     generator = torch.Generator(device=network.device).manual_seed(seed)
     generated = generated_inputs(network, numbers.repeat_interleave(n), generator, given, steps)
@@ -180,13 +186,14 @@ def _finite(values: Tensor, what: str) -> Tensor:
 # ---------------------------------------------------------------- between samples and network inputs
 
 
-def as_samples(network: Network, inputs: Tensor) -> Tensor:
+def as_samples(network: Network, inputs: Tensor, *, static: bool = True) -> Tensor:
     """Network inputs (timesteps or 1, features, 1, n) as samples of the task, see `Task.samples_of`.
 
-    Without a task they are (n, features). A single timestep has no axis. A warning points at the caller of the network's method.
+    Without a task they are (n, features). Static inputs, of a single timestep, have no axis for it. A warning points at the
+    caller of the network's method.
     """
     flat = clipped(network, inputs)[:, :, 0].transpose(1, 2).to(network.dtype)
-    flat = flat[0] if len(flat) == 1 else flat
+    flat = flat[0] if static else flat
     return flat if network.task is None else network.task.samples_of(flat, stacklevel=6)
 
 

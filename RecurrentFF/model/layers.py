@@ -63,6 +63,8 @@ class LearningContext(NamedTuple):
     """True if modules that read the input shall compute ∂loss/∂x."""
     is_first: bool = False
     """True at the first timestep with the label, at which the patterns that are read are those before the label."""
+    is_static: bool = True
+    """True if the input is the same at all timesteps of the sequence."""
     labels: Tensor | None = None
     """The class number of each sample, (batch,), which label-free training shows to no layer; None if it is unknown."""
 

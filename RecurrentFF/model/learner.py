@@ -112,6 +112,11 @@ class Learner:
             if any(True for _ in module.parameters())
         }
         self._at_rest = False
+        if not self.optimizers:
+            raise InputError(
+                "there is nothing to learn: the layers are frozen (generative.freeze_layers = true), and there is no circuit "
+                "with parameters beside them"
+            )
         self._base_rates = {name: optimizer.rate for name, optimizer in self.optimizers.items()}
         self._state: State | None = None
         self._state_size = (0, 0)
@@ -141,9 +146,7 @@ class Learner:
         inputs, labels, mask = self._prepared(inputs, labels, mask)
         valid = network.valid_timesteps(mask, inputs.shape[3])
 
-        # What the generative circuit draws depends on the generator, but does not advance it: the layers learn as without it.
-        if any(module.only_learns for module in network.local_modules):
-            self._beside.manual_seed(_next_seed(self.generator))
+        self._seed_circuit()
 
         # 1. Label-free timesteps: the label is uniform, nothing is learned.
         state = self._state_for(inputs.shape[3])
@@ -167,7 +170,7 @@ class Learner:
             state.clamp(x_t, at_timestep(y, t), static=len(x) == 1 and grad_x is None)
             perturb_next = self.regularizers.input_noise > 0 and t < iterations - 1
             weight, labels_now = valid[t] / valid.shape[1], at_timestep(labels, t)
-            learning = LearningContext(self.objective, weight, perturb_next, t == 0, labels_now)
+            learning = LearningContext(self.objective, weight, perturb_next, t == 0, len(x) == 1, labels_now)
             results.append([])
             for module in network.local_modules:
                 generator = self._beside if module.only_learns else self.generator
@@ -182,6 +185,11 @@ class Learner:
             for observer in self.observers:
                 observer.on_timestep(t, state)
         return self._metrics(results, valid, negatives.readout_loss)
+
+    def _seed_circuit(self) -> None:
+        """Seed the noise of the generative circuit by the generator, without advancing it: the layers learn as without it."""
+        if any(module.only_learns for module in self.network.local_modules):
+            self._beside.manual_seed(_next_seed(self.generator))
 
     def _prepared(self, inputs: Any, labels: Any, mask: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """A checked batch. The arguments and the errors are those of `train_batch`.

@@ -8,7 +8,7 @@ wrong classes, or drawn in proportion to how likely they seem to the readout or 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from RecurrentFF.errors import InputError
 from RecurrentFF.model.optimizers import Optimizer
 from RecurrentFF.model.readout_training import DEFAULT_READOUT_OPTIMIZER, ReadoutTraining, ReadoutUpdate
 from RecurrentFF.model.state import State
+from RecurrentFF.options import Flag
 from RecurrentFF.registry import Component, ComponentOf, register
 
 if TYPE_CHECKING:  # the network imports nothing from here, but its type is needed
@@ -71,7 +72,7 @@ class NegativeSource(Component, ABC, kind="negatives"):
         gives_inputs: true if every candidate has an input of its own, so that label-free training can tell it from the positive
             one.
         needs_images: true if the network's inputs must be images.
-        needs_circuit: true if the network must have a generative circuit.
+        needs_circuit: true if the network's generative circuit makes the candidates, which are of different wrong classes.
         reads_activity: true if the source reads the label-free activity, and so needs timesteps before the label.
         trains_readout: true if the source trains the network's readout, which can then predict.
     """
@@ -177,6 +178,28 @@ class SourceWithReadout(NegativeSource):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`. Raises ValueError if it is that of another optimizer."""
         self.training.load_state_dict(state)
+
+
+@dataclass(frozen=True)
+class InputNegatives(NegativeSource):
+    """The base class of sources that give wrong inputs, and may train the readout beside them."""
+
+    count: Count = 1
+    """The number of wrong inputs of each sample."""
+    trains_readout: Flag = field(default=True, kw_only=True)
+    """Train the network's readout on the label-free activity of every batch, so that it can predict."""
+    optimizer: Annotated[Optimizer, ComponentOf("optimizer")] = field(default=DEFAULT_READOUT_OPTIMIZER, kw_only=True)
+    """The optimizer of the readout."""
+    gives_inputs = True
+
+    @property
+    def reads_activity(self) -> bool:  # type: ignore[override]
+        """True if the readout is trained."""
+        return self.trains_readout
+
+    def for_network(self, network: Network) -> NegativeSource:
+        """The source for a network: one that trains its readout, or this one."""
+        return SourceWithReadout(self, network, self.optimizer) if self.trains_readout else self
 
 
 class _TrainedReadoutNegatives(SourceWithReadout):

@@ -35,18 +35,16 @@ class Network(ConvertibleModule):
         settings: must name `network.input_size` and `network.num_classes`; initial weights follow `training.seed`.
         dtype: the type of weights, activity and gradients: float32 or float64.
         compute_dtype: the type of the patterns and of the weights in matrix products; `dtype` if left out.
-        modules: local modules to use instead of the layers that the settings describe, bottom to top. The settings of single
-            layers (activation, epsilon, badness, dropout, peer_normalization, hard_example_fraction, receptive fields,
-            convolution, residual connections) do not apply to them. A checkpoint holds their weights only: `rff.load(path,
-            network=…)` loads it into a network that was made with the same modules.
+        modules: local modules in place of the layers that the settings describe, bottom to top. The settings of single layers
+            (activation, epsilon, badness, dropout, peer_normalization, hard_example_fraction, connections) do not apply to them.
+            A checkpoint holds their weights only: `rff.load(path, network=…)` needs a network with the same modules.
         fused: whether to take the fast path where the modules allow it. The results are the same, up to rounding.
 
     Attributes:
         layers: the local modules by name. To exchange one, make a new network.
         readout: the linear classifier that proposes negative labels, and may predict.
         path: the way in which timesteps are computed, see `paths`.
-        task: the samples that the network was made for, and their transform, which `predict` and `badness` apply; None if it
-            takes network inputs.
+        task: the samples that the network was made for, and their transform; None if it takes network inputs.
 
     Raises:
         SettingsError: input_size or num_classes is missing, or prediction_layers names a layer that is not there.
@@ -128,11 +126,11 @@ class Network(ConvertibleModule):
         """Samples as the network reads them, and the mask of their valid timesteps.
 
         Args:
-            samples: raw samples, as the task takes them: for images (n, height, width), flattened or not, of uint8 or of floating
-                point from 0 to 1, as tensors or arrays. Without a task network inputs, see `input_sequence`.
+            samples: raw samples of the task: for images (n, height, width), flattened or not, uint8 or floating point from 0 to
+                1, as tensors or arrays. Without a task network inputs, see `input_sequence`.
             mask: (timesteps, batch), true where a sequence has not ended; None if all timesteps are valid.
-            batch_first: true if sequences are (batch, timesteps, ...) and the mask (batch, timesteps). The default is that time
-                comes first, with a warning where network inputs have as many samples as timesteps; false is without it.
+            batch_first: true if sequences are (batch, timesteps, ...) and the mask (batch, timesteps). By default time comes
+                first, with a warning where there are as many samples as timesteps; false is without it.
 
         Returns:
             (timesteps or 1, input_size, 1, batch), and the mask, which a transform of a task may give.
@@ -185,15 +183,11 @@ class Network(ConvertibleModule):
             generator: the source of dropout masks in training; None in a prediction, without dropout.
 
         Returns:
-            The badness of every hidden layer by name, (candidates, batch), or (1, batch) where it is the same for all
-            candidates.
+            The badness of every hidden layer by name, (candidates, batch), or (1, batch) where all candidates have the same.
         """
         badness = {}
-        for module in self.local_modules:
-            if module.only_learns:
-                continue
-            context = StepContext(damping, self.draw_masks(module, state, generator))
-            own = self.path.step(module, state, context)
+        for module in [each for each in self.local_modules if not each.only_learns]:
+            own = self.path.step(module, state, StepContext(damping, self.draw_masks(module, state, generator)))
             if own is not None and module.is_hidden_layer:
                 badness[module.name] = own
         state.advance()
@@ -219,8 +213,8 @@ class Network(ConvertibleModule):
 
         Args:
             samples: see `prepare`. They are processed `samples_at_once` at a time.
-            mask: (timesteps, batch), true where a sequence has not ended. Other timesteps are left out of the average, unless
-                the whole window is, as for a sample that only fills up a batch. None if all timesteps are valid.
+            mask: (timesteps, batch), true where a sequence has not ended; None if all timesteps are valid. Others are left out
+                of the average, unless the whole window is, as for a sample that only fills up a batch.
             batch_first: see `prepare`.
 
         Returns:
@@ -249,10 +243,7 @@ class Network(ConvertibleModule):
 
     @torch.no_grad()
     def badness_over_time(self, samples: Any) -> Tensor:
-        """The badness by timestep and layer that a prediction averages, (label_timesteps, layers, batch, num_classes).
-
-        All samples, see `prepare`, are processed at once.
-        """
+        """The badness that a prediction averages, (label_timesteps, layers, batch, num_classes), of all samples at once."""
         x, _ = self.prepare(samples)
         return prediction.require_finite(self, prediction.badness_of_layers(self, x), x)
 
@@ -290,11 +281,12 @@ class Network(ConvertibleModule):
                 Probabilities are calibrated only if it is fitted to validation samples.
 
         Raises:
-            InputError, DivergenceError: see `predict`.
+            InputError: see `predict`, or `scale` is no finite number above 0.
+            DivergenceError: see `predict`.
         """
+        scale = prediction.scale_of(self, scale)
         x, mask = self.prepare(samples, mask, batch_first)
-        scores = prediction.checked_scores(self, x, mask, method).to(self.dtype)
-        return prediction.probabilities_of(scores, scale or self.settings.objective.probability_scale)
+        return prediction.probabilities_of(prediction.checked_scores(self, x, mask, method).to(self.dtype), scale)
 
     def predict(
         self, samples: Any, mask: Any = None, *, method: PredictionMethod | None = None, batch_first: bool | None = None
@@ -304,14 +296,14 @@ class Network(ConvertibleModule):
         Args:
             samples, mask, batch_first: see `badness`.
             method: "badness" (the label of lowest badness among all), "readout" (the highest logit of the readout, without
-                trying a label), or "propose_and_verify" (the lowest badness among the readout's `proposals` likeliest labels).
-                The default is `network.prediction` of the settings.
+                trying a label), or "propose_and_verify" (the lowest badness among the readout's `proposals` likeliest labels;
+                "badness", with a note, if the readout was never trained). The default is that of the settings.
 
         Returns:
             Class numbers, (batch,); with a task the labels that it was trained with: their values, or a list if they are text.
 
         Raises:
-            InputError: the samples don't fit, are too large, or the method needs a readout, which can't predict.
+            InputError: the samples don't fit or are too large, there is no such method, or it needs a readout that can predict.
             DivergenceError: badness or a logit is not finite because of the weights.
         """
         x, mask = self.prepare(samples, mask, batch_first)
@@ -323,10 +315,10 @@ class Network(ConvertibleModule):
         """The predicted class number, (batch,), of network inputs: without the task's transform and class names.
 
         The network may be in training. Weights that are not finite and a readout without training are no error here, and a GPU
-        is not waited for.
+        is not waited for. Raises InputError if the inputs don't fit, or there is no such method.
         """
-        x = self.input_sequence(inputs, mask)
-        scores = prediction.scores_of(self, x, mask, method)
+        known, x = prediction.known_method(method), self.input_sequence(inputs, mask)
+        scores = prediction.scores_of(self, x, mask, known)
         if can_be_read(x) and not prediction.are_finite(self, scores) and all(w.isfinite().all() for w in self.parameters()):
             prediction.require_finite_scores(self, scores, x)
         return scores.numbers
@@ -346,9 +338,9 @@ class Network(ConvertibleModule):
             level: the layer whose activity is read, "h1" or another hidden layer; or "latent", the code above the top layer.
 
         Returns:
-            Samples of the task's own shape and scale, for images (n, height, width) with pixels in 0..1. If the transform can't
-            be undone, network inputs, with a warning (see `Task.samples_of`). Of sequences, what is predicted of the next input
-            after each timestep, (timesteps, n, …).
+            Samples of the task's own shape and scale, for images (n, height, width) with pixels in 0..1; network inputs, with a
+            warning, if the transform can't be undone (see `Task.samples_of`). Of sequences (timesteps, n, …), what is predicted
+            of the next input after each timestep.
 
         Raises:
             InputError: the network has no generative circuit, there is no such level or label, or the samples don't fit.
@@ -357,18 +349,15 @@ class Network(ConvertibleModule):
         return imagination.reconstruct(self, samples, label, level)
 
     def complete(self, samples: Any, visible_mask: Any, steps: int = 10, label: Any = None) -> Tensor:
-        """Complete samples of which a part is hidden. Visible inputs stay; hidden ones become what the circuit predicts of them.
+        """Complete samples of which a part is hidden, in the form of `reconstruct`. Visible inputs stay; others are predicted.
+
+        The prediction is that from the latent code, which is drawn to the codes of complete samples.
 
         Args:
             samples: see `prepare`. What is hidden must be in range. It does not matter, unless the transform deskews or resizes.
             visible_mask: true where an input is visible, of the shape of one sample or of all.
             steps: how often the hidden inputs are predicted from the visible ones and the former prediction.
             label: the label of each sample, or one for all; None if it is unknown. It says which codes are likely.
-
-        The prediction is that from the latent code, which is drawn to the codes of complete samples.
-
-        Returns:
-            As for `reconstruct`.
 
         Raises:
             InputError, DivergenceError: as for `reconstruct`; the mask has another shape, or the samples are sequences.
@@ -383,8 +372,8 @@ class Network(ConvertibleModule):
             n: the number of samples of each label.
             seed: the samples depend on it, the labels and the network alone.
             temperature: the factor of the standard deviation of the code: below 1, samples are more alike and more typical.
-            steps: how often the network reads what was generated, to generate it again from the likeliest code of its class.
-                More steps give more typical samples, too, and 0 gives the most varied ones.
+            steps: how often the network reads what was generated, to generate it again from the likeliest code of its class:
+                0 gives the most varied samples, and more steps more typical ones.
 
         Returns:
             (labels · n, …), those of a label together, in the form of `reconstruct`.
@@ -392,9 +381,5 @@ class Network(ConvertibleModule):
         Raises:
             InputError: the network has no generative circuit, it has not learned a class, or its inputs are sequences.
             DivergenceError: the weights are not finite.
-
-        Example:
-            >>> network.generate([3, 7], n=5, seed=1).shape
-            torch.Size([10, 28, 28])
         """
         return imagination.generate(self, labels, n, seed, temperature, steps)

@@ -11,6 +11,7 @@ a fast prediction by a softmax of the activity, and a slow one that runs the net
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +25,9 @@ from RecurrentFF.model.functional import at_timestep, window_weights
 from RecurrentFF.model.projection import has_feedback, with_feedback
 from RecurrentFF.model.state import State
 from RecurrentFF.settings.network import METHODS, PredictionMethod
-from RecurrentFF.tensors import first_sample
+from RecurrentFF.streams import note_once
+from RecurrentFF.tensors import can_be_read, first_sample
+from RecurrentFF.values import of_python
 
 if TYPE_CHECKING:  # the network imports this module
     from RecurrentFF.model.network import Network
@@ -75,13 +78,13 @@ def scores_of(network: Network, x: Tensor, mask: Tensor | None = None, method: P
         network: the network.
         x: (timesteps or 1, features, 1, batch). They are processed `samples_at_once` at a time.
         mask: the valid timesteps, (timesteps, batch); None for all.
-        method: the method of prediction; None for that of the settings.
+        method: the method of prediction; None for `default_method`.
     """
-    method = method or network.settings.network.prediction
+    method = method or default_method(network, reads_weights=can_be_read(x))
     if method == "badness":
         badness = network.badness_of(x, mask)
         return Scores(badness.argmin(1), badness)
-    proposals = network.settings.network.proposals
+    proposals = proposals_of(network)
     size = samples_at_once(network, 1 if method == "readout" else proposals)
     if method == "readout":
         logits = torch.cat([_readout(network, _settled(network, chunk, 1)) for chunk in torch.split(x, size, 3)])
@@ -91,6 +94,11 @@ def scores_of(network: Network, x: Tensor, mask: Tensor | None = None, method: P
     parts = [_proposed_and_verified(network, chunk, weight, proposals) for chunk, weight in chunks]
     badness, logits = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     return Scores(badness.argmin(1), badness, logits)
+
+
+def proposals_of(network: Network) -> int:
+    """The number of labels that "propose_and_verify" tries: `network.proposals`, or all if there are fewer."""
+    return min(network.settings.network.proposals, network.num_classes)
 
 
 def badness_of(network: Network, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -204,13 +212,32 @@ def probabilities_of(scores: Scores, scale: float) -> Tensor:
     if scores.badness is None:
         assert scores.logits is not None
         return F.softmax(scores.logits, 1)
-    by_badness = F.softmax(-scale * scores.badness, 1)
+    badness, limits = scores.badness, torch.finfo(scores.badness.dtype)
+    scale = min(max(scale, limits.tiny), limits.max)
+    exponents = -scale * badness
+    overflows = exponents.amax(1, keepdim=True).isinf()  # the differences to the lowest badness decide then
+    exponents = exponents.where(~overflows, -scale * (badness - badness.amin(1, keepdim=True)))
+    by_badness = F.softmax(exponents, 1)
     if scores.logits is None:
         return by_badness
     by_readout = F.softmax(scores.logits, 1)
     tried = scores.badness.isfinite()
     proposed = by_readout.where(tried, torch.zeros_like(by_readout)).sum(1, keepdim=True)
     return torch.where(tried, proposed * by_badness, by_readout)
+
+
+def scale_of(network: Network, scale: Any = None) -> float:
+    """The scale of badness in probabilities: the given one, or that of the objective for None.
+
+    Raises:
+        InputError: it is no finite number above 0.
+    """
+    if scale is None:
+        return network.settings.objective.probability_scale
+    given = of_python(scale)
+    if type(given) not in (int, float) or not 0 < given <= sys.float_info.max:
+        raise InputError(f"scale = {shown(scale)}: expected a finite number above 0, or None for that of the objective")
+    return float(given)
 
 
 # ---------------------------------------------------------------- checks
@@ -229,27 +256,62 @@ def checked_scores(network: Network, x: Tensor, mask: Tensor | None = None, meth
 
 
 def require_method(network: Network, method: Any = None) -> PredictionMethod:
-    """Return the method of prediction if the network can predict by it.
+    """Return the method by which the network predicts if it is asked for one.
 
     Args:
         network: the network.
-        method: one of `METHODS`; None for that of the settings.
+        method: one of `METHODS`; None for `default_method`. Without a readout that can propose labels, "badness" takes the place
+            of "propose_and_verify", with a note to the user.
 
     Raises:
-        InputError: there is no such method, or the network has no trained readout, which the method needs.
+        InputError: there is no such method, or the network can't predict by it.
     """
-    chosen = network.settings.network.prediction if method is None else method
-    if not isinstance(chosen, str) or chosen not in METHODS:
-        raise InputError(f"method = {shown(method)}: expected one of {', '.join(map(repr, METHODS))}, or None")
+    known = known_method(method)
+    chosen = default_method(network) if known is None else known
     reason = _why_not(network, chosen)
+    if reason and chosen == "propose_and_verify" and not network.settings.training.label_free:
+        return _badness_instead(_why_no_readout(network))
     if reason:
         raise InputError(f"the network can't predict by '{chosen}': {reason}")
     return chosen
 
 
+def known_method(method: Any) -> PredictionMethod | None:
+    """Return a method, or None for None. Raises InputError if there is no such method."""
+    if method is not None and (not isinstance(method, str) or method not in METHODS):
+        raise InputError(f"method = {shown(method)}: expected one of {', '.join(map(repr, METHODS))}, or None")
+    return method
+
+
+def default_method(network: Network, *, reads_weights: bool = True) -> PredictionMethod:
+    """The method of a prediction that names none: that of the settings, or "badness" where it can't be "propose_and_verify".
+
+    "propose_and_verify" is a faster way to the prediction by badness. A readout can't propose labels without timesteps before
+    the label, before its training, and where the negatives do not train it, so that it is behind the layers. A note says it once.
+
+    Args:
+        network: the network.
+        reads_weights: look at the weights of the readout, to see whether it is trained. That waits for a GPU.
+    """
+    chosen = network.settings.network.prediction
+    if chosen != "propose_and_verify":
+        return chosen
+    reason = _why_no_readout(network) if reads_weights else ""
+    if not network.settings.negatives.trains_readout:
+        reason = "these negatives do not train the readout"
+    return _badness_instead(reason) if reason else chosen
+
+
+def _badness_instead(reason: str) -> PredictionMethod:
+    """Return "badness", and tell the user once that it takes the place of "propose_and_verify"."""
+    note_once(f'the prediction is by "badness" in place of "propose_and_verify": {reason}')
+    return "badness"
+
+
 def usable_methods(network: Network) -> list[PredictionMethod]:
-    """The methods that a network can predict by, in the order of `METHODS`. The one that its settings name is always there."""
-    return [method for method in METHODS if method == network.settings.network.prediction or not _why_not(network, method)]
+    """The methods that a network can predict by, in the order of `METHODS`. Its `default_method` is always there."""
+    own = default_method(network)
+    return [method for method in METHODS if method == own or not _why_not(network, method)]
 
 
 def _why_not(network: Network, method: PredictionMethod) -> str:
@@ -292,7 +354,7 @@ def _computed(network: Network, scores: Scores) -> dict[str, Tensor]:
     if scores.badness is not None:
         values["badness"] = scores.badness
     if scores.logits is not None and scores.badness is not None:  # the infinite ones, and NaN, are the largest
-        values["badness"] = scores.badness.topk(network.settings.network.proposals, 1, largest=False).values
+        values["badness"] = scores.badness.topk(proposals_of(network), 1, largest=False).values
     return values
 
 

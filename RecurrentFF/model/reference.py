@@ -202,7 +202,7 @@ class Reference:
     def untried(self, inputs: Tensor) -> Tensor:
         """Zero for the labels that the readout proposes, and infinity for all others, (batch, classes)."""
         logits = self.logits(inputs)
-        lowest = logits.sort(1, descending=True).values[:, self.settings.network.proposals - 1]
+        lowest = logits.sort(1, descending=True).values[:, : self.settings.network.proposals][:, -1]
         return torch.zeros_like(logits).masked_fill(logits < lowest.unsqueeze(1), torch.inf)
 
     # ---------------------------------------------------------------- details

@@ -15,9 +15,10 @@ def check_negatives(settings: Settings) -> None:
         ValueError: it doesn't.
     """
     negatives, classes, transform = settings.negatives, settings.network.num_classes, settings.transform
-    if classes is not None and negatives.gives_labels and negatives.count >= classes:
+    if classes is not None and (negatives.gives_labels or negatives.needs_circuit) and negatives.count >= classes:
+        kind = "labels" if negatives.gives_labels else "classes"
         raise ValueError(
-            f"negatives.count = {negatives.count}: an input of {classes} classes has only {classes - 1} wrong labels"
+            f"negatives.count = {negatives.count}: an input of {classes} classes has only {classes - 1} wrong {kind}"
         )
     if (negatives.reads_activity or negatives.trains_readout) and settings.network.prelabel_timesteps == 0:
         raise ValueError(
@@ -67,20 +68,18 @@ def check_label_free(settings: Settings) -> None:
 
 
 def check_prediction(settings: Settings) -> None:
-    """Check that there are as many classes as proposals, and that the readout is trained if the method of prediction needs it.
+    """Check that the readout is trained if it predicts.
 
-    That its activity before the label exists is checked with the negatives that train it.
+    That its activity before the label exists is checked with the negatives that train it. Without a trained readout,
+    "propose_and_verify" is "badness", see `model.prediction.default_method`.
 
     Raises:
-        ValueError: it is not so.
+        ValueError: it is not trained.
     """
-    network = settings.network
-    if network.num_classes is not None and network.proposals > network.num_classes:
-        raise ValueError(f"network.proposals = {network.proposals}: there are only {network.num_classes} classes to try")
-    if network.prediction != "badness" and not settings.negatives.trains_readout:
+    if settings.network.prediction == "readout" and not settings.negatives.trains_readout:
         raise ValueError(
-            f'network.prediction = "{network.prediction}": these negatives do not train the readout; use some that do, for '
-            'instance negatives.name = "readout"'
+            'network.prediction = "readout": these negatives do not train the readout; use some that do, for instance '
+            'negatives.name = "readout"'
         )
 
 

@@ -104,10 +104,11 @@ class NetworkSettings(Section):
     The value "badness" tries all labels and predicts the one of lowest badness. The value "readout" predicts the highest logit of
     the readout, the linear softmax on the activity before the label is shown, and tries no label. The value "propose_and_verify"
     tries only the labels that the readout finds likeliest, and predicts the one of lowest badness among them. The last two need
-    negatives that train the readout, and prelabel_timesteps above 0.
+    negatives that train the readout, and prelabel_timesteps above 0. Without them "readout" is refused, and "propose_and_verify"
+    is "badness", of which it is a faster form; a note is printed.
     """
     proposals: Annotated[int, Field(ge=2)] = 2
-    """The number of labels that "propose_and_verify" tries, from 2 to num_classes. With all of them it is "badness"."""
+    """The number of labels that "propose_and_verify" tries. With num_classes or more, it tries all, and is "badness"."""
 
     @model_validator(mode="after")
     def _check_residual_connections(self) -> NetworkSettings:

@@ -31,7 +31,10 @@ class TrainingSettings(Section):
     weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The decay of the exponential average of the weights over the batches, which are evaluated and saved; 0 turns it off."""
     early_stopping: Annotated[int, Field(ge=0)] = 0
-    """The number of epochs without a better validation accuracy after which training ends; 0 trains all epochs."""
+    """The number of epochs without a better validation accuracy after which training ends; 0 trains all epochs.
+
+    With schedule.readout_epochs, they are counted from the first of these, so that the readout has epochs of its own.
+    """
     train_accuracy_samples: Annotated[int, Field(ge=0)] = 2000
     """The number of training samples, always the same, whose accuracy is reported after every epoch; 0 means none."""
     test_every_epoch: Flag = False

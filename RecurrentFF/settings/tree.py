@@ -68,7 +68,10 @@ class Settings(Section):
     transform: Annotated[Transform, ComponentOf("transform")] | None = None
     """The fixed conversion of a sample to the network's input. The default is the data set's own."""
     generative: Annotated[GenerativeCircuit, ComponentOf("generative")] | None = None
-    """The generative circuit, which reconstructs, completes and generates inputs. The default is none."""
+    """The generative circuit, which reconstructs, completes and generates inputs. The default is none.
+
+    The value "none" (in Python also None) switches off the circuit of a recipe: --set generative=none.
+    """
     training: TrainingSettings = TrainingSettings()
     """Seed, length, batches and evaluation of a run."""
     device: DeviceSettings = DeviceSettings()
@@ -328,6 +331,12 @@ def _unwritable(value: Any, path: str) -> tuple[str, Any] | None:
     return next((found for place, item in entries if (found := _unwritable(item, place)) is not None), None)
 
 
+def _is_switched_off(circuit: object) -> bool:
+    """True for the name "none", alone or as a section without other keys."""
+    name = circuit["name"] if isinstance(circuit, Mapping) and list(circuit) == ["name"] else circuit
+    return isinstance(name, str) and name == "none"
+
+
 def _with_components(sections: Mapping[str, Any]) -> dict[str, Any]:
     """Make all components that a configuration describes. A section without a name has its default component."""
     tree = {key: dict(value) if isinstance(value, Mapping) else value for key, value in sections.items()}
@@ -335,6 +344,8 @@ def _with_components(sections: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(tree.get(kind), Mapping):
             tree[kind] = {"name": name} | dict(tree[kind])
     hints = {name: field.rebuild_annotation() for name, field in Settings.model_fields.items()}
+    if _is_switched_off(tree.get("generative")):
+        tree["generative"] = None
     transform = tree.pop("transform", None)
     made = make_components(hints, tree, "")
     if transform is not None:

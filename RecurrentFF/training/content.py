@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
 from torch import Tensor
 
 from RecurrentFF.training.container import unsupported
@@ -25,6 +25,8 @@ def _plain_tensor(value: object) -> Tensor:
 
 
 PlainTensor = Annotated[Tensor, BeforeValidator(_plain_tensor)]
+Tensors = Annotated[list[PlainTensor], Strict()]
+"""Lists of tensors. A tensor is none: it would be taken apart, into more objects than memory may have room for."""
 Weights = dict[str, PlainTensor]
 Size = Annotated[int, Field(ge=1, le=2**53)]
 
@@ -40,9 +42,9 @@ class SavedTask(_Part):
 
     name: str
     """The name of the data set."""
-    input_shape: Annotated[list[Size], Field(max_length=8)]
+    input_shape: Annotated[list[Size], Field(max_length=8), Strict()]
     """The shape of a raw sample."""
-    classes: Annotated[list[str | int], Field(min_length=2)]
+    classes: Annotated[list[str | int], Field(min_length=2), Strict()]
     """The class names in the order of their numbers."""
     transform: dict[str, Any]
     """The name and the options of the transform."""
@@ -51,11 +53,11 @@ class SavedTask(_Part):
 class SavedTotals(_Part):
     """The sums over the batches of an unfinished epoch."""
 
-    sums: list[PlainTensor] | None
+    sums: Tensors | None
     """The sum of each measurement; None before the first batch."""
     samples: Annotated[int, Field(ge=0, le=2**53)]
     """The number of samples in the sums."""
-    weights_before: list[PlainTensor]
+    weights_before: Tensors
     """The weights of each layer before the epoch, flattened."""
 
 
@@ -68,7 +70,7 @@ class SavedTraining(_Part):
     """The progress of the training."""
     totals: SavedTotals
     """The sums over the current epoch."""
-    history: list[EpochMetrics]
+    history: Annotated[list[EpochMetrics], Strict()]
     """The metrics of all finished epochs."""
     average: dict[str, PlainTensor] | None = None
     """The moving average of the weights; None without."""

@@ -20,7 +20,7 @@ from RecurrentFF.data.time_first import time_first_data
 from RecurrentFF.errors import InputError, OutputError, printable
 from RecurrentFF.model.integrity import require_intact, require_network
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.prediction import checked_scores, require_method
+from RecurrentFF.model.prediction import Scores, checked_scores, require_method
 from RecurrentFF.paths import expanded
 from RecurrentFF.settings.network import PredictionMethod
 from RecurrentFF.tensors import as_labels, check_labels, errors_at
@@ -170,11 +170,19 @@ def evaluate(
         labels.append(batch.labels.cpu())
     if not labels:
         raise InputError("evaluate: no samples; give at least one")
-    true, (predicted, badness, logits) = torch.cat(labels), map(_joined, zip(*scores, strict=True))
+    result = _compared(classes, torch.cat(labels), scores, method)
+    if predictions is not None:
+        result.write_predictions(predictions)
+    return result
+
+
+def _compared(classes: tuple[Label, ...], true: Tensor, scores: Sequence[Scores], method: PredictionMethod) -> Evaluation:
+    """Compare the predictions of all batches with the true class numbers, (samples,)."""
+    predicted, badness, logits = map(_joined, zip(*scores, strict=True))
     assert predicted is not None
     confusion = torch.bincount(true * len(classes) + predicted, minlength=len(classes) ** 2).view(len(classes), -1)
     totals, right = confusion.sum(1).tolist(), confusion.diagonal().tolist()
-    result = Evaluation(
+    return Evaluation(
         accuracy=sum(right) / len(true),
         per_class_accuracy={name: r / n for name, r, n in zip(classes, right, totals, strict=True) if n},
         confusion=confusion,
@@ -186,9 +194,6 @@ def evaluate(
         method=method,
         logits=logits,
     )
-    if predictions is not None:
-        result.write_predictions(predictions)
-    return result
 
 
 def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:

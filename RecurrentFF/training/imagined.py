@@ -6,7 +6,7 @@ gradients, the pictures show the features, and the errors are those of the featu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,27 +37,37 @@ def reconstruction_errors(network: Network, dataset: Dataset, limit: int = 10_00
 
     Returns:
         For each level a mean over inputs and samples. Where the transform can be undone, it is that of samples, so that of images
-        it is in squared units of pixels from 0 to 1; else it is that of network inputs. Of inputs that change over time, each is
-        predicted from the timesteps before it.
+        it is in squared units of pixels from 0 to 1; else it is that of network inputs. Of inputs that change over time, each
+        one before the label is predicted from the timesteps before it; without two of them, the result is empty.
     """
     totals = dict.fromkeys(projection.levels(network), 0.0)
-    samples = 0
+    count = samples = 0
     for batch in dataset.batches(network.settings.training.prediction_batch_size):
         x = network.input_sequence(batch.inputs, batch.mask)
-        for level in totals:
-            totals[level] += float(_errors(network, x, level).sum())
+        errors = {level: _errors(network, x, level) for level in totals}
+        valid = _valid(batch.mask, errors["h1"])
+        for level, error in errors.items():
+            totals[level] += float((error * valid).sum())
+        count += int(valid.sum())
         samples += x.shape[3]
         if samples >= limit:
             break
-    return {level: total / samples for level, total in totals.items()}
+    return {level: total / count for level, total in totals.items()} if count else {}
 
 
 def _errors(network: Network, x: Tensor, level: str) -> Tensor:
-    """The mean squared error of each sample, (batch,), of inputs (timesteps or 1, features, 1, batch)."""
+    """The mean squared error of each predicted input, (predicted timesteps, batch), of (timesteps or 1, features, 1, batch)."""
     predicted = projection.clipped(network, projection.projected_inputs(network, x, None, level))
-    if len(predicted) > 1:  # what is predicted after a timestep is the input of the next one
+    if len(x) > 1:  # what is predicted after a timestep is the input of the next one
         x, predicted = x[1 : len(predicted)], predicted[:-1]
-    return (in_sample_scale(network, predicted) - in_sample_scale(network, x)).square().mean((0, 2))
+    return (in_sample_scale(network, predicted) - in_sample_scale(network, x)).square().mean(2)
+
+
+def _valid(mask: Tensor | None, errors: Tensor) -> Tensor:
+    """The errors that are those of inputs before the end of a sequence: true or false, of the shape of `errors`."""
+    if mask is None:
+        return torch.ones_like(errors, dtype=torch.bool)
+    return mask[1 : len(errors) + 1].to(errors.device, torch.bool)
 
 
 def in_sample_scale(network: Network, inputs: Tensor) -> Tensor:
@@ -67,25 +77,27 @@ def in_sample_scale(network: Network, inputs: Tensor) -> Tensor:
     return flat if values is None else values
 
 
-def draw_all(network: Network, x: Tensor, labels: Tensor, folder: Paths) -> None:
-    """Draw the three pictures of a network with a circuit; of inputs that change over time, that of reconstructions alone.
+def pictures(network: Network, x: Tensor, labels: Tensor, folder: Paths) -> dict[Path, Callable[[], None]]:
+    """The pictures of a network with a circuit: for each file the function that draws it.
+
+    Inputs that change over time have no completions and no generated samples, and a circuit without a latent code has none.
 
     Args:
         network: the network, which has a task.
         x: inputs to reconstruct and to complete, (timesteps or 1, features, 1, batch). The first of each class are shown.
         labels: their class numbers, (batch,).
         folder: the files to write.
-
-    Raises:
-        OutputError: a picture can't be drawn or written.
     """
     shown = one_of_each_class(labels, COLUMNS)
     x, labels = x[..., shown], labels[shown]
     names = [str(_task(network).classes[number]) for number in labels.tolist()]
-    plot_reconstructions(network, x, names, folder.reconstructions)
-    if len(x) == 1:
-        plot_completions(network, x, names, folder.completions)
-        plot_generated(network, folder.generated)
+    found: dict[Path, Callable[[], None]] = {}
+    if len(x) == 1 or network.settings.network.prelabel_timesteps > 1:
+        found[folder.reconstructions] = lambda: plot_reconstructions(network, x, names, folder.reconstructions)
+    if len(x) == 1 and imagination.learned_classes(network):
+        found[folder.completions] = lambda: plot_completions(network, x, names, folder.completions)
+        found[folder.generated] = lambda: plot_generated(network, folder.generated)
+    return found
 
 
 class Paths(NamedTuple):
@@ -182,7 +194,7 @@ def plot_grid(rows: Sequence[tuple[str, Sequence[Tensor]]], columns: Sequence[st
     Raises:
         OutputError: it can't be drawn, or the file can't be written.
     """
-    with picture(path, 1.3 + 0.8 * len(columns), 0.5 + 0.85 * len(rows), dpi=100) as figure:
+    with picture(path, max(6.0, 1.3 + 0.8 * len(columns)), 0.5 + 0.85 * len(rows), dpi=100) as figure:
         texts = [figure.suptitle(title, fontsize="medium")]
         grid = figure.subplots(len(rows), len(columns), squeeze=False)
         for (name, images), line in zip(rows, grid, strict=True):

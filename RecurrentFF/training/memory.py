@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from operator import mul
 from pathlib import Path
 
 import torch
@@ -53,10 +54,28 @@ def required_memory(settings: Settings) -> dict[str, float]:
         * len(network.hidden_sizes)
         * network.label_timesteps,  # the badness at every timestep
     }
+    required |= _of_circuit(settings)
     if settings.data.gives_sequences or (settings.transform is not None and settings.transform.gives_sequences):
         words = f"the inputs of a batch, {settings.timesteps:,} timesteps × {samples:,} samples × {sizes['x']:,} features"
         required[words] = 4.0 * settings.timesteps * samples * sizes["x"]
     return required
+
+
+def _of_circuit(settings: Settings) -> dict[str, float]:
+    """The terms of the generative circuit: its maps, and the code with its distribution in each class.
+
+    Only a circuit with the options of "reconstruction" is counted; the size of another one is unknown.
+    """
+    size = getattr(settings.generative, "latent_size", None)
+    if not isinstance(size, int):
+        return {}
+    sizes = list(block_sizes(settings).items())
+    blocks = [float(units) for name, units in sizes if name != "y"]
+    classes = float(dict(sizes)["y"])
+    return {
+        "network.hidden_sizes, which the maps of the generative circuit connect": 12 * sum(map(mul, blocks, blocks[1:])),
+        "generative.latent_size": 12 * blocks[-1] * size + 4 * classes * size * size,
+    }
 
 
 def device_memory(device: torch.device) -> int | None:

@@ -19,7 +19,7 @@ from torch import Tensor
 from RecurrentFF.data.dataset import Dataset, Splits
 from RecurrentFF.errors import InputError
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.prediction import usable_methods
+from RecurrentFF.model.prediction import default_method, usable_methods
 from RecurrentFF.settings.network import METHODS, PredictionMethod
 from RecurrentFF.tensors import as_labels, check_labels, errors_at
 from RecurrentFF.training.evaluation import accuracy
@@ -56,7 +56,7 @@ class FastestAgreeing:
     """
 
     def __init__(self, network: Network) -> None:
-        own = network.settings.network.prediction
+        own = default_method(network)
         self.network = network
         self.candidates = [each for each in usable_methods(network) if METHODS.index(each) > METHODS.index(own)]
         self.compared = 0
@@ -92,7 +92,7 @@ def compare_methods(network: Network, splits: Splits, validation_accuracy: float
     Returns:
         The results by the name of the method. It is empty if there are neither validation nor test samples.
     """
-    methods, own = usable_methods(network), network.settings.network.prediction
+    methods, own = usable_methods(network), default_method(network)
     known = validation_accuracy is not None and splits.test is not None
     others = [method for method in methods if not (known and method == own)]
     on_validation = _measure(network, splits.validation, others)

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Strict
 from torch import Tensor
 
 from RecurrentFF.atomic_files import write_text
 from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.model.network import Network
+
+Numbers = Annotated[list[float], Strict()]
+"""A list of numbers. A tensor in a checkpoint is none, so that it is not taken apart."""
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,17 @@ class EpochMetrics:
     """Accuracy on the validation samples, after the epoch."""
     test_accuracy: float | None
     """Accuracy on the test samples, after the epoch. Measured only with `test_every_epoch`."""
-    layer_loss: list[float] = field(default_factory=list)
+    layer_loss: Numbers = field(default_factory=list)
     """Mean loss of each layer."""
-    badness_pos: list[float] = field(default_factory=list)
+    badness_pos: Numbers = field(default_factory=list)
     """Mean badness of each layer for the positive candidates."""
-    badness_neg: list[float] = field(default_factory=list)
+    badness_neg: Numbers = field(default_factory=list)
     """Mean badness of each layer for the negative candidates."""
-    weight_norm: list[float] = field(default_factory=list)
+    weight_norm: Numbers = field(default_factory=list)
     """Euclidean norm of all weights of each layer after the epoch."""
-    update_norm: list[float] = field(default_factory=list)
+    update_norm: Numbers = field(default_factory=list)
     """Euclidean norm of the weights' change during the epoch."""
-    activity_norm: list[float] = field(default_factory=list)
+    activity_norm: Numbers = field(default_factory=list)
     """Root mean square of the norm ‖h‖ over all samples, labels, and timesteps with the label."""
 
 

@@ -13,6 +13,7 @@ import torch
 from RecurrentFF.atomic_files import write_text
 from RecurrentFF.model.layers import Layer
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.prediction import default_method
 from RecurrentFF.model.projection import has_circuit
 from RecurrentFF.registry import name_of
 from RecurrentFF.settings import DeviceSettings
@@ -136,7 +137,7 @@ def finish_run(trainer: Trainer, folder: RunFolder) -> Summary:
         seed=settings.training.seed,
         torch=torch.__version__,
         baseline=getattr(trainer.network, "baseline", None),
-        prediction=settings.network.prediction if predictions else None,
+        prediction=default_method(trainer.network) if predictions else None,
         predictions=predictions,
         reconstruction_errors=_reconstruction_errors(trainer),
     )
@@ -150,11 +151,11 @@ def finish_run(trainer: Trainer, folder: RunFolder) -> Summary:
 
 
 def _results(trainer: Trainer, validation_accuracy: float | None) -> tuple[float | None, dict[str, MethodResult]]:
-    """Return the test accuracy by the method of the settings, and the results of all methods; a baseline has but one method."""
+    """Return the test accuracy by the network's own method, and the results of all methods; a baseline has but one method."""
     network, test = trainer.network, trainer.splits.test
     if isinstance(network, Network):
         results = compare_methods(network, trainer.splits, validation_accuracy)
-        return None if test is None else results[network.settings.network.prediction].test_accuracy, results
+        return None if test is None else results[default_method(network)].test_accuracy, results
     return None if test is None else accuracy(network, test), {}
 
 

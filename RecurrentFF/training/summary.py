@@ -39,7 +39,10 @@ class Summary:
     baseline: str | None = None
     """Name of the baseline, None for a Recurrent Forward-Forward network."""
     prediction: str | None = None
-    """Method of prediction that gave the accuracies above, None for a baseline."""
+    """Method of prediction that gave the accuracies above, None for a baseline.
+
+    It is "badness" in place of "propose_and_verify" where the readout can't propose labels.
+    """
     reconstruction_errors: dict[str, float] = field(default_factory=dict)
     """Mean squared error of reconstructions of test samples, or of validation samples without a test set, by the level that they
     are projected from, as `training.imagined` measures it. It is empty without a generative circuit."""

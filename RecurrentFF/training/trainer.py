@@ -208,7 +208,7 @@ class Trainer:
             validation_accuracy=self._accuracy(self.splits.validation),
             test_accuracy=self._accuracy(self.splits.test) if self.settings.training.test_every_epoch else None,
         )
-        if metrics.validation_accuracy is None or metrics.validation_accuracy > progress.best_accuracy:
+        if self._is_best(metrics.validation_accuracy):
             progress.best_epoch = metrics.epoch
             progress.best_accuracy = -1.0 if metrics.validation_accuracy is None else metrics.validation_accuracy
         progress.epoch, progress.batch, progress.epoch_seconds = metrics.epoch, 0, 0.0
@@ -217,6 +217,15 @@ class Trainer:
         self.totals, self._weights_before = Totals(), self._weights()
         self.callbacks.emit("on_epoch_end", self, metrics)
         self.callbacks.emit("on_epoch_complete", self, metrics)
+
+    def _is_best(self, accuracy: float | None) -> bool:
+        """True if the weights after this epoch are better than those before, by their validation accuracy.
+
+        Where only the generative circuit learns, the accuracy stays the same, and the last weights are the best.
+        """
+        circuit = self.settings.generative
+        only_circuit = circuit is not None and circuit.freeze_layers
+        return accuracy is None or only_circuit or accuracy > self.progress.best_accuracy
 
     # ---------------------------------------------------------------- output
 

@@ -31,6 +31,7 @@ from tools.fuzz.mutations import among, mutated
 from tools.fuzz.parts import folder_with
 from tools.fuzz.target import Target
 from tools.fuzz.trees import edited, values
+from tools.fuzz.uses import uses_of
 
 FIXTURES = Path(__file__).parents[2] / "tests" / "fixtures"
 """The folder with checkpoints of former formats."""
@@ -39,9 +40,12 @@ MAX_WORK = 10**7
 
 
 def check(example: bytes) -> None:
-    """Load the network, and resume the training, for one more epoch."""
+    """Load the network, use it, and resume the training, for one more epoch."""
     path = folder_with({"last.safetensors": example}) / "last.safetensors"
     network = answer(partial(rff.load, path, device="cpu"), str(path))
+    if network is not None and work_of(network.settings, network.input_size) <= MAX_WORK:
+        for use in uses_of(network):
+            answer(use)
     answer(partial(resumes, trainer(valid_settings()), path), str(path))
     training = None if network is None else checkpoint.read(path).training
     if network is None or training is None:
@@ -99,21 +103,39 @@ def valid_settings() -> Settings:
 
 
 @cache
+def circuit_settings() -> Settings:
+    """The settings of a training with a generative circuit, and negatives of several sources."""
+    sources = [{"name": "readout"}, {"name": "generated", "trains_readout": False}]
+    return small_settings(
+        generative={"name": "reconstruction", "latent_size": 2},
+        negatives={"name": "mixture", "sources": sources},
+        prediction="propose_and_verify", epochs=2, hidden_sizes=[4, 3],
+    )  # fmt: skip
+
+
+@cache
 def valid_files() -> list[bytes]:
-    """Checkpoints in the present format, of weights, of a training, and of a task; always with the same bytes."""
+    """Checkpoints in the present format, of weights, of two trainings, and of a task; always with the same bytes."""
     torch.manual_seed(0)
-    resumable = trainer(valid_settings())
-    resumable.fit()
-    resumable.progress.seconds = resumable.progress.epoch_seconds = 1.0
-    resumable.history = [replace(metrics, seconds=1.0, samples_per_second=1.0) for metrics in resumable.history]
+    resumable, with_circuit = trained(valid_settings()), trained(circuit_settings())
     folder = folder_with({})
     checkpoint.save(resumable.network, folder / "weights", epoch=2)
     checkpoint.save(resumable.network, folder / "training", training=resumable.state_dict())
+    checkpoint.save(with_circuit.network, folder / "circuit", training=with_circuit.state_dict())
     images, labels = clusters(20)
     task = rff.TensorTask((images.abs() * 50).to(torch.uint8).reshape(20, 1, 7), labels)
     rff.save(rff.build(task=task, hidden_sizes=[4], device="cpu"), folder / "task")
-    files = [(folder / name).read_bytes() for name in ("weights", "training", "task")]
+    files = [(folder / name).read_bytes() for name in ("weights", "training", "task", "circuit")]
     return [with_header(header_of(content), content) for content in files]
+
+
+def trained(settings: Settings) -> Trainer:
+    """A trainer after its last epoch, always with the same state."""
+    resumable = trainer(settings)
+    resumable.fit()
+    resumable.progress.seconds = resumable.progress.epoch_seconds = 1.0
+    resumable.history = [replace(metrics, seconds=1.0, samples_per_second=1.0) for metrics in resumable.history]
+    return resumable
 
 
 @cache
@@ -227,9 +249,13 @@ def present_examples() -> st.SearchStrategy[bytes]:
     texts = [st.builds(with_text, word, st.just(file)) for word, file in zip(words, files, strict=True)]
     odd = values(among(tensors()))
     trees = edited(contents(), odd).map(packed)
-    resumable = contents()[1]
-    training = edited([resumable["training"]], odd).map(lambda changed: packed(resumable | {"training": changed}))
-    return st.one_of(mutated(files), st.one_of(*headers), st.one_of(*texts), trees, *[training] * 4)
+    trainings = [training_changed(contents()[index], odd) for index in (1, 3)]
+    return st.one_of(mutated(files), st.one_of(*headers), st.one_of(*texts), trees, *trainings * 2)
+
+
+def training_changed(content: Any, odd: st.SearchStrategy[Any]) -> st.SearchStrategy[bytes]:
+    """Files whose training is changed."""
+    return edited([content["training"]], odd).map(lambda changed: packed(content | {"training": changed}))
 
 
 def former_examples() -> st.SearchStrategy[bytes]:

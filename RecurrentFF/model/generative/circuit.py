@@ -73,7 +73,8 @@ class ReconstructionCircuit(GenerativeCircuit):
     feedback: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """The strength of the feedback in a prediction: an input becomes x + feedback · (x − p), where the circuit predicts p.
 
-    What the circuit can't predict then has more badness. Training does not use it. With 0 there is no feedback.
+    What the circuit can't predict then has more badness. Training does not use it, except that negatives = "badness" are drawn by
+    predictions. With 0 there is no feedback.
     """
 
     def make(

@@ -49,11 +49,13 @@ class LatentReconstruction(TopDownMap):
 
     Attributes:
         weight: (units, size), G.
+        saw_sequences: (), true if inputs have changed over time in training. Codes then are no codes of single inputs.
         class_weight: (classes,), the decayed number of samples of each class; 0 for a class without any.
         class_sum: (classes, size), the decayed sum of their codes.
         class_products: (classes, size, size), the decayed sum of the products v · vᵀ.
     """
 
+    saw_sequences: Tensor
     class_weight: Tensor
     class_sum: Tensor
     class_products: Tensor
@@ -76,6 +78,7 @@ class LatentReconstruction(TopDownMap):
         weight = torch.empty(units, size, dtype=dtype, device="cpu" if generator is None else generator.device)
         nn.init.normal_(weight, std=1 / math.sqrt(units), generator=generator)
         self.weight = nn.Parameter(weight, requires_grad=False)
+        self.register_buffer("saw_sequences", torch.zeros((), dtype=torch.bool))
         self.register_buffer("class_weight", torch.zeros(classes, dtype=dtype))
         self.register_buffer("class_sum", torch.zeros(classes, size, dtype=dtype))
         self.register_buffer("class_products", torch.zeros(classes, size, size, dtype=dtype))
@@ -102,7 +105,7 @@ class LatentReconstruction(TopDownMap):
         """
         centered = pattern.to(self.bias.dtype).flatten(1) - self.bias[:, None]
         products = self.weight.T @ self.weight + torch.eye(self.size, dtype=self.weight.dtype, device=self.weight.device)
-        code: Tensor = torch.linalg.solve(products, self.weight.T @ centered)
+        code: Tensor = torch.linalg.solve_ex(products, self.weight.T @ centered).result  # does not wait for a GPU
         return code.view(self.size, *pattern.shape[1:])
 
     def likely_code(self, pattern: Tensor, number: int | None) -> Tensor:
@@ -150,9 +153,12 @@ class LatentReconstruction(TopDownMap):
         code = after.memory[0]
         error, loss = self.error_and_loss(self.target_pattern(patterns), after.activity, learning)
         grad = -error * (learning.sample_weight / self.units)
+        if not learning.is_static:
+            self.saw_sequences.fill_(True)
         if learning.is_first and learning.labels is not None:
+            exact = self.code(self.target_pattern(patterns))  # without noise, which would widen the distribution
             membership = F.one_hot(learning.labels, len(self.class_weight)).T * (learning.sample_weight > 0)
-            self.track(code[:, 0], membership.to(code.dtype))
+            self.track(exact[:, 0], membership.to(exact.dtype))
         gradients = {
             "weight": functional.weight_gradient(grad, code),
             "bias": functional.bias_gradient(grad, self.bias.dtype),

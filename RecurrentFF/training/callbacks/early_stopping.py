@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class EarlyStopping(Callback):
     """The end of training after a number of epochs without a better validation accuracy. The training is complete then.
 
-    The epochs are counted from the best one. They are counted anew when a training that was stopped is continued.
+    The epochs are counted from the best one. They are counted anew when a training that was stopped is continued, and from the
+    start of the readout's epochs (`schedule.readout_epochs`), if there are any: the training does not end before them.
 
     Args:
         epochs: the number of epochs, at least 1.
@@ -38,6 +39,8 @@ class EarlyStopping(Callback):
 
     def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
         """Stop the training if the best epoch is too long ago."""
-        progress = trainer.progress
-        if progress.epoch - max(progress.best_epoch, progress.continued_after) >= self.epochs:
+        progress, settings = trainer.progress, trainer.settings
+        readout_epochs = settings.schedule.readout_epochs
+        start = settings.training.epochs - readout_epochs if readout_epochs else 0
+        if progress.epoch - max(progress.best_epoch, progress.continued_after, start) >= self.epochs:
             trainer.stop(f"no better validation accuracy since epoch {progress.best_epoch}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from RecurrentFF.data.dataset import LoaderDataset
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.projection import has_circuit
 from RecurrentFF.training import imagined
@@ -34,12 +33,8 @@ class ImaginationPlots(Callback):
         network, data = trainer.network, trainer.splits.validation or trainer.splits.train
         if not isinstance(network, Network) or not has_circuit(network) or network.task is None:
             return
-        if isinstance(data, LoaderDataset):
-            return  # to look at a loader's batches may change its later ones
         paths = imagined.Paths(self.folder.reconstructions, self.folder.completions, self.folder.generated)
-
-        def draw() -> None:
-            batch = next(iter(data.batches(network.settings.training.prediction_batch_size)))
-            imagined.draw_all(network, network.input_sequence(batch.inputs, batch.mask), batch.labels, paths)
-
-        try_to_draw(trainer, draw, self.folder.reconstructions)
+        batch = next(iter(data.batches(network.settings.training.prediction_batch_size)))
+        x = network.input_sequence(batch.inputs, batch.mask)
+        for path, draw in imagined.pictures(network, x, batch.labels, paths).items():
+            try_to_draw(trainer, draw, path)
