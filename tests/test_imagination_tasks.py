@@ -233,7 +233,7 @@ REFUSED: dict[str, tuple[Callable[[Network], Any], str]] = {
     "no seed": (lambda net: net.generate(1, seed=None), "generate: seed = None: expected a whole number"),  # type: ignore[arg-type]
     "temperature": (
         lambda net: net.generate(1, temperature=-0.1),
-        "generate: temperature = -0.1: expected a number of at least 0",
+        "generate: temperature = -0.1: expected a number from 0 to 1e+06",
     ),
     "NaN": (lambda net: net.generate(1, temperature=float("nan")), "generate: temperature = nan: expected a number"),
     "infinite": (lambda net: net.generate(1, temperature=float("inf")), "generate: temperature = inf: expected a number"),

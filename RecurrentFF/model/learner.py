@@ -141,11 +141,9 @@ class Learner:
             InputError: shapes, types or class numbers don't fit each other or the network; or, on a CPU, inputs are not finite
                 or so large that gradients would not be. Nothing has been learned then.
         """
-        network, iterations = self.network, self.settings.network.label_timesteps
-        prelabel, damping = self.settings.network.prelabel_timesteps, self.settings.network.damping_factor
+        network, options = self.network, self.settings.network
         inputs, labels, mask = self._prepared(inputs, labels, mask)
         valid = network.valid_timesteps(mask, inputs.shape[3])
-
         self._seed_circuit()
 
         # 1. Label-free timesteps: the label is uniform, nothing is learned.
@@ -165,16 +163,16 @@ class Learner:
         # 3. Timesteps with the label. All modules read the previous timestep, so the order of their updates does not matter.
         results: list[list[LocalResult]] = []
         grad_x: Tensor | None = None
-        for t in range(iterations):
-            x_t = self.regularizers.perturb(at_timestep(x, prelabel + t), grad_x, input_mask, self.generator)
+        for t in range(options.label_timesteps):
+            x_t = self.regularizers.perturb(at_timestep(x, options.prelabel_timesteps + t), grad_x, input_mask, self.generator)
             state.clamp(x_t, at_timestep(y, t), static=len(x) == 1 and grad_x is None)
-            perturb_next = self.regularizers.input_noise > 0 and t < iterations - 1
+            perturb_next = self.regularizers.input_noise > 0 and t < options.label_timesteps - 1
             weight, labels_now = valid[t] / valid.shape[1], at_timestep(labels, t)
             learning = LearningContext(self.objective, weight, perturb_next, t == 0, len(x) == 1, labels_now)
             results.append([])
             for module in network.local_modules:
                 generator = self._beside if module.only_learns else self.generator
-                step = StepContext(damping, network.draw_masks(module, state, generator))
+                step = StepContext(options.damping_factor, network.draw_masks(module, state, generator))
                 result = self._learned(module, state, step, learning)  # a step, and its local gradients
                 self._observe(t, module, result)
                 if result.gradients:  # empty where there is nothing to learn
