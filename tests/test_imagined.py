@@ -122,7 +122,9 @@ def test_the_first_sample_of_each_class_is_shown() -> None:
 
 def test_the_command_measures_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("sklearn")
-    few = [LabeledImages(part.images[:400], part.labels[:400]) for part in mnist.read()]
+    few = [LabeledImages(part.images[:200], part.labels[:200]) for part in mnist.read()]
+    for name, value in {"PER_CLASS": 3, "COMPLETED": 20, "DETECTED": 30, "FEEDBACKS": (1.0,)}.items():
+        monkeypatch.setattr(command, name, value)
     monkeypatch.setattr(mnist, "read", lambda *_: few)
     monkeypatch.setattr(fashion_mnist, "read", lambda folder: few[::-1])
     task = rff.TensorTask(few[0].images, few[0].labels, validation=40, name="digits")
