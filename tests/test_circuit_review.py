@@ -7,12 +7,17 @@ import pytest
 import torch
 
 import RecurrentFF as rff
+from RecurrentFF import cli
+from RecurrentFF.data.dataset import Splits, TensorDataset
 from RecurrentFF.data.image_transforms import Frames
 from RecurrentFF.data.transforms import Identity
+from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.generative import Reconstruction
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.optimizers import Torch
 from RecurrentFF.training import imagined
+from RecurrentFF.training.trainer import Trainer
 from tests.helpers import class_numbers, clusters, generator, small_settings, video
 from tests.refusals import refusal
 from tests.test_circuit_options import FirstLayer
@@ -114,3 +119,46 @@ def test_noise_does_not_widen_the_distribution_of_codes() -> None:
         found.append(network.layers["predict_h2"].get_buffer("class_products"))
     torch.testing.assert_close(*found)
     assert isinstance(network.layers["predict_x"], Reconstruction)
+
+
+def test_the_method_of_prediction_can_be_set() -> None:
+    network = Network(small_settings(negatives="readout"))
+    assert network.prediction == "badness"
+    network.prediction = "readout"
+    assert network.settings.network.prediction == network.prediction == "readout"
+    with pytest.raises(SettingsError, match="network.prediction = 'foo'"):
+        network.prediction = "foo"  # type: ignore[assignment]
+    assert network.prediction == "readout"
+
+
+def test_counts_that_would_never_end_are_refused(tmp_path: Path) -> None:
+    pixels, labels = images(60, 3, 4, 4)
+    network, _ = trained(rff.TensorTask(pixels, labels, validation=12), tmp_path)
+    visible = torch.ones(4, 4, dtype=torch.bool)
+    assert "n = 10000000000: expected a whole number from 1 to 1,000,000" in refusal(lambda: network.generate(0, n=10**10))
+    assert "steps = 100000: expected a whole number from 0 to 10,000" in refusal(lambda: network.generate(0, steps=10**5))
+    assert "steps = 100000: expected" in refusal(lambda: network.complete(pixels[:2], visible, 10**5))
+
+
+def test_a_mask_of_pixels_is_that_of_all_channels(tmp_path: Path) -> None:
+    pixels, labels = images(60, 3, 4, 4)
+    network, _ = trained(rff.TensorTask(pixels, labels, validation=12), tmp_path)
+    visible = torch.rand(4, 4, generator=generator()) < 0.5
+    assert torch.equal(network.complete(pixels[:2], visible), network.complete(pixels[:2], visible.expand(3, 4, 4)))
+
+
+def test_of_equal_accuracies_the_later_circuit_is_kept() -> None:
+    for circuit, best in ((None, 1), ("reconstruction", 3)):
+        network = rff.build(small_settings(hidden_sizes=[9, 5], generative=circuit, epochs=3, optimizer=Torch("SGD", 1e-30)))
+        trainer = Trainer(network, Splits(*(TensorDataset(*clusters(20)) for _ in range(2))))
+        assert trainer.fit()
+        assert trainer.progress.best_epoch == best
+
+
+def test_random_layers_that_are_frozen_are_noted(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    flags = ["--set", "data.train_samples=40", "--set", "data.validation_samples=10", "--set", "data.test_samples=10"]
+    flags += ["--set", "network.hidden_sizes=[4, 3]", "--set", "generative.name=reconstruction", "--epochs", "1"]
+    assert cli.main(["train", "mnist", *flags, "--set", "generative.freeze_layers=true", "--output-dir", str(tmp_path)]) == 0
+    captured = capfd.readouterr()
+    assert "note: generative.freeze_layers = true without --weights: the layers are random" in captured.err
+    assert "of the generative circuit; " in captured.out and "circuit     mean squared error" in captured.out

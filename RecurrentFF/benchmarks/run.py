@@ -15,6 +15,7 @@ from RecurrentFF.model.network import Network
 from RecurrentFF.paths import kind_of, read_bytes
 from RecurrentFF.registry import name_of
 from RecurrentFF.settings import Settings
+from RecurrentFF.streams import note_once
 from RecurrentFF.training import checkpoint
 from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build_untrained
@@ -49,6 +50,9 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
     weights = settings.training.weights
     if weights is not None and baseline is not None:
         raise SettingsError(f"training.weights = {weights!r}: a baseline has its own initial weights; leave it out")
+    circuit = settings.generative
+    if weights is None and circuit is not None and circuit.freeze_layers:
+        note_once("generative.freeze_layers = true without --weights: the layers are random, and stay so")
     if weights is not None:
         file = checkpoint.best_in(Path(weights))
         checkpoint.load_weights(prepared.network, checkpoint.read(file), file, any_circuit=True)

@@ -22,6 +22,8 @@ from RecurrentFF.values import of_python
 if TYPE_CHECKING:  # the network imports this module
     from RecurrentFF.model.network import Network
 
+MAX_COUNT, MAX_STEPS = 1_000_000, 10_000
+"""The most samples of a label that are generated at once, and the most steps of a generation or a completion."""
 MAX_TEMPERATURE = 1e6
 """The highest temperature: far above it, what is generated is no longer finite."""
 
@@ -45,7 +47,7 @@ def complete(network: Network, samples: Any, visible: Any, steps: int = 10, labe
     _require_code(network, "complete")
     if network.settings.network.prelabel_timesteps == 0:
         raise InputError("complete: network.prelabel_timesteps = 0: there is no activity before the label, which is read")
-    steps = _whole_number(steps, "complete: steps", lowest=1)
+    steps = _whole_number(steps, "complete: steps", 1, MAX_STEPS)
     x, _ = network.prepare(samples)
     if len(x) > 1:
         raise InputError("complete: the inputs change over time; only inputs that stay the same can be completed")
@@ -123,8 +125,8 @@ def generate(network: Network, labels: Any, n: int = 1, seed: int = 0, temperatu
     gives_sequences = network.settings.data.gives_sequences or (task is not None and task.transform.gives_sequences)
     if gives_sequences or bool(latent_of(network).saw_sequences):
         raise InputError("generate: the inputs change over time; only inputs that stay the same can be generated")
-    n, seed = _whole_number(n, "generate: n", lowest=1), _whole_number(seed, "generate: seed")
-    steps = _whole_number(steps, "generate: steps")
+    n, seed = _whole_number(n, "generate: n", 1, MAX_COUNT), _whole_number(seed, "generate: seed")
+    steps = _whole_number(steps, "generate: steps", 0, MAX_STEPS)
     given = of_python(temperature)
     if type(given) not in (int, float) or not 0 <= given <= MAX_TEMPERATURE:
         raise InputError(f"generate: temperature = {shown(temperature)}: expected a number from 0 to {MAX_TEMPERATURE:g}")
@@ -228,11 +230,12 @@ def _class_numbers(network: Network, label: Any, samples: int | None, what: str)
     return numbers.expand(samples) if single and samples is not None else numbers
 
 
-def _whole_number(value: Any, name: str, lowest: int = 0) -> int:
-    """A whole number as Python's own. Raises InputError if it is none, below `lowest`, or beyond 64 bits."""
+def _whole_number(value: Any, name: str, lowest: int = 0, highest: int = 2**63 - 1) -> int:
+    """A whole number as Python's own. Raises InputError if it is none, or out of range."""
     number = of_python(value)
-    if type(number) is not int or not lowest <= number < 2**63:
-        raise InputError(f"{name} = {shown(value)}: expected a whole number of at least {lowest}")
+    if type(number) is not int or not lowest <= number <= highest:
+        limit = f"from {lowest} to {highest:,}" if type(number) is int and number > highest else f"of at least {lowest}"
+        raise InputError(f"{name} = {shown(value)}: expected a whole number {limit}")
     return number
 
 
@@ -266,12 +269,14 @@ def _visible(network: Network, visible: Any, batch: int) -> Tensor:
     mask, size = as_numbers(visible, "complete: visible_mask"), network.input_size
     shape = (size,) if network.task is None else network.task.input_shape
     shape = shape if math.prod(shape) == size else (size,)  # a transform may give more features than samples have values
-    one = [(size,), shape, (1, *shape)]
+    one = [(size,), shape, (1, *shape), *([shape[1:]] if len(shape) == 3 else [])]  # a mask may be the same for all channels
     if tuple(mask.shape) not in [*one, *((batch, *each) for each in one)]:
         raise InputError(
             f"complete: visible_mask of shape {tuple(mask.shape)}: expected that of a sample, {shape}, or of all {batch}, "
             "true where an input is visible"
         )
+    if len(shape) == 3 and tuple(mask.shape) == shape[1:]:
+        mask = mask.expand(shape)
     if not bool(((mask == 0) | (mask == 1)).all()):
         raise InputError("complete: visible_mask with values other than 0 and 1: expected true where an input is visible")
     return mask.bool().reshape(-1, size).T.unsqueeze(1).to(network.device)

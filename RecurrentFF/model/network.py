@@ -115,6 +115,15 @@ class Network(ConvertibleModule):
         """The number of features, units or classes of the input, of every hidden layer and of the label, from "x" to "y"."""
         return {"x": self.input_size, **{module.name: module.units for module in self.hidden_layers()}, "y": self.num_classes}
 
+    @property
+    def prediction(self) -> PredictionMethod:
+        """The method of prediction, see `predict`. It is the key `network.prediction` of the settings, and can be set."""
+        return self.settings.network.prediction
+
+    @prediction.setter
+    def prediction(self, method: PredictionMethod) -> None:
+        self.settings = self.settings.with_arguments(prediction=method)
+
     def extra_repr(self) -> str:
         """The sizes of all blocks, and the number of timesteps."""
         sizes = "-".join(map(str, self.sizes.values()))
@@ -370,7 +379,7 @@ class Network(ConvertibleModule):
         Args:
             labels: the labels, or a single one.
             n: the number of samples of each label.
-            seed: the samples depend on it, the labels and the network alone.
+            seed: the samples depend on it, the labels, n and the network alone.
             temperature: the factor of the standard deviation of the code: below 1, samples are more alike and more typical.
             steps: how often the network reads what was generated, to generate it again from the likeliest code of its class:
                 0 gives the most varied samples, and more steps more typical ones.

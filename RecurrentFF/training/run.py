@@ -198,7 +198,8 @@ def _network_line(trainer: Trainer) -> str:
 def _circuit(network: Network) -> str:
     """Return how many of the weights are those of a generative circuit, if there is one."""
     count = sum(parameter.numel() for m in network.local_modules if not m.is_hidden_layer for parameter in m.parameters())
-    return f", {count:,} of them of modules beside the layers" if count else ""
+    owner = "modules beside the layers" if network.settings.generative is None else "the generative circuit"
+    return f", {count:,} of them of {owner}" if count else ""
 
 
 def _completion(trainer: Trainer, folder: RunFolder) -> str:

@@ -89,7 +89,8 @@ def _method_lines(summary: Summary) -> list[str]:
 def _reconstruction_lines(summary: Summary) -> list[str]:
     """The line about the reconstructions of a generative circuit; none without one."""
     errors = [f"{error:.4f} from {level}" for level, error in summary.reconstruction_errors.items()]
-    return [f"circuit     mean squared error of reconstructions: {', '.join(errors)}"] if errors else []
+    early = f" (circuit of epoch {summary.best_epoch} of {summary.epochs})" if summary.best_epoch < summary.epochs else ""
+    return [f"circuit     mean squared error of reconstructions: {', '.join(errors)}{early}"] if errors else []
 
 
 def _files(folder: RunFolder) -> list[str]:

@@ -221,11 +221,11 @@ class Trainer:
     def _is_best(self, accuracy: float | None) -> bool:
         """True if the weights after this epoch are better than those before, by their validation accuracy.
 
-        Where only the generative circuit learns, the accuracy stays the same, and the last weights are the best.
+        With a generative circuit, which goes on learning, the later ones of equal accuracy are better. So where only the circuit
+        learns, and the accuracy stays the same, the last weights are the best.
         """
-        circuit = self.settings.generative
-        only_circuit = circuit is not None and circuit.freeze_layers
-        return accuracy is None or only_circuit or accuracy > self.progress.best_accuracy
+        best = self.progress.best_accuracy
+        return accuracy is None or accuracy > best or (accuracy == best and self.settings.generative is not None)
 
     # ---------------------------------------------------------------- output
 
