@@ -126,7 +126,7 @@ def test_the_method_of_prediction_can_be_set() -> None:
     assert network.prediction == "badness"
     network.prediction = "readout"
     assert network.settings.network.prediction == network.prediction == "readout"
-    with pytest.raises(SettingsError, match="network.prediction = 'foo'"):
+    with pytest.raises(SettingsError, match=r"network\.prediction = 'foo'"):
         network.prediction = "foo"  # type: ignore[assignment]
     assert network.prediction == "readout"
 

@@ -221,8 +221,8 @@ class Trainer:
     def _is_best(self, accuracy: float | None) -> bool:
         """True if the weights after this epoch are better than those before, by their validation accuracy.
 
-        With a generative circuit, which goes on learning, the later ones of equal accuracy are better. So where only the circuit
-        learns, and the accuracy stays the same, the last weights are the best.
+        With a generative circuit, which continues to learn, the later ones of equal accuracy are better. So where only the
+        circuit learns, and the accuracy stays the same, the last weights are the best.
         """
         best = self.progress.best_accuracy
         return accuracy is None or accuracy > best or (accuracy == best and self.settings.generative is not None)
