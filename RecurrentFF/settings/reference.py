@@ -86,7 +86,9 @@ def describe(cls: type) -> list[Key]:
     keys = []
     for name, field in model.model_fields.items():
         nested = field.annotation
-        if isinstance(nested, type) and issubclass(nested, Section):
+        if (
+            get_origin(nested) is None and isinstance(nested, type) and issubclass(nested, Section)
+        ):  # list[int] is a type, in 3.10
             values = tree_of(field.get_default(call_default_factory=True))
             keys += [replace(key, name=f"{name}.{key.name}", default=as_toml(values.get(key.name))) for key in describe(nested)]
         else:

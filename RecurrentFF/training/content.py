@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from torch import Tensor
 
 from RecurrentFF.training.container import unsupported
-from RecurrentFF.training.metrics import EpochMetrics
+from RecurrentFF.training.metrics import EpochMetrics, PlainList
 from RecurrentFF.training.progress import Progress
 
 
@@ -25,8 +25,8 @@ def _plain_tensor(value: object) -> Tensor:
 
 
 PlainTensor = Annotated[Tensor, BeforeValidator(_plain_tensor)]
-Tensors = Annotated[list[PlainTensor], Strict()]
-"""Lists of tensors. A tensor is none: it would be taken apart, into more objects than memory may have room for."""
+Tensors = Annotated[list[PlainTensor], PlainList]
+"""Lists of tensors."""
 Weights = dict[str, PlainTensor]
 Size = Annotated[int, Field(ge=1, le=2**53)]
 
@@ -42,9 +42,9 @@ class SavedTask(_Part):
 
     name: str
     """The name of the data set."""
-    input_shape: Annotated[list[Size], Field(max_length=8), Strict()]
+    input_shape: Annotated[list[Size], Field(max_length=8), PlainList]
     """The shape of a raw sample."""
-    classes: Annotated[list[str | int], Field(min_length=2), Strict()]
+    classes: Annotated[list[str | int], Field(min_length=2), PlainList]
     """The class names in the order of their numbers."""
     transform: dict[str, Any]
     """The name and the options of the transform."""
@@ -70,7 +70,7 @@ class SavedTraining(_Part):
     """The progress of the training."""
     totals: SavedTotals
     """The sums over the current epoch."""
-    history: Annotated[list[EpochMetrics], Strict()]
+    history: Annotated[list[EpochMetrics], PlainList]
     """The metrics of all finished epochs."""
     average: dict[str, PlainTensor] | None = None
     """The moving average of the weights; None without."""

@@ -8,15 +8,25 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 import torch
-from pydantic import ConfigDict, Strict
+from pydantic import BeforeValidator, ConfigDict
 from torch import Tensor
 
 from RecurrentFF.atomic_files import write_text
 from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.model.network import Network
 
-Numbers = Annotated[list[float], Strict()]
-"""A list of numbers. A tensor in a checkpoint is none, so that it is not taken apart."""
+
+def require_list(value: object) -> object:
+    """Check that a value is a list. A tensor is none: it would be taken apart, into more objects than memory has room for."""
+    if not isinstance(value, list):
+        raise ValueError(f"expected a list, not a {type(value).__name__}")
+    return value
+
+
+PlainList = BeforeValidator(require_list)
+"""The annotation of a list in a checkpoint."""
+Numbers = Annotated[list[float], PlainList]
+"""A list of numbers in a checkpoint."""
 
 
 @dataclass(frozen=True)
