@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -194,19 +195,15 @@ def _areas(names: Iterable[str], own: Tensor, others: Sequence[Tensor]) -> str:
     return ", ".join(texts)
 
 
-class _feedback:
-    """A context manager that sets the strength of the feedback of a network's circuit for a block."""
-
-    def __init__(self, network: Network, strength: float) -> None:
-        self.network, self.former = network, network.settings
-        circuit = network.settings.generative
-        self.settings = network.settings.with_arguments(generative=tree_of(circuit) | {"feedback": strength})
-
-    def __enter__(self) -> None:
-        self.network.settings = self.settings
-
-    def __exit__(self, *error: object) -> None:
-        self.network.settings = self.former
+@contextmanager
+def _feedback(network: Network, strength: float) -> Iterator[None]:
+    """Set the strength of the feedback of a network's circuit, as a context manager."""
+    former = network.settings
+    network.settings = former.with_arguments(generative=tree_of(former.generative) | {"feedback": strength})
+    try:
+        yield
+    finally:
+        network.settings = former
 
 
 def _errors_of(network: Network, pixels: Tensor) -> Tensor:

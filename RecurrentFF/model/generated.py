@@ -1,4 +1,4 @@
-"""Generated negatives: images of a wrong class, which the network's own generative circuit imagines."""
+"""Generated negatives: images of a wrong class, which the network's own generative circuit makes."""
 
 from __future__ import annotations
 

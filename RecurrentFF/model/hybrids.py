@@ -10,6 +10,7 @@ the long-range ones, which a network that tells the two apart must learn. It nee
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
@@ -86,6 +87,7 @@ def random_patches(count: int, batch: int, height: int, width: int, blur: int, g
     return blurred > 0.5
 
 
+@cache  # the same for every batch
 def _blur_matrix(length: int, repetitions: int) -> Tensor:
     """The symmetric matrix that blurs a vector of some length repeatedly with [1/4, 1/2, 1/4], (length, length) float64."""
     once = torch.diag(torch.full((length,), 0.5, dtype=torch.float64))

@@ -92,7 +92,7 @@ def completed_inputs(network: Network, x: Tensor, visible: Tensor, steps: int, n
 
 
 def _likely_codes(network: Network, x: Tensor, numbers: Tensor | None) -> Tensor:
-    """The codes of inputs, (size, 1, batch), drawn to those of their classes, or of all classes.
+    """The likeliest codes of inputs, (size, 1, batch), by the distribution of the codes of their classes, or of all classes.
 
     Args:
         network: a network with a circuit.

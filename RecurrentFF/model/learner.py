@@ -111,7 +111,7 @@ class Learner:
             for module in network.trained_modules()
             if any(True for _ in module.parameters())
         }
-        self._at_rest = False
+        self._layers_are_fixed = False
         if not self.optimizers:
             raise InputError(
                 "there is nothing to learn: the layers are frozen (generative.freeze_layers = true), and there is no circuit "
@@ -204,7 +204,7 @@ class Learner:
 
     def _learned(self, module: LocalModule, state: State, step: StepContext, learning: LearningContext) -> LocalResult:
         """A timestep of a module and its local gradients, of which a layer that does not learn has none."""
-        if module not in self._frozen and not (self._at_rest and module.is_hidden_layer):
+        if module not in self._frozen and not (self._layers_are_fixed and module.is_hidden_layer):
             return self.network.path.learn(module, state, step, learning)
         badness = self.network.path.step(module, state, step)
         assert badness is not None, "only hidden layers are frozen"
@@ -275,7 +275,7 @@ class Learner:
 
     def scale_learning_rates(self, factor: float) -> None:
         """Set every module's learning rate to `factor` times its configured one. With 0 the hidden layers don't learn."""
-        self._at_rest = factor == 0
+        self._layers_are_fixed = factor == 0
         for name, rate in self._base_rates.items():
             self.optimizers[name].rate = factor * rate
 

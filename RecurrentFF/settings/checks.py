@@ -1,4 +1,4 @@
-"""Checks of the negatives and the method of prediction against the rest of a configuration."""
+"""Checks of a configuration as a whole: negatives, label-free training, the method of prediction, and the generative circuit."""
 
 from __future__ import annotations
 

@@ -83,12 +83,12 @@ def build_untrained(settings: Settings, task: Task | None = None) -> Network:
 
 
 def _note_late_inputs(settings: Settings) -> None:
-    """Tell the user, in one line, if the code of a generative circuit is too early to depend on the input."""
+    """Tell the user, in one line, if the latent code of a generative circuit can't depend on the input."""
     circuit, network = settings.generative, settings.network
     if circuit is not None and circuit.reads_activity and network.prelabel_timesteps < network.input_delay:
         note_once(
             f"network.prelabel_timesteps = {network.prelabel_timesteps}: the input needs {network.input_delay} to reach the top "
-            "layer, so that nothing above it is known to the generative circuit before the label; set at least that many"
+            "layer, so that the latent code of the generative circuit can't depend on it; set at least that many"
         )
 
 

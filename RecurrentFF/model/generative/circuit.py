@@ -6,7 +6,7 @@ A circuit of your own is a dataclass with one method, `make`, that returns local
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, ClassVar
@@ -17,6 +17,7 @@ from pydantic import Field
 from RecurrentFF.model.activations import Activation
 from RecurrentFF.model.generative.latent import LatentReconstruction
 from RecurrentFF.model.generative.reconstruction import Reconstruction, TopDownMap
+from RecurrentFF.model.layers import LocalModule
 from RecurrentFF.model.optimizers import Adam, Optimizer
 from RecurrentFF.options import Flag
 from RecurrentFF.registry import Component, ComponentOf, register
@@ -41,7 +42,7 @@ class GenerativeCircuit(Component, ABC, kind="generative"):
     @abstractmethod
     def make(
         self, sizes: Mapping[str, int], activation: Activation, dtype: torch.dtype, generator: torch.Generator
-    ) -> list[TopDownMap]:
+    ) -> Sequence[LocalModule]:
         """The modules of the circuit, from the top to the input.
 
         Args:

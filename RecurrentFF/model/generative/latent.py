@@ -8,7 +8,7 @@ The minimum is that of some steps of v down its error, and has a closed form, v 
 come to span the directions in which the top layer varies most, as in probabilistic principal component analysis.
 
 The mean and the covariance of the code in each class are tracked over the training batches. They are those of the activity
-before the label is shown, which knows the image best: under its true label, the top-down drive cancels a part of it. A code
+before the label is shown, which keeps most of the image: under its true label, the top-down drive cancels a part of it. A code
 drawn from the Gaussian distribution of a class, and projected down, is an image of that class. (Ororbia and Mali 2023,
 arXiv:2301.01452, fit a Gaussian mixture to the codes after training.)
 """
@@ -109,7 +109,7 @@ class LatentReconstruction(TopDownMap):
         return code.view(self.size, *pattern.shape[1:])
 
     def likely_code(self, pattern: Tensor, number: int | None) -> Tensor:
-        """The code of a pattern that may be wrong in part, drawn to those that have been seen in training.
+        """The likeliest code of a pattern that may be wrong in part, by the distribution of the codes of a class.
 
         It is the argmin over v of |n − G·v − c|² / PATTERN_NOISE + (v − m)ᵀ C⁻¹ (v − m), with the mean m and the covariance C of
         the codes in a class. A thousandth of the mean variance is added to all variances, for classes of few samples.
@@ -151,8 +151,7 @@ class LatentReconstruction(TopDownMap):
     ) -> LocalResult:
         """Loss and gradients, see the equations of this module; the distribution of the code is tracked, too."""
         code = after.memory[0]
-        error, loss = self.error_and_loss(self.target_pattern(patterns), after.activity, learning)
-        grad = -error * (learning.sample_weight / self.units)
+        loss, grad = self.loss_and_gradient(self.target_pattern(patterns), after.activity, learning)
         if not learning.is_static:
             self.saw_sequences.fill_(True)
         if learning.is_first and learning.labels is not None:

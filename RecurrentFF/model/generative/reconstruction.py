@@ -86,10 +86,11 @@ class TopDownMap(LocalModule):
         return functional.normalize(prediction, functional.mean_square(prediction), 1e-8)
 
     @staticmethod
-    def error_and_loss(target: Tensor, prediction: Tensor, learning: LearningContext) -> tuple[Tensor, Tensor]:
-        """The error e, (units, 1, batch), and the loss ½ · mean(e²), (), a mean over units and samples."""
+    def loss_and_gradient(target: Tensor, prediction: Tensor, learning: LearningContext) -> tuple[Tensor, Tensor]:
+        """The loss ½ · mean(e²), a mean over units and samples, (), and its gradient ∂loss/∂p = −e / units, (units, 1, batch)."""
         error = target - prediction
-        return error, (learning.sample_weight * error.square().mean(0)[0]).sum() / 2
+        loss = (learning.sample_weight * error.square().mean(0)[0]).sum() / 2
+        return loss, -error * (learning.sample_weight / len(error))
 
 
 class Reconstruction(TopDownMap):
@@ -158,8 +159,7 @@ class Reconstruction(TopDownMap):
     ) -> LocalResult:
         """Loss and gradients of the map, see the equations of this module. See `LocalModule.local_gradients`."""
         assert after.z is not None, "the module has not made a timestep"
-        error, loss = self.error_and_loss(self.target_pattern(patterns), after.activity, learning)
-        grad = -error * (learning.sample_weight / self.units)
+        loss, grad = self.loss_and_gradient(self.target_pattern(patterns), after.activity, learning)
         grad_z = grad if self.activation is None else self.activation.backward(grad, after.z)
         source = self._read(patterns, context)
         gradients = {
