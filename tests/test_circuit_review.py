@@ -90,8 +90,10 @@ def test_negatives_are_generated_of_the_classes_that_are_there(monkeypatch: pyte
 
 def test_a_circuit_without_a_code_draws_what_it_can(tmp_path: Path) -> None:
     pixels, labels = images(60, 8, 8)
-    _, folder = trained(rff.TensorTask(pixels, labels, validation=12), tmp_path, generative=FirstLayer())
+    network, folder = trained(rff.TensorTask(pixels, labels, validation=12), tmp_path, generative=FirstLayer())
     assert [(folder / name).exists() for name in PICTURES] == [True, False, False]
+    paths = imagined.Paths(*(tmp_path / name for name in PICTURES))
+    assert list(imagined.pictures(network, network.prepare(pixels)[0], labels, paths)) == [paths.reconstructions]
 
 
 def test_pictures_are_drawn_of_a_loader(tmp_path: Path) -> None:
