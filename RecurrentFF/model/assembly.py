@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import is_dataclass
+from typing import Any
 
 import torch
 
@@ -61,9 +62,9 @@ def make_layers(settings: Settings, dtype: torch.dtype, generator: torch.Generat
     network = settings.network
     sizes, layers = block_sizes(settings), []
     for number, (name, sources) in enumerate(sources_of_layers(settings).items(), start=1):
-        kinds = {source: _kind(source, name, list(sizes)) for source in sources}
+        kinds = {source: direction(source, name, list(sizes)) for source in sources}
         place = Place(name, sizes[name], {source: sizes[source] for source in sources}, kinds, sizes, dtype, generator)
-        shape, connections = _connections(network.connections, number, place)
+        shape, connections, options = _connections(network.connections, number, place)
         layer = Layer(
             name,
             shape,
@@ -74,7 +75,9 @@ def make_layers(settings: Settings, dtype: torch.dtype, generator: torch.Generat
             dropout=network.dropout,
             peer_normalization=network.peer_normalization,
             hard_example_fraction=network.hard_example_fraction,
+            time_constants=network.time_constants,
             dtype=dtype,
+            **options,
         )
         layers.append(layer)
     return layers
@@ -108,8 +111,13 @@ def _activation(settings: Settings) -> Activation:
     return StraightThrough(network.activation) if network.straight_through else network.activation
 
 
-def _connections(chosen: Sequence[ConnectionKind], number: int, place: Place) -> tuple[Shape, list[Connection]]:
-    """The shape and the connections of a layer: each source goes to the first kind that serves it, or to the dense one."""
+def _connections(
+    chosen: Sequence[ConnectionKind], number: int, place: Place
+) -> tuple[Shape, list[Connection], dict[str, Any]]:
+    """The shape, the connections and further options of a layer.
+
+    Each source goes to the first kind that serves it, or to the dense one.
+    """
     groups: dict[int, list[str]] = {}
     for source, kind in place.kinds.items():
         index = next((index for index, option in enumerate(chosen) if option.serves(number, kind)), len(chosen))
@@ -118,7 +126,7 @@ def _connections(chosen: Sequence[ConnectionKind], number: int, place: Place) ->
     for index, option in sorted(options.items()):
         place = place._replace(shape=option.shape(_part(place, groups[index])))
     connections = [made for index, option in sorted(options.items()) for made in option.make(_part(place, groups[index]))]
-    return place.shape, connections
+    return place.shape, connections, {key: value for option in options.values() for key, value in option.layer_options().items()}
 
 
 def _part(place: Place, sources: Sequence[str]) -> Place:
@@ -128,8 +136,8 @@ def _part(place: Place, sources: Sequence[str]) -> Place:
     )
 
 
-def _kind(source: str, layer: str, names: list[str]) -> Kind:
-    """The direction of the connection from one block to another."""
+def direction(source: str, layer: str, names: list[str]) -> Kind:
+    """The direction of the connection from one block to another; `names` are those of all blocks, from "x" to "y"."""
     if source == layer:
         return "lateral"
     if names.index(source) < names.index(layer):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -67,7 +67,7 @@ class ConnectionKind(Component, ABC, kind="connection"):
 
     Attributes:
         needs_images: true if the input must be square images.
-        shares_weights: true if units share their weights, so that there are far fewer of them than units × features.
+        shares_weights: true if there are far fewer weights than units × features: units share them, or there are none.
     """
 
     layers: Layers = ()
@@ -81,6 +81,10 @@ class ConnectionKind(Component, ABC, kind="connection"):
         """The shape of a layer that it serves: by default the one that is there."""
         return place.shape
 
+    def layer_options(self) -> dict[str, Any]:
+        """Options of a `Layer` that it serves, by name: by default none beside those of the configuration."""
+        return {}
+
     @abstractmethod
     def make(self, place: Place) -> list[Connection]:
         """The connections of a layer, with their initial weights. They must drive it from all sources of the place.
@@ -88,6 +92,13 @@ class ConnectionKind(Component, ABC, kind="connection"):
         Raises:
             SettingsError: they don't fit the layer or its sources.
         """
+
+    def values_kept(self, units: int, timesteps: int) -> int:
+        """The numbers that a layer of this many units keeps in the memory of a sequence, for each sample and candidate.
+
+        By default 0; a check before a training counts them.
+        """
+        return 0
 
     def serves(self, number: int, kind: Kind) -> bool:
         """True if it serves this direction of the hidden layer of this number, from 1."""
@@ -102,6 +113,23 @@ class DenseKind(ConnectionKind):
     def make(self, place: Place) -> list[Connection]:
         """One `Dense` connection, whose weights from above have the sign of the equations, a minus."""
         return [Dense(place.sources, place.units, top_down=place.top_down, weight=torch.cat(signed_weights(place), 1))]
+
+
+@register("connection", "none")
+@dataclass(frozen=True)
+class NoConnection(ConnectionKind):
+    """No connection: a layer does not read these sources. For instance, sources = ["lateral"] leaves out lateral weights."""
+
+    shares_weights: ClassVar[bool] = True
+
+    def check(self) -> None:
+        """Check that the sources are named."""
+        if not self.sources:
+            raise ValueError('name the sources that are not read, for instance sources = ["lateral"]')
+
+    def make(self, place: Place) -> list[Connection]:
+        """No connections."""
+        return []
 
 
 def signed_weights(place: Place) -> list[torch.Tensor]:

@@ -56,9 +56,19 @@ def linear_drive(weight: Tensor, source: Tensor) -> Tensor:
     return (weight @ source.flatten(1)).view(-1, *source.shape[1:])
 
 
-def next_activity(z: Tensor, h: Tensor, damping: float, activation: Activation) -> Tensor:
-    """h' = (1 − d)·h + d·activation(z), all (units, candidates, batch)."""
+def next_activity(z: Tensor, h: Tensor, damping: float | Tensor, activation: Activation) -> Tensor:
+    """h' = (1 − d)·h + d·activation(z), all (units, candidates, batch); d is a number, or (units, 1, 1)."""
     return torch.lerp(h, activation.apply(z), damping)
+
+
+def time_constants(shortest: float, longest: float, units: int) -> Tensor:
+    """Time constants of the units of a layer, (units,), evenly spaced on a logarithmic scale from the first to the last unit.
+
+    Args:
+        shortest, longest: the range, in timesteps, at least 1.
+        units: the number of units.
+    """
+    return torch.logspace(math.log10(shortest), math.log10(longest), units, dtype=torch.float64)
 
 
 def mean_square(h: Tensor) -> Tensor:
@@ -78,6 +88,53 @@ def badness(h: Tensor, mean_squares: Tensor, reduction: Reduction) -> Tensor:
         (candidates, batch).
     """
     return mean_squares * len(h) if reduction == "sum" else mean_squares
+
+
+def position_mean_squares(h: Tensor, positions: int) -> Tensor:
+    """The mean of h² over the channels at each position of a plane, (units, candidates, batch) → (positions, candidates, batch).
+
+    Units are ordered by channel, and then by position.
+    """
+    return h.view(-1, positions, *h.shape[1:]).square().mean(0)
+
+
+def power_mean(values: Tensor, exponent: float) -> Tensor:
+    """(mean of values^q)^(1/q) over the first axis, of values of at least 0: their mean for q = 1, and their maximum for q → ∞."""
+    peak = values.amax(0).clamp(min=torch.finfo(values.dtype).tiny)
+    return peak * (values / peak).pow(exponent).mean(0).pow(1 / exponent)
+
+
+def position_badness(h: Tensor, positions: int, exponent: float, reduction: Reduction) -> Tensor:
+    """The badness of a layer as a power mean over the positions of its plane, of the mean square at each position.
+
+    A layer of shared weights sees an object at a few positions, and little or nothing at the others. A large exponent lets the
+    badness follow the positions where it is highest. With the exponent 1 it is that of `badness`.
+
+    Args:
+        h: (units, candidates, batch) activity.
+        positions: height · width of the plane.
+        exponent: q of the power mean.
+        reduction: "mean" gives the power mean, "sum" that times the number of units.
+
+    Returns:
+        (candidates, batch).
+    """
+    return badness(h, power_mean(position_mean_squares(h, positions), exponent), reduction)
+
+
+def position_gradient(grad_h: Tensor, h: Tensor, positions: int, exponent: float) -> Tensor:
+    """∂loss/∂h' of `position_badness`, from what `activity_gradient` gives for `badness`.
+
+    It is greater by a factor (b_p / B)^(q − 1) at each position p, where b_p is the mean square and B their power mean.
+
+    Args:
+        grad_h: (units, candidates, batch), from `activity_gradient`.
+        h, positions, exponent: as for `position_badness`.
+    """
+    squares = position_mean_squares(h, positions)
+    mean = power_mean(squares, exponent).clamp(min=torch.finfo(h.dtype).tiny)
+    factor = (squares / mean).pow(exponent - 1)
+    return (grad_h.view(-1, positions, *grad_h.shape[1:]) * factor).view(grad_h.shape)
 
 
 def normalize(h: Tensor, mean_squares: Tensor, epsilon: float) -> Tensor:
@@ -117,7 +174,7 @@ def activity_gradient(grad_badness: Tensor, h: Tensor, reduction: Reduction) -> 
     return grad_badness * (2 if reduction == "sum" else 2 / len(h)) * h
 
 
-def pre_activation_gradient(grad_h: Tensor, z: Tensor, damping: float, activation: Activation) -> Tensor:
+def pre_activation_gradient(grad_h: Tensor, z: Tensor, damping: float | Tensor, activation: Activation) -> Tensor:
     """∂loss/∂z = ∂loss/∂h' · d·activation'(z), all (units, candidates, batch)."""
     return activation.backward(damping * grad_h, z)
 

@@ -152,8 +152,8 @@ class LocalModule(nn.Module, ABC):
 class Hyperparameters(NamedTuple):
     """The numbers and functions of a layer's timestep that are not learned."""
 
-    damping: float
-    """The damping factor d."""
+    damping: float | Tensor
+    """The damping factor d of all units, or of each one, (units, 1, 1)."""
     epsilon: float
     """The ε of the normalized activity."""
     activation: Activation
@@ -164,6 +164,10 @@ class Hyperparameters(NamedTuple):
     """The strength λ of peer normalization."""
     hard_examples: int | None
     """The number of samples that gradients are computed from; None for all."""
+    positions: int = 1
+    """The number of positions of the layer's plane."""
+    position_exponent: float = 1.0
+    """The exponent of the power mean over positions as badness; 1 for the mean over all units."""
 
 
 class LossGradients(NamedTuple):
@@ -182,6 +186,8 @@ def activate(z: Tensor, h: Tensor, hyper: Hyperparameters) -> tuple[Tensor, Tens
     h = functional.next_activity(z, h, hyper.damping, hyper.activation)
     mean_squares = functional.mean_square(h)
     pattern = functional.normalize(h, mean_squares, hyper.epsilon)
+    if hyper.position_exponent != 1:
+        return h, pattern, functional.position_badness(h, hyper.positions, hyper.position_exponent, hyper.reduction)
     return h, pattern, functional.badness(h, mean_squares, hyper.reduction)
 
 
@@ -203,6 +209,8 @@ def loss_gradients(
     gradients = learning.objective.gradients(positive, negative)
     grad_badness = learning.sample_weight * functional.join_gradients(*gradients, len(badness))
     grad_h = functional.activity_gradient(grad_badness, h, hyper.reduction)
+    if hyper.position_exponent != 1:
+        grad_h = functional.position_gradient(grad_h, h, hyper.positions, hyper.position_exponent)
     if running is not None:
         running = functional.update_running_activity(running, h, learning.sample_weight)
         grad_h = grad_h + functional.peer_gradient(running, h, learning.sample_weight, hyper.peer_normalization)
@@ -220,9 +228,13 @@ class Layer(LocalModule):
         activation: an `Activation`, or the name of one; a leaky ReLU if left out.
         epsilon: ε of the normalized activity.
         badness: the "mean" or the "sum" of the squared activities.
+        position_exponent: q of the power mean over the positions of a plane that is badness: 1 for the mean, and a large number
+            for almost the maximum. See `functional.position_badness`.
         dropout: probability that a unit misses one of its drives at a training timestep.
         peer_normalization: λ, how strongly each unit's running mean activity is drawn to the layer's mean; 0 for none.
         hard_example_fraction: the fraction of a batch, that of the steepest loss, that gradients are computed from.
+        time_constants: the shortest and the longest time constant τ of a unit, in timesteps, at least 1. The damping factor of
+            a unit is d/τ. The units' time constants are evenly spaced on a logarithmic scale. None for τ = 1 in all units.
         dtype: the type of bias and activity.
 
     Attributes:
@@ -230,10 +242,12 @@ class Layer(LocalModule):
         connections: the connections, whose parameters are the layer's weights.
         bias: (units,) or (channels,).
         running_activity: (units,) for peer normalization; None without.
+        rates: (units, 1, 1) 1/τ of each unit; None without time constants.
     """
 
     connections: Sequence[Connection]
     running_activity: Tensor | None
+    rates: Tensor | None
 
     def __init__(
         self,
@@ -244,9 +258,11 @@ class Layer(LocalModule):
         activation: str | Activation | None = None,
         epsilon: float = 1e-8,
         badness: Reduction = "mean",
+        position_exponent: float = 1.0,
         dropout: float = 0.0,
         peer_normalization: float = 0.0,
         hard_example_fraction: float = 1.0,
+        time_constants: tuple[float, float] | None = None,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
@@ -258,6 +274,7 @@ class Layer(LocalModule):
         self.activation: Activation = LeakyReLU() if activation is None else make("activation", activation, "activation")
         self.epsilon = epsilon
         self.reduction: Reduction = badness
+        self.position_exponent = position_exponent
         self.dropout = dropout
         self.peer_normalization = peer_normalization
         self.hard_example_fraction = hard_example_fraction
@@ -266,6 +283,8 @@ class Layer(LocalModule):
         self.bias = nn.Parameter(torch.zeros(channels, dtype=dtype), requires_grad=False)
         running = torch.zeros(self.units, dtype=dtype) if peer_normalization else None
         self.register_buffer("running_activity", running)
+        taus = None if time_constants is None else functional.time_constants(*time_constants, self.units)
+        self.register_buffer("rates", None if taus is None else (1 / taus).to(dtype)[:, None, None], persistent=False)
 
     def extra_repr(self) -> str:
         """The number or the shape of the units, and the activation."""
@@ -274,7 +293,9 @@ class Layer(LocalModule):
     def hyperparameters(self, damping: float, batch: int) -> Hyperparameters:
         """The hyperparameters of a timestep with this damping factor and number of samples."""
         hard = None if self.hard_example_fraction == 1 else max(1, round(self.hard_example_fraction * batch))
-        return Hyperparameters(damping, self.epsilon, self.activation, self.reduction, self.peer_normalization, hard)
+        plane = self.units_per_bias, self.position_exponent
+        factor = damping if self.rates is None else damping * self.rates
+        return Hyperparameters(factor, self.epsilon, self.activation, self.reduction, self.peer_normalization, hard, *plane)
 
     def initial_state(self, batch: int, compute_dtype: torch.dtype, generator: torch.Generator | None) -> BlockState:
         """The state of zero activity, see `LocalModule.initial_state`."""

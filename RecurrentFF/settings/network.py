@@ -21,6 +21,9 @@ METHODS: tuple[PredictionMethod, ...] = get_args(PredictionMethod)
 """The methods of prediction, in the order of their computation: the one with the least is last."""
 
 
+TimeConstant = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+
+
 class NetworkSettings(Section):
     """The section [network]: sizes, connections, and timesteps."""
 
@@ -52,6 +55,11 @@ class NetworkSettings(Section):
     """Use 1 as the derivative of the activation function in the learning rule (a straight-through estimator)."""
     damping_factor: Annotated[float, Field(gt=0, le=1)] = 0.7
     """The factor d in h' = (1 − d)·h + d·activation(z), the update of the activity while the label is shown."""
+    time_constants: Annotated[tuple[TimeConstant, TimeConstant] | None, BeforeValidator(as_tuple)] = None
+    """The shortest and the longest time constant τ of a unit, in timesteps: a unit's own factor is d/τ, also before the label.
+
+    The units of a layer have time constants that are evenly spaced on a logarithmic scale. The default is 1 for all units.
+    """
     epsilon: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-8
     """The constant ε in the normalized activity n(h) = h / sqrt(mean(h²) + ε)."""
     badness: Literal["mean", "sum"] = "mean"
@@ -135,6 +143,12 @@ class NetworkSettings(Section):
                 raise ValueError(
                     f"network.connections[{index}].layers: {list(connection.layers)} must name layers from 1 to {number}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_time_constants(self) -> NetworkSettings:
+        if self.time_constants is not None and self.time_constants[0] > self.time_constants[1]:
+            raise ValueError(f"network.time_constants: {list(self.time_constants)} must be in ascending order")
         return self
 
     @model_validator(mode="after")

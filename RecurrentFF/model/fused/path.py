@@ -71,6 +71,7 @@ class FusedPath:
             and type(module.connections[0]) is Dense
             and list(module.connections[0].sources) == [name for name in order if name in module.connections[0].sources]
             and module.units_per_bias == 1
+            and module.rates is None
             for module in modules
         )
 
