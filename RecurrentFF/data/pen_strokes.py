@@ -8,6 +8,7 @@ the mask marks the timesteps without any of its moves as invalid, or is repeated
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -39,31 +40,17 @@ dominate them. With the default configuration, the validation accuracy after one
 _RMS = (1.2316, 1.2340, 0.2132, 0.1647)
 
 
-@register("transform", "pen_strokes")
 @dataclass(frozen=True)
-class PenStrokes(Transform):
-    """The moves of a pen that draws the image as network inputs, a few at each timestep."""
+class StrokeTransform(Transform):
+    """The base class of codes of pen strokes: an image is traced to moves of a pen, of which some are read at each timestep."""
 
     gives_sequences: ClassVar[bool] = True
     takes_bytes: ClassVar[bool] = True
 
     moves_per_timestep: Annotated[int, Field(ge=1)] = 4
     """The number of new pen moves at a timestep."""
-    delay_line: Annotated[int, Field(ge=1)] = 32
-    """The number of latest pen moves in the input at a timestep, including those of earlier timesteps."""
     repeat: Flag = False
-    """Start a digit again once it is complete.
-
-    If false, the input is zero from there on, and timesteps that show no pen move are masked out.
-    """
-
-    def check(self) -> None:
-        """Check that all moves are shown."""
-        if self.delay_line < self.moves_per_timestep:
-            raise ValueError(
-                f"delay_line = {self.delay_line}: must be at least moves_per_timestep = {self.moves_per_timestep}, or moves "
-                "would never be shown"
-            )
+    """Start a digit again once it is complete. If false, there are no moves from there on."""
 
     def output_size(self, input_shape: tuple[int, ...]) -> int:
         """Return the number of network inputs at a timestep.
@@ -71,11 +58,12 @@ class PenStrokes(Transform):
         Raises:
             InputError: the samples are not images of one channel, or are larger than `MAX_SIDE`.
         """
+        name = type(self).__name__
         if len(input_shape) != 2:
-            raise InputError(f"PenStrokes: samples of shape {input_shape}; expected images (height, width)")
+            raise InputError(f"{name}: samples of shape {input_shape}; expected images (height, width)")
         if max(input_shape) > MAX_SIDE:
-            raise InputError(f"PenStrokes: samples of shape {input_shape}; expected at most {MAX_SIDE} pixels a side")
-        return 4 * self.delay_line
+            raise InputError(f"{name}: samples of shape {input_shape}; expected at most {MAX_SIDE} pixels a side")
+        return self.features
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Trace images, and return the inputs of as many timesteps as the longest one needs, (timesteps, n, features)."""
@@ -89,7 +77,7 @@ class PenStrokes(Transform):
             timesteps: number of timesteps; None for as many as the longest sequence needs.
 
         Returns:
-            Inputs (timesteps, n, 4 · delay_line), and the mask (timesteps, n), None with `repeat`.
+            Inputs (timesteps, n, features), and the mask (timesteps, n), None if all timesteps are valid.
 
         Raises:
             InputError: the pixels are out of range.
@@ -101,19 +89,54 @@ class PenStrokes(Transform):
         moves = torch.from_numpy(np.concatenate(traced)).to(samples.device)
         count = timesteps if timesteps is not None else max(1, math.ceil(int(lengths.max()) / self.moves_per_timestep))
         starts = lengths.cumsum(0) - lengths
-        return self.encode(padded_moves(moves, starts, lengths, count * self.moves_per_timestep, self.repeat), lengths)
+        padded = padded_moves(moves, starts, lengths, count * self.moves_per_timestep, self.repeat)
+        return self.encode(padded, lengths, (images.shape[1], images.shape[2]))
 
-    def encode(self, moves: Tensor, lengths: Tensor) -> Prepared:
+    @property
+    @abstractmethod
+    def features(self) -> int:
+        """The number of network inputs at a timestep."""
+
+    @abstractmethod
+    def encode(self, moves: Tensor, lengths: Tensor, image_shape: tuple[int, int]) -> Prepared:
         """Convert moves to network inputs.
 
         Args:
-            moves: (n, timesteps · moves_per_timestep, 4), as from `padded_moves`.
+            moves: (n, timesteps · moves_per_timestep, 4), as from `padded_moves`; displacements may be fractions of a pixel.
             lengths: number of moves of each sequence, (n,).
+            image_shape: height and width of the images, in pixels.
 
         Returns:
-            Inputs (timesteps, n, 4 · delay_line), and the mask (timesteps, n), None with `repeat`. A timestep is valid if its
-            input has a move.
+            Inputs (timesteps, n, features), and the mask (timesteps, n), None if all timesteps are valid.
         """
+
+
+@register("transform", "pen_strokes")
+@dataclass(frozen=True)
+class PenStrokes(StrokeTransform):
+    """The moves of a pen that draws the image as network inputs, a few at each timestep."""
+
+    delay_line: Annotated[int, Field(ge=1)] = 32
+    """The number of latest pen moves in the input at a timestep, including those of earlier timesteps.
+
+    Timesteps that show no pen move are masked out.
+    """
+
+    def check(self) -> None:
+        """Check that all moves are shown."""
+        if self.delay_line < self.moves_per_timestep:
+            raise ValueError(
+                f"delay_line = {self.delay_line}: must be at least moves_per_timestep = {self.moves_per_timestep}, or moves "
+                "would never be shown"
+            )
+
+    @property
+    def features(self) -> int:
+        """Four numbers for each move of the delay line."""
+        return 4 * self.delay_line
+
+    def encode(self, moves: Tensor, lengths: Tensor, image_shape: tuple[int, int]) -> Prepared:
+        """Convert moves to network inputs, of which a timestep is valid if it has a move. See `StrokeTransform.encode`."""
         features = moves.clamp(-LARGEST_MOVE, LARGEST_MOVE) * (INPUT_RMS / torch.tensor(_RMS, device=moves.device))
         padded = F.pad(features, [0, 0, self.delay_line - self.moves_per_timestep, 0])
         windows = padded.unfold(1, self.delay_line, self.moves_per_timestep)

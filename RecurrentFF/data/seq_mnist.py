@@ -1,6 +1,7 @@
 """The stroke-sequence MNIST data set: a digit as the moves of a pen that draws it, a few moves at each timestep.
 
-Module `pen_strokes` has the code of the moves. They are traced from the digits, or read from the files of the original data set.
+Modules `pen_strokes` and `population_code` have codes of the moves. The moves are traced from the digits, or read from the files of
+the original data set.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from torch import Tensor
 
 from RecurrentFF.data import mnist, stroke_cache, stroke_files
 from RecurrentFF.data.dataset import Batch, LabeledImages, SplitOptions, Splits, split
-from RecurrentFF.data.pen_strokes import PenStrokes, padded_moves
+from RecurrentFF.data.pen_strokes import PenStrokes, StrokeTransform, padded_moves
 from RecurrentFF.data.source import DataSource, SourceTask, fitted_transform
-from RecurrentFF.data.stroke_files import Sequences
+from RecurrentFF.data.stroke_augmentation import NO_STROKE_AUGMENTATION, StrokeAugmentation, augment_moves
+from RecurrentFF.data.stroke_files import SIDE, Sequences
 from RecurrentFF.data.transforms import Transform
 from RecurrentFF.errors import DataError
 from RecurrentFF.registry import register
@@ -31,12 +33,24 @@ class StrokeDataset:
         sequences: the moves and labels, as traced or read.
         timesteps: number of timesteps of a sequence.
         transform: the code of the moves at a timestep.
+        augmentation: random variation of the strokes, drawn again in every epoch.
+        seed: seed of the augmentation; the sample number and the epoch are combined with it.
     """
 
-    def __init__(self, sequences: Sequences, timesteps: int, transform: PenStrokes) -> None:
+    def __init__(
+        self,
+        sequences: Sequences,
+        timesteps: int,
+        transform: StrokeTransform,
+        *,
+        augmentation: StrokeAugmentation = NO_STROKE_AUGMENTATION,
+        seed: int = 0,
+    ) -> None:
         self.sequences = sequences
         self.timesteps = timesteps
         self.transform = transform
+        self.augmentation = augmentation
+        self.seed = seed
         self.stride = transform.moves_per_timestep
         self._starts = sequences.lengths.cumsum(0) - sequences.lengths
 
@@ -44,7 +58,7 @@ class StrokeDataset:
         return len(self.sequences.labels)
 
     def __getitem__(self, samples: slice) -> StrokeDataset:
-        """Return a slice of the data set."""
+        """Return a slice of the data set, without augmentation, whose sample numbers would be others."""
         start, stop, step = samples.indices(len(self))
         assert step == 1
         _, lengths, labels = self.sequences
@@ -53,22 +67,27 @@ class StrokeDataset:
         sliced = Sequences(moves, lengths[start:stop], labels[start:stop])
         return StrokeDataset(sliced, self.timesteps, self.transform)
 
+    def augmented(self, augmentation: StrokeAugmentation, seed: int) -> StrokeDataset:
+        """Return the same samples with random variation, see `StrokeDataset`."""
+        return StrokeDataset(self.sequences, self.timesteps, self.transform, augmentation=augmentation, seed=seed)
+
     def batch_count(self, size: int) -> int:
         """Return the number of batches of `size` samples; the last one may be smaller."""
         return math.ceil(len(self) / size)
 
     def batches(self, size: int, order: Tensor | None = None, epoch: int = 0) -> Iterator[Batch]:
-        """Yield batches: inputs (timesteps, size, 4 · delay_line), labels (size,), and the mask (timesteps, size) or None.
+        """Yield batches: inputs (timesteps, size, features), labels (size,), and the mask (timesteps, size) or None.
 
         Args:
             size: samples in a batch; the last batch may be smaller.
             order: sample numbers in the order in which they are taken; None for stored order.
-            epoch: ignored.
+            epoch: the epoch number, from 0, for the augmentation.
         """
         order = torch.arange(len(self)) if order is None else order
         if len(order):  # an empty tensor would split into one empty batch
             for index in torch.split(order.to(self.sequences.labels.device), size):
-                prepared = self.transform.encode(self.moves(index), self.sequences.lengths[index])
+                moves = augment_moves(self.moves(index), self.augmentation, index, seed=self.seed, epoch=epoch, side=SIDE)
+                prepared = self.transform.encode(moves, self.sequences.lengths[index], (SIDE, SIDE))
                 yield Batch(prepared.inputs, self.sequences.labels[index], prepared.mask)
 
     def show(self, samples: int) -> Tensor:
@@ -123,12 +142,14 @@ class SeqMnist(DataSource):
 
     data_dir: str | None = None
     """The folder of the original data set's files. If left out, the digits of this package are traced, once."""
+    augmentation: StrokeAugmentation = NO_STROKE_AUGMENTATION
+    """The random variation of training strokes, drawn again in every epoch."""
 
     def task(self, transform: Transform | None = None) -> SourceTask:
         """Make the task, whose samples are images of the digits 0 to 9. Arguments and errors are those of `DataSource.task`.
 
         Raises:
-            DataError: the transform is not of the class `PenStrokes`.
+            DataError: the transform is no code of pen strokes.
         """
         fitted = fitted_transform(self, transform, lambda: mnist.read()[0])
         return SourceTask(self, (28, 28), tuple(range(10)), _pen_strokes(fitted), self._splits)
@@ -139,7 +160,8 @@ class SeqMnist(DataSource):
             raise DataError("Seq MNIST: the number of timesteps is unknown; pass timesteps=…")
         strokes = _pen_strokes(transform)
         train, test = (StrokeDataset(sequences, options.timesteps, strokes) for sequences in self._read(options))
-        return Splits(*split(train, test, options))
+        selected, *others = split(train, test, options)
+        return Splits(selected.augmented(self.augmentation, options.seed), *others)
 
     def _read(self, options: SplitOptions) -> list[Sequences]:
         digits = mnist.read(device=options.device)
@@ -150,14 +172,17 @@ class SeqMnist(DataSource):
         return [stroke_cache.trace_cached(images) for images in (train, _ends(digits[1], options.test_samples, 0))]
 
 
-def _pen_strokes(transform: Transform) -> PenStrokes:
-    """Return the transform, if it is one of pen strokes.
+def _pen_strokes(transform: Transform) -> StrokeTransform:
+    """Return the transform, if it is a code of pen strokes.
 
     Raises:
         DataError: it is another one.
     """
-    if not isinstance(transform, PenStrokes):
-        raise DataError(f"Seq MNIST: its transform is pen_strokes, not {type(transform).__name__}; leave out the transform")
+    if not isinstance(transform, StrokeTransform):
+        raise DataError(
+            f"Seq MNIST: its transform is pen_strokes or population_code, not {type(transform).__name__}; name one of them, or "
+            "leave out the transform"
+        )
     return transform
 
 
