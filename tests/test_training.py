@@ -38,11 +38,12 @@ from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.model.optimizers import Adam
 from RecurrentFF.training import checkpoint, devices
 from RecurrentFF.training.callbacks import Callback, default_callbacks
+from RecurrentFF.training.callbacks.plots import logits_over_time
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.metrics import Totals, epoch_metrics
-from RecurrentFF.training.plots import plot_timesteps
+from RecurrentFF.training.plots import accuracy_so_far, plot_timesteps
 from RecurrentFF.training.run import finish_run
 from RecurrentFF.training.schedules import Cosine, Step
 from RecurrentFF.training.trainer import Trainer
@@ -284,6 +285,28 @@ def test_the_legend_entry_of_the_prediction_window_is_visible(tmp_path: Path, fi
     assert isinstance(window, Patch) and window.get_linewidth() > 0
     assert max(to_rgb(window.get_edgecolor())) < 0.6  # dark enough on white
     assert not any(axes.get_legend() for axes in figures[0].axes)
+
+
+def test_evidence_so_far_is_the_mean_badness_of_the_valid_timesteps() -> None:
+    badness = torch.tensor([[[0.0, 1.0], [1.0, 0.0]], [[3.0, 1.0], [9.0, 0.0]], [[0.0, 1.5], [0.0, 9.0]]])
+    valid = torch.tensor([[1.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    labels = torch.tensor([0, 1])
+    # The first sample: 0 < 1, 3 > 2, 3 < 3.5. The second: 1 > 0; the timestep is invalid; 1 < 9.
+    assert accuracy_so_far(badness, labels, valid).tolist() == [100, 50, 50]
+    assert accuracy_so_far(badness, labels, torch.zeros(3, 2)).tolist() == [0, 0, 0]
+
+
+def test_the_accuracy_of_the_readout_is_drawn_before_the_label(tmp_path: Path, figures: list[Figure]) -> None:
+    trainer = make_trainer(tmp_path / "run", epochs=1, negatives="readout")
+    trainer.fit()
+    finish_run(trainer, RunFolder(tmp_path / "run"))
+    axes = figures[-1].axes[0]
+    lines = {str(line.get_label()): line for line in axes.lines}
+    assert list(lines["readout, before the label"].get_xdata()) == [-2, -1]  # type: ignore[arg-type]
+    assert len(lines["their evidence so far"].get_xdata()) == 3  # type: ignore[arg-type]
+    network, inputs = trainer.network, torch.randn(2, 7)
+    logits = logits_over_time(network, network.input_sequence(inputs))
+    torch.testing.assert_close(logits[-1], network.logits(inputs))
 
 
 def test_the_profile_is_written_if_profiling_is_on(tmp_path: Path) -> None:

@@ -99,10 +99,13 @@ def plot_timesteps(
     prediction_layers: Sequence[int],
     path: Path,
     reduction: str = "mean",
+    logits: Tensor | None = None,
 ) -> None:
     """Plot accuracy and badness of each layer over the timesteps with the label. Save the plot as a PNG.
 
-    Accuracy is that of predicting the label with the lowest badness. Badness is shown for the true label and for wrong labels.
+    Accuracy is that of predicting the label with the lowest badness, at each timestep alone, and from the evidence so far: the
+    mean badness of all valid timesteps up to that one. Badness is shown for the true label and for wrong labels. Timesteps
+    before the label have the accuracy of the readout, and negative numbers.
 
     Args:
         badness: (label timesteps, layers, samples, classes), from `Network.badness_over_time`.
@@ -112,6 +115,7 @@ def plot_timesteps(
         prediction_layers: numbers of the layers whose badness is averaged for a prediction, from 1.
         path: the file to write.
         reduction: "mean" or "sum", the reduction of h² in the badness.
+        logits: (label-free timesteps, samples, classes) of the readout; None if there is none that was trained.
 
     Raises:
         OutputError: it can't be drawn, or the file can't be written.
@@ -122,6 +126,7 @@ def plot_timesteps(
     prediction = badness[:, [layer - 1 for layer in prediction_layers]].mean(1, keepdim=True)
     correct = torch.cat([badness, prediction], 1).argmin(3) == labels
     percent_correct = 100 * (correct * sample_weights).sum(2).cpu()
+    so_far = accuracy_so_far(prediction.squeeze(1), labels, valid)
     mean_badness = [
         ((badness * selected).sum(3) / selected.sum(1) * sample_weights).sum(2).cpu() for selected in (true, 1 - true)
     ]
@@ -133,10 +138,14 @@ def plot_timesteps(
             badness_axes.plot(mean_badness[0][:, layer], **style)
             badness_axes.plot(mean_badness[1][:, layer], linestyle="--", **style)
         accuracy_axes.plot(percent_correct[:, layers], color="black", marker=".", label="mean of the prediction layers")
+        accuracy_axes.plot(so_far, color="black", linestyle=":", marker="x", label="their evidence so far")
+        if logits is not None and len(logits):
+            by_readout = 100 * (logits.argmax(2) == labels).float().mean(1).cpu()
+            accuracy_axes.plot(range(-len(logits), 0), by_readout, color="0.5", marker=".", label="readout, before the label")
         badness_axes.plot([], [], color="black", label="true label")
         badness_axes.plot([], [], color="black", linestyle="--", label="wrong labels")
         badness_axes.set_ylim(bottom=0)
-        accuracy_axes.set_title("Accuracy of predicting by a single layer, %", loc="left")
+        accuracy_axes.set_title("Accuracy by timestep, %", loc="left")
         badness_axes.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
         for axes in (accuracy_axes, badness_axes):
             first, last = window[0] - 0.4, window[1] + 0.4
@@ -146,7 +155,20 @@ def plot_timesteps(
             axes.spines[["top", "right"]].set_visible(False)
         span.set_label("prediction window")
         # The legend is below the panels: inside, it would cover curves, and its gray entry would be on the gray window.
-        figure.legend(loc="outside lower center", ncols=6, frameon=False)
+        figure.legend(loc="outside lower center", ncols=5, frameon=False)
+
+
+def accuracy_so_far(badness: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
+    """The percentage of samples that are predicted from the mean badness of all valid timesteps up to each one, (timesteps,).
+
+    Args:
+        badness: (timesteps, samples, classes).
+        labels: (samples,), the true labels.
+        valid: (timesteps, samples), 1 at the timesteps of a sequence, 0 after its end.
+    """
+    correct = (badness * valid.unsqueeze(2)).cumsum(0).argmin(2) == labels
+    has_begun = valid.cumsum(0) > 0
+    return 100 * (correct & has_begun).sum(1).cpu() / has_begun.sum(1).clamp(min=1).cpu()
 
 
 def plot_samples(videos: Tensor, labels: Sequence[str], path: Path) -> None:

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from RecurrentFF.data.dataset import LoaderDataset
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.prediction import badness_of_layers
@@ -60,13 +63,29 @@ class Plots(Callback):
         network, validation = trainer.network, trainer.splits.validation
         assert validation is not None
         batch = next(iter(validation.batches(network.samples_at_once)))
-        badness = badness_of_layers(network, network.input_sequence(batch.inputs))
+        inputs = network.input_sequence(batch.inputs)
+        badness = badness_of_layers(network, inputs)
+        logits = logits_over_time(network, inputs) if trainer.settings.negatives.trains_readout else None
         labels = batch.labels.to(network.device)
         valid = network.valid_timesteps(batch.mask, len(labels))
         names = [module.name for module in network.hidden_layers()]
         layers = [names.index(name) + 1 for name in network.prediction_layers]
         window, reduction = trainer.settings.prediction_window, trainer.settings.network.badness
-        plot_timesteps(badness, labels, valid, window, layers, self.folder.timesteps, reduction)
+        plot_timesteps(badness, labels, valid, window, layers, self.folder.timesteps, reduction, logits)
+
+
+def logits_over_time(network: Network, x: Tensor) -> Tensor:
+    """The readout's logits after each timestep before the label, (label-free timesteps, batch, classes).
+
+    Args:
+        network: the network, whose readout is trained on the activity after the last one of them.
+        x: inputs in the network's layout, (timesteps or 1, features, 1, batch).
+    """
+    logits: list[Tensor] = [torch.zeros(0, x.shape[3], network.num_classes, device=network.device)]
+    with torch.no_grad():
+        state = network.path.new_state(1, x.shape[3])
+        network.settle(state, x, None, lambda now: logits.append(network.readout(network.hidden_pattern(now)[:, 0].T)[None]))
+    return torch.cat(logits)
 
 
 def try_to_draw(trainer: Trainer, draw: Callable[[], None], path: Path) -> None:
