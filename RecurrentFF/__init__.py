@@ -24,6 +24,8 @@ from RecurrentFF.settings import Settings
 if TYPE_CHECKING:
     from RecurrentFF.data.image_folder import ImageFolderTask
     from RecurrentFF.data.loader_task import LoaderTask
+    from RecurrentFF.data.sequence_task import SequenceTask
+    from RecurrentFF.data.sequences import pad_sequences
     from RecurrentFF.data.task import Task
     from RecurrentFF.data.tensor_task import TensorTask
     from RecurrentFF.data.transforms import Transform
@@ -70,6 +72,7 @@ _HOMES = {
     "Recorded": "RecurrentFF.model.recording",
     "RecurrentFFClassifier": "RecurrentFF.estimator",
     "Schedule": "RecurrentFF.training.schedules",
+    "SequenceTask": "RecurrentFF.data.sequence_task",
     "Task": "RecurrentFF.data.task",
     "TensorTask": "RecurrentFF.data.tensor_task",
     "Trainer": "RecurrentFF.training.trainer",
@@ -78,6 +81,7 @@ _HOMES = {
     "evaluate": "RecurrentFF.training.evaluation",
     "fit": "RecurrentFF.training.fit",
     "load": "RecurrentFF.training.checkpoint",
+    "pad_sequences": "RecurrentFF.data.sequences",
     "record": "RecurrentFF.model.recording",
     "save": "RecurrentFF.training.checkpoint",
 }
@@ -102,6 +106,7 @@ __all__ = [
     "RecurrentFFClassifier",
     "RecurrentFFError",
     "Schedule",
+    "SequenceTask",
     "Settings",
     "Task",
     "TensorTask",
@@ -111,6 +116,7 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "pad_sequences",
     "record",
     "register",
     "save",

@@ -35,8 +35,8 @@ from RecurrentFF.streams import write_line, write_output
 
 DESCRIPTION = "The Recurrent Forward-Forward network: train it, evaluate it, and look at its runs and configurations."
 DATA_HELP = (
-    "name of a data set: mnist, fashion_mnist, moving_mnist, seq_mnist, image_folder (a folder of images for each class, in "
-    "--data-dir), or one of your own that --plugin or the configuration registers"
+    "name of a data set: mnist, fashion_mnist, moving_mnist, seq_mnist, japanese_vowels, associative_retrieval, image_folder (a "
+    "folder of images for each class, in --data-dir), or one of your own that --plugin or the configuration registers"
 )
 RUN_HELP = "folder of a run, or a checkpoint in it"
 

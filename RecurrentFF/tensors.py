@@ -275,11 +275,12 @@ def _of_other(value: Any, name: str) -> Tensor:
     """Convert an array, a frame, or a list of numbers, tensors or arrays."""
     if isinstance(value, PackedSequence):
         raise InputError(f"{name} of type PackedSequence: {_PACKED}")
-    if isinstance(value, list | tuple) and value and all(isinstance(each, Tensor) for each in value):
-        tensors = [_of_tensor(each, name) for each in value]
-        if any(each.shape != tensors[0].shape for each in tensors):
-            raise InputError(f"{name} of unequal shapes; bring them to the same shape first")
-        return torch.stack(tensors)
+    if isinstance(value, list | tuple) and value and all(isinstance(each, Tensor | np.ndarray) for each in value):
+        arrays: list[Any] = [_of_tensor(each, name) if isinstance(each, Tensor) else each for each in value]
+        if any(each.shape != arrays[0].shape for each in arrays):
+            raise InputError(f"{name} of unequal shapes; make them equal; for sequences use rff.SequenceTask, rff.pad_sequences")
+        if all(isinstance(each, Tensor) for each in arrays):
+            return torch.stack(arrays)
     if isinstance(value, range):  # numpy would make a list of it first, of any length
         return _of_array(np.arange(value.start, value.stop, value.step), name, "range")
     if not _is_array_like(value):

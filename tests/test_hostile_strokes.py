@@ -29,7 +29,10 @@ HOSTILE: dict[str, bytes] = {
     "five columns": b"1 5 5 0 1\n",
     "null characters": b"5 5 0 1\0\n",
     "digits of another script": "٥ 5 0 1\n".encode(),
-    "a byte order mark": b"\xef\xbb\xbf5 5 0 1\n",
+    "two byte order marks": b"\xef\xbb\xbf\xef\xbb\xbf5 5 0 1\n",
+    "a byte order mark between lines": b"5 5 0 0\n\xef\xbb\xbf0 0 1 1\n",
+    "text of 16 bits": "5 5 0 1\n".encode("utf-16"),
+    "the end-of-file character of DOS": b"5 5 0 0\r\n0 0 1 1\r\n\x1a",
     "fractions": b"5.0 5.0 0 1\n",
     "an exponent": b"1e1 5 0 1\n",
     "an underscore": b"1_0 5 0 1\n",
@@ -71,11 +74,46 @@ def test_stroke_files_that_are_no_files(tmp_path: Path) -> None:
     refusal(tmp_path / "link.txt")
 
 
-def test_line_ends_of_windows_and_empty_lines_are_read(tmp_path: Path) -> None:
+FORMS = {
+    "unix": "{}\n{}\n",
+    "windows": "{}\r\n{}\r\n",
+    "former macintosh": "{}\r{}\r",
+    "windows, converted twice": "{}\r\r\n{}\r\r\n",
+    "of several kinds": "{}\r\n{}\r",
+    "without an end of the last line": "{}\n{}",
+    "without an end of the last line of windows": "{}\r\n{}",
+    "with empty lines": "\n{}\r\n\r\n \t\n{}\r\n\n",
+    "with spaces around": "  {}  \n\t{} \t\n",
+    "with a byte order mark": "\ufeff{}\n{}\n",
+}
+
+
+@pytest.mark.parametrize("separator", [" ", "\t", "   "], ids=["space", "tab", "spaces"])
+@pytest.mark.parametrize("form", FORMS)
+def test_stroke_files_with_other_line_ends_and_spaces_are_read(form: str, separator: str, tmp_path: Path) -> None:
     path = tmp_path / "trainimg-0-targetdata.txt"
-    path.write_bytes(f"{ROW} 5 5 0 0\r\n\r\n{ROW} 0 0 1 1\r\n\n".encode())
+    rows = [f"{ROW} {move}".replace(" ", separator) for move in ("5 5 0 0", "0 0 1 1")]
+    path.write_bytes(FORMS[form].format(*rows).encode())
     label, moves = read_file(path)
     assert label == 5 and moves.tolist() == [[5, 5, 0, 0], [0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_the_line_of_a_strange_character_is_named(line_end: str, tmp_path: Path) -> None:
+    path = tmp_path / "trainimg-0-targetdata.txt"
+    path.write_bytes(line_end.join([f"{ROW} 5 5 0 0", f"{ROW} 1 0 0 0", f"{ROW} x 0 1 1"]).encode())
+    assert "line 3 has other characters" in refusal(path)
+
+
+@pytest.mark.parametrize("kind", ["targetdata", "inputdata"])
+@pytest.mark.parametrize(("present", "missing"), [((1, 2), 0), ((0, 2), 1), ((0, 1, 2, 4, 5), 3), ((0, 1, 11), 2)])
+def test_a_gap_in_the_numbers_of_stroke_files_is_named(kind: str, present: tuple[int, ...], missing: int, tmp_path: Path) -> None:
+    for number in present:
+        (tmp_path / f"testimg-{number}-{kind}.txt").write_text("not read")
+    with pytest.raises(DataError) as caught:
+        read_folder(tmp_path, "test", torch.zeros(20, dtype=torch.long))
+    name = f"testimg-{missing}-{kind}.txt"
+    assert str(caught.value) == f"{tmp_path / name}: missing, although later files exist; unpack the archive again"
 
 
 def test_names_that_are_almost_those_of_stroke_files_are_passed_over(tmp_path: Path) -> None:

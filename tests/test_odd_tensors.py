@@ -60,7 +60,11 @@ NO_INPUTS: dict[str, tuple[Any, str]] = {
     "complex of numpy": (INPUTS.numpy().astype(complex), "real numbers"),
     "packed": (pack_padded_sequence(video(5, 4), [5, 4, 3, 2]), "pad_packed_sequence.*mask"),
     "unequal rows": ([[1.0, 2.0], [1.0]], "equal rows"),
-    "unequal tensors": ([INPUTS[0], INPUTS[1, :3]], "unequal shapes"),
+    "unequal tensors": ([INPUTS[0], INPUTS[1, :3]], "unequal shapes; make them equal; for sequences use rff.SequenceTask"),
+    "unequal arrays": (
+        [INPUTS[0].numpy(), INPUTS[1, :3].numpy()],
+        "unequal shapes; make them equal; for sequences use rff.SequenceTask",
+    ),
     "a sparse tensor in a list": ([row.to_sparse() for row in INPUTS], r"to_dense\(\)"),
     "objects": (np.array([["a"], [1]], dtype=object), "texts"),
     "missing values": (pd.DataFrame({"a": [1, None], "b": [2, 3]}, dtype="Int64"), "missing values"),

@@ -5,6 +5,7 @@ This is E. D. de Jong's "MNIST digits stroke sequence data". Module `strokes` de
 
 from __future__ import annotations
 
+import codecs
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -107,11 +108,14 @@ def read_file(path: Path) -> tuple[int | None, npt.NDArray[np.int8]]:
 def parse(content: bytes) -> tuple[int | None, npt.NDArray[np.int8]]:
     """Read the content of a file of the original data set, as `read_file` does.
 
+    Lines may end in any way, also with spaces, and may be empty. A byte order mark of UTF-8 at the beginning is left out.
+
     Raises:
         ValueError: the content is not in the format; the message says why.
     """
+    content = content.removeprefix(codecs.BOM_UTF8)
     if strange := _NOT_NUMBERS.search(content):
-        line = content.count(b"\n", 0, strange.start()) + 1
+        line = len((content[: strange.start()] + b"x").splitlines())  # a lone carriage return ends a line, too
         raise ValueError(f"line {line} has other characters than those of whole numbers")
     lines = [numbers for line in content.decode("ascii").splitlines() if (numbers := line.split())]
     if not lines:

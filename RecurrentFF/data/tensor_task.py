@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from numbers import Integral, Real
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -12,24 +11,16 @@ from torch import Tensor
 
 from RecurrentFF.data.arguments import classes_of, require_name, shape_of, transform_of, whole_number
 from RecurrentFF.data.augment import Augmentation, augmented_dataset
-from RecurrentFF.data.dataset import Dataset, LabeledSamples, LoaderDataset, SplitOptions, Splits, is_dataset
+from RecurrentFF.data.dataset import Dataset, LabeledSamples, SplitOptions, Splits
 from RecurrentFF.data.image_transforms import ImageTransform, Pixels
 from RecurrentFF.data.network_inputs import prepared_dataset, separate_dataset
+from RecurrentFF.data.parts import Part, draw_parts, first_samples, sizes_and_data
 from RecurrentFF.data.raw import as_class_names, is_pair
 from RecurrentFF.data.task import Task
 from RecurrentFF.data.transforms import Standardize, Transform, as_given
 from RecurrentFF.errors import DataError, InputError
 from RecurrentFF.messages import shown
-from RecurrentFF.tensors import as_numbers, errors_at
-
-Part = Any
-"""A part of the data: a fraction in 0..1, a number of samples, separate data, or None for no such part.
-
-Separate data are (samples, labels), or a loader of such batches; or a data set of network inputs and class numbers.
-"""
-
-
-_PART = "expected a fraction in 0..1, a whole number of samples, (samples, labels), or None for none"
+from RecurrentFF.tensors import as_numbers
 
 
 class TensorTask(Task):
@@ -82,12 +73,12 @@ class TensorTask(Task):
         sequences = given is not None and given.takes_sequences and raw.dim() > 2 and len(raw) != len(names)
         if raw.dim() < 2 or raw.shape[int(sequences)] != len(names):
             raise InputError(f"samples {tuple(raw.shape)} and {len(names)} labels: expected (n, ...) samples and n labels")
-        drawn, separate = _sizes_and_data({"test": test, "validation": validation})
+        drawn, separate = sizes_and_data({"test": test, "validation": validation})
         others = [name for part in separate.values() if is_pair(part) for name in as_class_names(part[1])]
         shape = _sample_shape(raw[0] if sequences else raw, given) if input_shape is None else shape_of(input_shape)
         chosen = given if given is not None else Pixels() if len(shape) in (2, 3) else Standardize()
         super().__init__(require_name(name), shape, classes_of(classes, [*names, *others]), chosen)
-        parts = _draw_parts(self._labeled(raw, names), drawn, seed)
+        parts = draw_parts(self._labeled(raw, names), drawn, seed)
         parts |= {key: self._labeled(*part) for key, part in separate.items() if is_pair(part)}
         loaders = {key: part for key, part in separate.items() if not is_pair(part)}
         train = parts["train"].samples
@@ -139,7 +130,9 @@ class TensorTask(Task):
             "test": options.test_samples or self._sizes[1],
         }
         skipped = "validation" if options.validation_samples == 0 else None
-        parts = {key: _first(part.to(options.device), key, sizes[key]) for key, part in self._parts.items() if key != skipped}
+        parts = {
+            key: first_samples(part.to(options.device), key, sizes[key]) for key, part in self._parts.items() if key != skipped
+        }
         data = {key: self._dataset(part, options.timesteps) for key, part in parts.items() if key != "train"}
         for key, loader in self._loaders.items():
             if sizes[key]:
@@ -155,60 +148,6 @@ class TensorTask(Task):
             data.get("test"),
             self._dataset(subset, options.timesteps) if options.train_subset_samples else None,
         )
-
-
-def _first(samples: LabeledSamples, part: str, count: int | None) -> LabeledSamples:
-    """Return the first samples of a part; all of them if `count` is 0 or None."""
-    if count and count > len(samples):
-        raise DataError(f"{part}_samples = {count}, but the task has {len(samples)} {part} samples; lower it")
-    return samples[: count or len(samples)]
-
-
-def _sizes_and_data(parts: Mapping[str, Part]) -> tuple[dict[str, float | int], dict[str, Any]]:
-    """Divide parts into the sizes of those to draw and the data of the others. Parts of None or 0 samples are left out.
-
-    Raises:
-        InputError: a part is neither a number, nor (samples, labels), nor a loader.
-    """
-    sizes: dict[str, float | int] = {}
-    data: dict[str, Any] = {}
-    for name, part in parts.items():
-        if isinstance(part, bool):
-            raise InputError(f"{name} = {part}: {_PART}")
-        if isinstance(part, Integral):
-            sizes[name] = int(part)
-        elif isinstance(part, Real):
-            sizes[name] = float(part)
-        elif part is not None:
-            data[name] = part
-            if not (is_pair(part) or is_dataset(part)):
-                with errors_at(name):
-                    LoaderDataset(part)  # refuses what is no loader
-    return {name: size for name, size in sizes.items() if size != 0}, data
-
-
-def _draw_parts(samples: LabeledSamples, sizes: Mapping[str, float | int], seed: int) -> dict[str, LabeledSamples]:
-    """Draw parts of the samples at random. Each part keeps the order of the samples; the rest is the part "train".
-
-    Args:
-        samples: all samples.
-        sizes: the size of each part, as a fraction or a number.
-        seed: the seed of the draw.
-
-    Raises:
-        InputError: a size is invalid.
-        DataError: no samples remain for training.
-    """
-    order = torch.randperm(len(samples), generator=torch.Generator().manual_seed(seed))
-    parts = {}
-    for name, size in sizes.items():
-        if not size >= 0 or (isinstance(size, float) and size >= 1):  # NaN is neither
-            raise InputError(f"{name} = {size}: {_PART}")
-        count = max(1, round(size * len(samples))) if isinstance(size, float) else size
-        parts[name], order = samples[order[:count].sort().values], order[count:]
-        if len(order) == 0:
-            raise DataError(f"{name} = {size} leaves none of the {len(samples)} samples for training; lower it")
-    return {"train": samples[order.sort().values] if parts else samples} | parts
 
 
 def _sample_shape(samples: Tensor, transform: Transform | None) -> tuple[int, ...]:

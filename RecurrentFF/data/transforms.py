@@ -181,7 +181,7 @@ class Identity(Transform):
 @register("transform", "standardize")
 @dataclass(frozen=True)
 class Standardize(Transform):
-    """Features of a table as network inputs: each one minus its mean, divided by its standard deviation."""
+    """Features of a table as network inputs: each one minus its mean, divided by its standard deviation, times a scale."""
 
     takes_sequences: ClassVar[bool] = True
 
@@ -189,6 +189,11 @@ class Standardize(Transform):
     """The mean of each feature. If left out, it is that of the training samples."""
     std: tuple[Size, ...] | None = None
     """The standard deviation of each feature. If left out, it is that of the training samples, and 1 for a constant feature."""
+    scale: Size = 1.0
+    """The standard deviation of each network input.
+
+    A larger value helps where there are few features, of which the layers would otherwise see little beside their own activity.
+    """
 
     @property
     def is_fitted(self) -> bool:
@@ -236,14 +241,15 @@ class Standardize(Transform):
             raise InputError(f"samples with {features.shape[1]} features: expected {len(self.mean)}, as in training")
         # In float64 first: features such as years are large beside their deviation.
         mean, std = (torch.tensor(values, dtype=torch.float64) for values in (self.mean, self.std))
+        std = std / self.scale
         if features.dtype == torch.float64:
             return ((features - mean.to(features.device)) / std.to(features.device)).float()
         return (features.float() - mean.to(features.device, torch.float32)) / std.to(features.device, torch.float32)
 
     def inverse(self, inputs: Tensor) -> Tensor:
-        """Return the features in their own scale: network inputs times the standard deviations, plus the means."""
+        """Return the features in their own scale: network inputs times the standard deviations by the scale, plus the means."""
         mean, std = (torch.tensor(values).to(inputs) for values in (self.mean, self.std))
-        return inputs * std + mean
+        return inputs * (std / self.scale) + mean
 
     def output_size(self, input_shape: tuple[int, ...]) -> int:
         """Return the number of features of a sample.
