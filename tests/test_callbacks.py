@@ -14,7 +14,7 @@ from torch import Tensor
 
 import RecurrentFF as rff
 from RecurrentFF.benchmarks import run
-from RecurrentFF.benchmarks.baselines import BackpropagationLearner, Baseline, make_baseline
+from RecurrentFF.benchmarks.baselines import GRU, BackpropagationLearner, Baseline, make_baseline
 from RecurrentFF.cli import main
 from RecurrentFF.data.dataset import Splits, TensorDataset
 from RecurrentFF.errors import CallbackError, DivergenceError, InputError, SettingsError
@@ -765,7 +765,7 @@ def baseline_trainer(path: Path, name: str, *callbacks: Callback, **arguments: A
     return Trainer(cast(rff.Network, model), data(100), own, learner=learner, console=Console(quiet=True))
 
 
-@pytest.mark.parametrize("name", ["logistic", "gru"])
+@pytest.mark.parametrize("name", ["logistic", "gru-9"])
 def test_a_resumed_baseline_equals_an_uninterrupted_one(name: str, tmp_path: Path) -> None:
     uninterrupted = baseline_trainer(tmp_path / "uninterrupted", name)
     assert uninterrupted.fit()
@@ -778,6 +778,8 @@ def test_a_resumed_baseline_equals_an_uninterrupted_one(name: str, tmp_path: Pat
         assert torch.equal(parameter, expected)
     assert [m.loss for m in resumed.history] == [m.loss for m in uninterrupted.history]
     assert resumed.progress.best_epoch == uninterrupted.progress.best_epoch
+    assert getattr(resumed.network, "baseline", None) == name
+    assert name == "logistic" or cast(GRU, resumed.network).recurrent.hidden_size == 9
 
 
 def test_a_baseline_follows_adam_with_cosine_decay(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_seq_mnist_runs_and_is_reproducible_from_the_cache(
     first, second = run_folder(tmp_path / "first"), run_folder(tmp_path / "second")
     assert first.name.startswith("seq_mnist-") and same_weights(first, second)
     config = config_of(first)
-    assert (config["data"]["name"], config["network"]["input_size"]) == ("seq_mnist", 128)
+    assert (config["data"]["name"], config["network"]["input_size"]) == ("seq_mnist", 800)
     assert config["transform"]["moves_per_timestep"] == 4
     assert "1,000 train, 200 validation, 200 test samples" in capsys.readouterr().out
 

@@ -1,15 +1,17 @@
-"""Baselines: logistic regression and a GRU, trained by backpropagation on the same samples in the same order.
+"""Baselines: logistic regression, a GRU and a plain recurrent network, trained by backpropagation.
 
-The optimizer is Adam with a learning rate of 1e-3 and cosine decay, in float32. Epochs, batch size, timesteps and seed are those
-of the configuration. The training loop and its callbacks are those of the network: the validation samples, if there are any,
-select the best epoch, the test set is read once, at the end, and an interrupted run can be resumed.
+They are trained on the same samples in the same order as the network. The optimizer is Adam with a learning rate of 1e-3 and
+cosine decay, in float32. Epochs, batch size, timesteps and seed are those of the configuration. The training loop and its
+callbacks are those of the network: the validation samples, if there are any, select the best epoch, the test set is read once, at
+the end, and an interrupted run can be resumed.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -109,26 +111,34 @@ class GRU(Baseline):
     """A gated recurrent unit, and a linear layer on its activity at the last valid timestep of each sequence.
 
     Args:
-        network: the network to compare with. There are as many units as fit into its number of weights.
+        network: the network to compare with.
+        units: the number of units; None for as many as fit into the network's number of weights.
     """
 
     baseline = "gru"
+    gates: ClassVar[int] = 3
+    """The number of weight matrices from the input, and from the units."""
+    recurrent_class: ClassVar[type[nn.GRU] | type[nn.RNN]] = nn.GRU
+    """The recurrent layer of torch."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, units: int | None = None) -> None:
         super().__init__(network)
         features, classes = network.input_size, network.num_classes
         weights = sum(parameter.numel() for parameter in network.parameters())
-        # 3·u·(features + u + 2) + classes·(u + 1) weights, solved for u
-        linear = 3 * (features + 2) + classes
-        units = max(1, int((math.sqrt(linear**2 + 12 * (weights - classes)) - linear) / 6))
-        self.recurrent = nn.GRU(features, units)
-        self.output = nn.Linear(units, classes)
+        # gates·u·(features + u + 2) + classes·(u + 1) weights, solved for u
+        linear = self.gates * (features + 2) + classes
+        fitting = max(1, int((math.sqrt(linear**2 + 4 * self.gates * (weights - classes)) - linear) / (2 * self.gates)))
+        self.recurrent = self.recurrent_class(features, units or fitting)
+        self.output = nn.Linear(units or fitting, classes)
+        if units is not None:
+            self.baseline = f"{self.baseline}-{units}"
         self._network_weights = weights
 
     @property
     def description(self) -> str:
         """The line about the model for the user."""
-        return f"gru, by backpropagation: {self.recurrent.hidden_size} units, for a network of {self._network_weights:,} weights"
+        units, weights = self.recurrent.hidden_size, self._network_weights
+        return f"{self.baseline}, by backpropagation: {units} units, for a network of {weights:,} weights"
 
     def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         """Compute logits (batch, classes).
@@ -145,11 +155,19 @@ class GRU(Baseline):
         return logits
 
 
+class RNN(GRU):
+    """A plain recurrent network of tanh units, and a linear layer on its activity, as in `GRU`."""
+
+    baseline = "rnn"
+    gates = 1
+    recurrent_class = nn.RNN
+
+
 def make_baseline(name: str, network: Network, splits: Splits) -> Baseline:
     """Create a baseline for the data of a network.
 
     Args:
-        name: "logistic" or "gru".
+        name: "logistic", "gru" or "rnn"; or a recurrent one with its number of units, as in "gru-400".
         network: the network to compare with.
         splits: the data sets, by which the baseline sees whether inputs are static.
 
@@ -160,9 +178,10 @@ def make_baseline(name: str, network: Network, splits: Splits) -> Baseline:
     if name == "logistic":
         static = next(iter(splits.train.batches(1))).inputs.dim() == 2
         return LogisticRegression(network, 1 if static else network.settings.timesteps).to(network.device)
-    if name == "gru":
-        return GRU(network).to(network.device)
-    raise SettingsError(f"baseline '{name}': there is no such baseline; known: gru, logistic")
+    if recurrent := re.fullmatch(r"(gru|rnn)(?:-([1-9][0-9]{0,4}))?", name):
+        kind, units = recurrent.groups()
+        return (GRU if kind == "gru" else RNN)(network, int(units) if units else None).to(network.device)
+    raise SettingsError(f"baseline '{name}': there is no such baseline; known: gru, gru-UNITS, logistic, rnn, rnn-UNITS")
 
 
 class BackpropagationLearner:

@@ -138,8 +138,9 @@ def add_training_flags(parser: argparse.ArgumentParser, datasets: tuple[str, ...
         add("--dataset", metavar="NAME", help=f"one of {', '.join(datasets)} (default: {datasets[0]})")
     add(
         "--baseline",
-        choices=["logistic", "gru"],
-        help="train a baseline on the same data, by backpropagation: logistic regression, or a GRU of equal size",
+        metavar="NAME",
+        help="train a baseline on the same data, by backpropagation: logistic; gru or rnn, a GRU or a plain recurrent network of "
+        "as many weights as the network; or, with a number of units, as in gru-400",
     )
     add("--weights", type=user_path, metavar="FILE", help=key_help("training", "weights"))
     if resumes:
