@@ -158,12 +158,23 @@ def test_masked_gradients_equal_those_of_autograd(name: str, candidates: int) ->
 
 
 def test_dropout_masks_the_drive_of_each_source() -> None:
-    network = float64_network(connections=[{"name": "traces"}, {"name": "eligibility", "layers": [1]}], dropout=0.4)
+    kinds = [{"name": "traces", "sources": ["forward", "lateral"]}, {"name": "eligibility", "layers": [1]}]
+    network = float64_network(connections=kinds, dropout=0.4)
     counts = [[c.dropout_masks for c in layer.connections] for layer in hidden_layers(network)]
-    assert counts == [[1, 2], [1, 2], [1, 2]]
+    assert counts == [[2, 1], [2, 1], [2, 1]]
     learner = Learner(network, generator())
     learner.train_batch(video(network.settings.timesteps), class_numbers(6))
     assert all(torch.isfinite(layer.weight_vector()).all() for layer in hidden_layers(network))
+
+
+def test_traces_of_the_present_alone_are_a_dense_connection() -> None:
+    """The same initial weights, with a minus sign from above, and the same training."""
+    everything = {"name": "traces", "sources": [], "time_constants": [1.0], "normalized": False}
+    traced, plain = float64_network(connections=[everything]), float64_network(fused=False)
+    for network in (traced, plain):
+        Learner(network, generator()).train_batch(video(network.settings.timesteps), class_numbers(6))
+    for own, other in zip(hidden_layers(traced), hidden_layers(plain), strict=True):
+        torch.testing.assert_close(own.weight_vector(), other.weight_vector(), rtol=1e-12, atol=1e-12)
 
 
 def run(dynamics: Dynamics, values: Tensor) -> Tensor:

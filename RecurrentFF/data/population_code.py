@@ -85,7 +85,7 @@ class PopulationCode(StrokeTransform):
             image_shape: height and width of the images, in pixels.
         """
         path = pen_path(moves)
-        spacing = torch.tensor([image_shape[1], image_shape[0]], device=moves.device) / self.grid_size
+        spacing = torch.tensor([image_shape[0], image_shape[0]], device=moves.device) / self.grid_size
         place = ((path.middle + 0.5) / spacing - 0.5).clamp(0, self.grid_size - 1)
         angle = torch.atan2(path.step[..., 1], path.step[..., 0]) * (self.directions / (2 * math.pi))
         numbers, weights = [], []
