@@ -78,21 +78,28 @@ def test_a_run_prints_its_result_and_writes_all_files(tmp_path: Path, capsys: py
     assert str(folder) in output.out and "800-16-12-10" in output.out
 
 
-def test_a_baseline_says_that_it_computes_in_float32(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("baseline", "precision"), [("logistic", "float32"), ("gru-9", "bfloat16")])
+def test_a_baseline_says_in_which_precision_it_computes(
+    baseline: str, precision: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     flags = [
-        "--baseline=logistic",
+        f"--baseline={baseline}",
         "--set=device.precision=bfloat16",
         "--set=training.batch_size=500",
         f"--output-dir={tmp_path}",
     ]
     assert main(MNIST, [*TINY, *flags]) == 0
     output = capsys.readouterr().out
-    assert "device      cpu, float32 matrix products\n" in output
-    assert "baseline    logistic, by backpropagation: one linear layer on the input, " in output
+    assert f"device      cpu, {precision} matrix products" in output
+    expected = {
+        "logistic": "logistic, by backpropagation: one linear layer on the input, ",
+        "gru-9": "gru-9, by backpropagation: 9",
+    }
+    assert f"baseline    {expected[baseline]}" in output
     assert "in an epoch" not in output  # the hint is about the network
     folder = run_folder(tmp_path)
-    assert json.loads((folder / "summary.json").read_text())["precision"] == "float32"
-    assert config_of(folder)["device"]["precision"] == "float32"
+    assert json.loads((folder / "summary.json").read_text())["precision"] == precision
+    assert config_of(folder)["device"]["precision"] == precision
 
 
 @pytest.mark.parametrize("flags", [[], ["--baseline=logistic"]])

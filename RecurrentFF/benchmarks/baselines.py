@@ -1,9 +1,10 @@
 """Baselines: logistic regression, a GRU and a plain recurrent network, trained by backpropagation.
 
 They are trained on the same samples in the same order as the network. The optimizer is Adam with a learning rate of 1e-3 and
-cosine decay, in float32. Epochs, batch size, timesteps and seed are those of the configuration. The training loop and its
-callbacks are those of the network: the validation samples, if there are any, select the best epoch, the test set is read once, at
-the end, and an interrupted run can be resumed.
+cosine decay. Recurrent baselines compute matrix products in the precision of the configuration, the others in float32. Epochs,
+batch size, timesteps and seed are those of the configuration. The training loop and its callbacks are those of the network: the
+validation samples, if there are any, select the best epoch, the test set is read once, at the end, and an interrupted run can be
+resumed.
 """
 
 from __future__ import annotations
@@ -38,11 +39,13 @@ class Baseline(nn.Module):
     baseline: str
     """The name of the baseline."""
     has_own_modules = True
+    follows_precision: ClassVar[bool] = False
+    """True if matrix products are in the precision of the configuration, false if they are in float32."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        options = {"schedule": Cosine(), "weight_averaging": 0.0, "precision": "float32"}
-        self.settings = network.settings.with_arguments(**options)
+        precision = network.settings.device.precision if self.follows_precision else "float32"
+        self.settings = network.settings.with_arguments(schedule=Cosine(), weight_averaging=0.0, precision=precision)
         self.task = network.task
         self.input_size, self.num_classes = network.input_size, network.num_classes
         self.local_modules: list[LocalModule] = []
@@ -116,6 +119,7 @@ class GRU(Baseline):
     """
 
     baseline = "gru"
+    follows_precision = True
     gates: ClassVar[int] = 3
     """The number of weight matrices from the input, and from the units."""
     recurrent_class: ClassVar[type[nn.GRU] | type[nn.RNN]] = nn.GRU
@@ -147,11 +151,13 @@ class GRU(Baseline):
             inputs: (timesteps, batch, features).
             mask: (timesteps, batch), true at valid timesteps, which come first; None if all are valid.
         """
-        activity, _ = self.recurrent(inputs)
+        low = self.settings.device.precision == "bfloat16"
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=low):
+            activity, _ = self.recurrent(inputs)
         last = torch.full((inputs.shape[1],), len(inputs) - 1, device=inputs.device)
         if mask is not None:
             last = mask.long().sum(0).clamp(min=1) - 1
-        logits: Tensor = self.output(activity[last, torch.arange(len(last), device=last.device)])
+        logits: Tensor = self.output(activity[last, torch.arange(len(last), device=last.device)].float())
         return logits
 
 
