@@ -92,6 +92,10 @@ class DivergenceError(RecurrentFFError):
     """A training whose loss or weights are NaN or infinite."""
 
 
+class BlackBoxError(RecurrentFFError):
+    """A function or program of a black-box connection that fails, or whose result is no activity of the same shape."""
+
+
 class OutputError(RecurrentFFError):
     """A file that can't be written."""
 

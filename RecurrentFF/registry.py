@@ -35,6 +35,7 @@ HOMES = {
     "generative": "RecurrentFF.model",
     "activation": "RecurrentFF.model",
     "connection": "RecurrentFF.model",
+    "black_box": "RecurrentFF.model",
     "optimizer": "RecurrentFF.model",
     "schedule": "RecurrentFF.training.schedules",
     "data": "RecurrentFF.data",
@@ -42,7 +43,7 @@ HOMES = {
 }
 """The kinds of components. Each has the package or module of the built-in ones, which is imported when the kind is first used."""
 
-WORDS = {"generative": "generative circuit", "data": "data set"}
+WORDS = {"black_box": "function of a black box", "generative": "generative circuit", "data": "data set"}
 """The name of a kind in messages, where it is not the kind itself."""
 
 Class = TypeVar("Class", bound=type)

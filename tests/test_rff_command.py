@@ -398,7 +398,7 @@ def test_every_recipe_is_valid_and_names_what_it_is_for() -> None:
     for name in recipes.names():
         settings = Settings.from_file(recipes.path_of(name))
         data = registry.name_of(settings.data)
-        assert data in ("own", name) or (data == "mnist" and name.startswith(("mnist_", "tutorial")))
+        assert data in ("own", name) or name.startswith(f"{data}_") or (data, name) == ("mnist", "tutorial")
     assert set(recipes.DEFAULTS.values()) | {recipes.GENERAL} <= set(recipes.names())
 
 

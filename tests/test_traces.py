@@ -162,6 +162,8 @@ def test_dropout_masks_the_drive_of_each_source() -> None:
     network = float64_network(connections=kinds, dropout=0.4)
     counts = [[c.dropout_masks for c in layer.connections] for layer in hidden_layers(network)]
     assert counts == [[2, 1], [2, 1], [2, 1]]
+    kept = [layer.connections[0].values_kept(9) for layer in hidden_layers(network)]
+    assert kept == [3 * (7 + 9), 3 * (9 + 5), 3 * (5 + 8)]  # three time constants, the layer below, and the layer
     learner = Learner(network, generator())
     learner.train_batch(video(network.settings.timesteps), class_numbers(6))
     assert all(torch.isfinite(layer.weight_vector()).all() for layer in hidden_layers(network))

@@ -112,6 +112,13 @@ class Connection(nn.Module, ABC):
         """
         return None
 
+    def values_kept(self, timesteps: int) -> int:
+        """The numbers in the memory for each sample and candidate after some timesteps, by which a prediction sizes its batches.
+
+        By default 0, for a memory that is small beside the activity.
+        """
+        return 0
+
     @property
     def source_sizes(self) -> dict[str, int]:
         """The features of each source by name, as far as the connection knows them; they are checked against the blocks."""

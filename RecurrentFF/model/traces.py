@@ -83,6 +83,10 @@ class Traces(Connection):
         """An empty memory for each source, (K, features, 1, batch). See `Connection.initial_memory`."""
         return [like.new_zeros(len(self.input), size, 1, like.shape[2]) for size in self.source_sizes.values()]
 
+    def values_kept(self, timesteps: int) -> int:
+        """The K values of each feature of the sources, see `Connection.values_kept`."""
+        return sum(self.dense.source_sizes.values())
+
     def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
         """The drive of the memories, which include the present sources. See `Connection.forward`."""
         memory = self._after(reads, memory)

@@ -29,6 +29,7 @@ from RecurrentFF.settings.tree import Settings
 COMPONENT_SECTIONS = {
     "network.activation": "activation",
     "network.connections": "connection",
+    "network.connections.function": "black_box",
     "objective": "objective",
     "negatives": "negatives",
     "optimizer": "optimizer",
@@ -249,6 +250,9 @@ def parts(section: str) -> list[Part]:
 def summary(section: str) -> str:
     """Describe a section in one line; one inside another section in its first sentence, because its table has the others."""
     *parents, name = section.split(".")
+    if len(parents) > 1:  # an option of a component that is itself one
+        owner: type = component_class("connection", "black_box")
+        return first_sentence(docstrings(owner)[name])
     return first_sentence(docstrings(SECTIONS[parents[0]])[name]) if parents else docstrings(Settings)[name]
 
 

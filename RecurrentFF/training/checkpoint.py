@@ -158,7 +158,7 @@ def settings(saved: Checkpoint, path: str | Path, components: Mapping[str, Any] 
     Raises:
         CheckpointError: the configuration is invalid, or names a component that is not registered.
     """
-    known = [*(kind for kind in HOMES if kind != "connection"), "connections"]
+    known = [*(kind for kind in HOMES if kind not in ("connection", "black_box")), "connections"]
     for name in components or {}:
         if name not in known:
             raise CheckpointError(f"load: there is no component '{name}'{nearest(name, known)}")
