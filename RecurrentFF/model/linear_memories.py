@@ -1,9 +1,11 @@
 r"""Linear memories of one value: m ← A·m + B·s, with K values m = (m_1, …, m_K), and s the value that is remembered.
 
-leaky          m_k ← (1 − 1/τ_k)·m_k + s/τ_k                  running means with time constants τ_k, in timesteps
-oscillating    m_k ← exp(−1/τ_k + 2πi/period_k)·m_k + s       damped oscillations; a complex number is two values
-legendre       the Legendre coefficients of the last θ timesteps of s
-total          m ← m + s                                      the sum of all that s was
+    leaky          m_k ← (1 − 1/τ_k)·m_k + s/τ_k                  running means with time constants τ_k, in timesteps
+    oscillating    m_k ← exp(−1/τ_k + 2πi/period_k)·m_k + s       damped oscillations; a complex number is two values
+    legendre       the Legendre coefficients of the last θ timesteps of s
+    total          m ← m + s                                      the sum of all that s was
+
+A and B are fixed. A layer reads memories of its sources through a `traces.Traces` connection.
 """
 
 from __future__ import annotations
