@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from RecurrentFF.errors import DivergenceError, InputError, SettingsError
 from RecurrentFF.messages import shown
+from RecurrentFF.model.connections import Connection
 from RecurrentFF.model.functional import at_timestep, window_weights
 from RecurrentFF.model.projection import has_feedback, with_feedback
 from RecurrentFF.model.state import State
@@ -194,7 +195,9 @@ def samples_at_once(network: Network, candidates: int) -> int:
     """
     patterns, activity = 2 * network.compute_dtype.itemsize, 2 * network.dtype.itemsize  # two states; z and h
     units = sum(network.sizes.values()) - network.input_size
-    sample = candidates * units * (patterns + activity)
+    timesteps = network.settings.network.prelabel_timesteps + network.settings.prediction_window[1] + 1
+    kept = sum(module.values_kept(timesteps) for module in network.modules() if isinstance(module, Connection))
+    sample = candidates * (units * (patterns + activity) + kept * network.compute_dtype.itemsize)
     return min(network.settings.training.prediction_batch_size, max(1, PREDICTION_MEMORY // sample))
 
 

@@ -18,7 +18,14 @@ FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 GENERAL = "general"
 """The name of the recipe for data sets that have none of their own."""
 
-DEFAULTS = {"mnist": "mnist_fast", "fashion_mnist": "mnist_fast", "moving_mnist": "moving_mnist", "seq_mnist": "seq_mnist"}
+DEFAULTS = {
+    "mnist": "mnist_fast",
+    "fashion_mnist": "mnist_fast",
+    "moving_mnist": "moving_mnist",
+    "seq_mnist": "seq_mnist",
+    "japanese_vowels": "japanese_vowels",
+    "associative_retrieval": "associative_retrieval",
+}
 """The name of the recipe that each data set is trained with if the user names none."""
 
 

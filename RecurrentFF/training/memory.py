@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 
 from RecurrentFF.errors import SettingsError
-from RecurrentFF.model.assembly import block_sizes, sources_of_layers
+from RecurrentFF.model.assembly import block_sizes, direction, sources_of_layers
+from RecurrentFF.model.initialization import Kind
 from RecurrentFF.settings import Settings
 
 
@@ -38,10 +39,12 @@ def required_memory(settings: Settings) -> dict[str, float]:
     """
     network = settings.network
     sizes = block_sizes(settings)
-    inputs = {layer: sum(sizes[source] for source in sources) for layer, sources in sources_of_layers(settings).items()}
-    weights = sum(sizes[layer] * inputs[layer] for layer in inputs)
-    if any(connection.shares_weights for connection in network.connections):  # the kernels of a convolution are small
-        weights -= sizes["h1"] * (sizes["x"] + sizes["h1"])
+    weights = sum(
+        sizes[layer] * sizes[source]
+        for number, (layer, sources) in enumerate(sources_of_layers(settings).items(), start=1)
+        for source in sources
+        if not _shares_weights(settings, number, direction(source, layer, list(sizes)))
+    )
     samples = min(settings.training.batch_size, settings.data.train_samples or settings.training.batch_size)
     candidates = float(1 + settings.negatives.count) * samples
     units = sum(network.hidden_sizes) + sizes["y"]
@@ -54,11 +57,27 @@ def required_memory(settings: Settings) -> dict[str, float]:
         * len(network.hidden_sizes)
         * network.label_timesteps,  # the badness at every timestep
     }
-    required |= _of_circuit(settings)
+    required |= _of_circuit(settings) | _of_connections(settings, samples)
     if settings.data.gives_sequences or (settings.transform is not None and settings.transform.gives_sequences):
         words = f"the inputs of a batch, {settings.timesteps:,} timesteps × {samples:,} samples × {sizes['x']:,} features"
         required[words] = 4.0 * settings.timesteps * samples * sizes["x"]
     return required
+
+
+def _shares_weights(settings: Settings, number: int, kind: Kind) -> bool:
+    """True if a hidden layer reads a direction with few weights or none, for instance those of a convolution's kernel."""
+    serving = next((option for option in settings.network.connections if option.serves(number, kind)), None)
+    return serving is not None and serving.shares_weights
+
+
+def _of_connections(settings: Settings, samples: int) -> dict[str, float]:
+    """The term of what connections keep of a sequence, in bfloat16 and for one candidate: the fewest that there can be."""
+    kept = 0
+    for number, units in enumerate(settings.network.hidden_sizes, start=1):
+        serving = next((kind for kind in settings.network.connections if kind.serves(number, "lateral")), None)
+        kept += 0 if serving is None else serving.values_kept(units, settings.timesteps)
+    words = f"what network.connections keep of {settings.timesteps:,} timesteps × {samples:,} samples"
+    return {words: 2.0 * kept * samples} if kept else {}
 
 
 def _of_circuit(settings: Settings) -> dict[str, float]:
