@@ -405,7 +405,7 @@ def test_a_checkpoint_of_another_network_and_one_without_the_state_for_resuming(
     trained: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = refusal([*TINY, "--set=network.hidden_sizes=[16, 11]", f"--weights={trained / 'best.safetensors'}"], capsys)
-    edges = " on oriented_gradients (directions 8, grid_size 10)"
+    edges = " on oriented_gradients (directions 8, grid_size 10, centered True)"
     architectures = f"800-16-12-10{edges}; this network is 800-16-11-10{edges}"
     assert words == f"{trained / 'best.safetensors'}: weights of another architecture, {architectures}"
     Path("run").mkdir()

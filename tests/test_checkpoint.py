@@ -232,7 +232,8 @@ def test_weights_of_a_network_with_other_features_or_connections_are_refused(tmp
     assert four.input_size == sixteen.input_size == 64
     rff.save(four, tmp_path / "four.pt")
     with pytest.raises(
-        CheckpointError, match=r"another architecture, 64-4-10 on oriented_gradients \(directions 4, grid_size 4\); this"
+        CheckpointError,
+        match=r"another architecture, 64-4-10 on oriented_gradients \(directions 4, grid_size 4, centered True\); this",
     ):
         rff.load(tmp_path / "four.pt", network=sixteen)
     skewed = rff.build(**shape, transform={"name": "oriented_gradients", "directions": 4, "grid_size": 4, "deskew": True})

@@ -11,7 +11,12 @@ from pydantic import Field, FiniteFloat
 from torch import Tensor
 
 from RecurrentFF.data.moments import NormalizationConfig, normalize
-from RecurrentFF.data.oriented_gradients import OrientedGradientConfig, oriented_gradients, tile_maps
+from RecurrentFF.data.oriented_gradients import (
+    OrientedGradientConfig,
+    moved_oriented_gradients,
+    oriented_gradients,
+    tile_maps,
+)
 from RecurrentFF.data.pixels import CHUNK_SIZE, checked_pixels, mean_and_std, scaled_pixels
 from RecurrentFF.data.transforms import Self, Size, Transform
 from RecurrentFF.errors import InputError
@@ -172,6 +177,8 @@ class OrientedGradients(ImageTransform):
     """The number of gradient directions, evenly spaced over the full circle."""
     grid_size: Annotated[int, Field(ge=1, le=28)] = 10
     """The number of grid cells across the image, and as many down."""
+    centered: Flag = True
+    """Subtract the mean of an image's features. Without, they are 0 where there is no ink, as suits a convolution."""
 
     def output_size(self, input_shape: tuple[int, ...]) -> int:
         """Return the number of features.
@@ -184,12 +191,30 @@ class OrientedGradients(ImageTransform):
 
     def encode(self, images: Tensor) -> Tensor:
         """Compute the features of standardized images (n, side, side): (n, directions · grid_size²)."""
-        config = OrientedGradientConfig(self.directions, self.grid_size)
-        return oriented_gradients(images, config, background=self.background)
+        return oriented_gradients(images, self._config, background=self.background)
+
+    def encode_moved(self, objects: Tensor, positions: Tensor, side: int) -> Tensor:
+        """Compute the features of videos of one moving object, see `moved_oriented_gradients`.
+
+        Args:
+            objects: (n, object side, object side), of the range that `checked_pixels` accepts.
+            positions: (timesteps, n, 2), down and right, in pixels.
+            side: side of the square canvas.
+
+        Returns:
+            (timesteps, n, output_size) float32: up to rounding the result of `__call__` for the rendered frames, unless these
+            would be normalized.
+        """
+        return moved_oriented_gradients(self.standardized(objects) - self.background, positions, side, self._config)
+
+    @property
+    def _config(self) -> OrientedGradientConfig:
+        return OrientedGradientConfig(self.directions, self.grid_size, self.centered)
 
     def show(self, inputs: Tensor, input_shape: tuple[int, ...]) -> Tensor:
-        """Arrange the feature maps of each sample as one picture, (1, samples, height, width)."""
-        return tile_maps(inputs, self.directions).unsqueeze(0)
+        """Arrange the feature maps of each sample as one picture, see `Transform.show`."""
+        sequences = inputs if inputs.dim() == 3 else inputs.unsqueeze(0)
+        return torch.stack([tile_maps(features, self.directions) for features in sequences])
 
     @property
     def _needs_square(self) -> bool:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import Batch, LabeledImages, SplitOptions, Splits, split
-from RecurrentFF.data.image_transforms import Frames
+from RecurrentFF.data.image_transforms import Frames, OrientedGradients
 from RecurrentFF.data.random_bits import random_bits
 from RecurrentFF.data.source import DataSource, SourceTask, fitted_transform
 from RecurrentFF.data.transforms import Transform, as_given
@@ -204,6 +204,8 @@ class MovingDigits:
         """Render digits (n, DIGIT_SIDE, DIGIT_SIDE) uint8 at positions (timesteps, n, 2), and transform the frames."""
         if isinstance(self.transform, Frames):
             return render(self.transform.scaled(digits), positions)  # the same as below, with fewer pixels to scale
+        if isinstance(self.transform, OrientedGradients) and not any(self.transform.normalization):
+            return self.transform.encode_moved(digits, positions, CANVAS_SIDE)  # the same, up to rounding
         frames = render(digits, positions).view(-1, CANVAS_SIDE, CANVAS_SIDE)
         return self.transform(as_given(frames, self.transform)).view(*positions.shape[:2], -1)
 

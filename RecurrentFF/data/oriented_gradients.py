@@ -3,7 +3,7 @@ r"""Oriented-gradient (HOG-like) features: the strength of the image gradient in
     g    = Σ_k r_k · d_k,  r_k ≥ 0               the gradient at a pixel (Sobel filters), decomposed into the two of the evenly
                                                  spaced directions d_k that enclose it
     a_kp = √(mean of r_k around cell p)          the cells form a grid; the means have Gaussian weights
-    x    = (a − mean(a)) / std(a)                over all directions and cells of an image
+    x    = (a − mean(a)) / std(a)                over all directions and cells of an image; or a / √(mean(a²)), not centered
 
 The features are a histogram of gradient directions in each cell, as in N. Dalal, B. Triggs, "Histograms of oriented gradients
 for human detection", 2005. For characters, and with the square root, which gives weak edges more weight beside strong ones, they
@@ -55,6 +55,8 @@ class OrientedGradientConfig(NamedTuple):
     """
     grid_size: int
     """Number of grid cells across the image, and as many down."""
+    centered: bool = True
+    """The subtraction of the mean of an image's features. Without, they are at least 0, and 0 where there is no ink."""
 
 
 def oriented_gradients(images: Tensor, config: OrientedGradientConfig, *, background: float) -> Tensor:
@@ -66,22 +68,61 @@ def oriented_gradients(images: Tensor, config: OrientedGradientConfig, *, backgr
         background: value of an empty pixel, and of everything outside the image.
 
     Returns:
-        (n, directions · grid_size²), direction by direction, each in row-major order. The features of an image have mean 0 and
-        mean square 1.
+        (n, directions · grid_size²), direction by direction, each in row-major order. The features of an image have mean
+        square 1, and mean 0 if they are centered.
     """
     filters = _direction_filters(config.directions, images.dtype, images.device)
     cell_weights = _cell_weights(images.shape[1], config.grid_size, images.dtype, images.device)
     chunk_size = CPU_CHUNK_SIZE if images.device.type == "cpu" else max(1, len(images))
     chunks = torch.split(images, chunk_size)
-    return torch.cat([_standardized_features(chunk - background, filters, cell_weights) for chunk in chunks])
+    features = [cell_weights @ _responses(chunk - background, filters) @ cell_weights.T for chunk in chunks]
+    return torch.cat([_normalized(means, config.centered) for means in features])
 
 
-def _standardized_features(ink: Tensor, filters: Tensor, cell_weights: Tensor) -> Tensor:
-    """Compute x of the module's equations, (n, directions · grid_size²), from ink (n, side, side)."""
+def moved_oriented_gradients(objects: Tensor, positions: Tensor, side: int, config: OrientedGradientConfig) -> Tensor:
+    """Compute the oriented-gradient features of videos, in each of which one object moves on an empty canvas.
+
+    The features are those that `oriented_gradients` gives for the rendered frames, up to rounding. The gradient is computed once
+    for each object instead of once for each frame, and only there, which takes about a tenth of the time.
+
+    Args:
+        objects: (n, object side, object side), with the value 0 where there is no ink.
+        positions: (timesteps, n, 2) integers, down and right, of the object's upper left corner, from 0 to side − object side.
+        side: side of the square canvas.
+        config: number of directions and of grid cells, and whether features are centered.
+
+    Returns:
+        (timesteps, n, directions · grid_size²), as from `oriented_gradients`.
+    """
+    directions, cells, size = config.directions, config.grid_size, objects.shape[1] + 2  # gradients reach a pixel beyond the ink
+    filters = _direction_filters(directions, objects.dtype, objects.device)
+    weights = F.pad(_cell_weights(side, cells, objects.dtype, objects.device), (1, 1))  # none outside the canvas
+    down = weights.unfold(1, size, 1).transpose(0, 1).contiguous()  # (positions, cells, size)
+    right = down.transpose(1, 2).contiguous()
+    features = objects.new_empty(*positions.shape[:2], directions * cells**2)
+    chunk_size = CPU_CHUNK_SIZE if objects.device.type == "cpu" else max(1, len(objects))
+    for chunk in torch.split(torch.arange(len(objects), device=objects.device), chunk_size):
+        responses = _responses(F.pad(objects[chunk], [1] * 4), filters).transpose(1, 2)  # (n, rows, directions, columns)
+        lines = responses.reshape(len(chunk), -1, size)
+        for t, position in enumerate(positions[:, chunk]):
+            columns = torch.bmm(lines, right[position[:, 1]]).view(len(chunk), size, -1)
+            means = torch.bmm(down[position[:, 0]], columns).view(len(chunk), cells, directions, cells)
+            features[t, chunk] = _normalized(means.transpose(1, 2), config.centered)
+    return features
+
+
+def _responses(ink: Tensor, filters: Tensor) -> Tensor:
+    """Compute r_k of the module's equations, (n, directions, side, side), from ink (n, side, side)."""
     cross = F.conv2d(ink.unsqueeze(1), filters, padding=1)  # g × d_k: the sign is the side of g on which d_k lies
-    responses = torch.minimum(cross.roll(-1, 1), -cross.roll(1, 1)).clamp(min=0)  # r_k: positive if g is between d_k−1 and d_k+1
-    features = (cell_weights @ responses @ cell_weights.T).sqrt().flatten(1)
-    return F.layer_norm(features, features.shape[1:], eps=EPS)
+    return torch.minimum(cross.roll(-1, 1), -cross.roll(1, 1)).clamp(min=0)  # positive if g is between d_k−1 and d_k+1
+
+
+def _normalized(means: Tensor, centered: bool) -> Tensor:
+    """Compute x of the module's equations, (n, directions · grid_size²), from the means of r_k around the cells."""
+    features = means.sqrt().flatten(1)
+    if centered:
+        return F.layer_norm(features, features.shape[1:], eps=EPS)
+    return features * torch.rsqrt(features.square().mean(1, keepdim=True) + EPS)
 
 
 @cache

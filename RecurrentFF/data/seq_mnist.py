@@ -1,7 +1,7 @@
 """The stroke-sequence MNIST data set: a digit as the moves of a pen that draws it, a few moves at each timestep.
 
-Modules `pen_strokes` and `population_code` have codes of the moves. The moves are traced from the digits, or read from the files of
-the original data set.
+Modules `pen_strokes` and `population_code` have codes of the moves. The moves are traced from the digits, or read from
+the files of the original data set.
 """
 
 from __future__ import annotations

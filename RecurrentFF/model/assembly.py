@@ -111,9 +111,7 @@ def _activation(settings: Settings) -> Activation:
     return StraightThrough(network.activation) if network.straight_through else network.activation
 
 
-def _connections(
-    chosen: Sequence[ConnectionKind], number: int, place: Place
-) -> tuple[Shape, list[Connection], dict[str, Any]]:
+def _connections(chosen: Sequence[ConnectionKind], number: int, place: Place) -> tuple[Shape, list[Connection], dict[str, Any]]:
     """The shape, the connections and further options of a layer.
 
     Each source goes to the first kind that serves it, or to the dense one.

@@ -118,14 +118,16 @@ class DenseKind(ConnectionKind):
 @register("connection", "none")
 @dataclass(frozen=True)
 class NoConnection(ConnectionKind):
-    """No connection: a layer does not read these sources. For instance, sources = ["lateral"] leaves out lateral weights."""
+    """No connection: the layers that it serves do not read these sources."""
 
+    sources: Sources = ("lateral",)
+    """The directions that are not read: by default, a layer does not read its own activity."""
     shares_weights: ClassVar[bool] = True
 
     def check(self) -> None:
-        """Check that the sources are named."""
+        """Check that the sources are named, for a layer must read something."""
         if not self.sources:
-            raise ValueError('name the sources that are not read, for instance sources = ["lateral"]')
+            raise ValueError('sources = []: name those that are not read, for instance sources = ["lateral"]')
 
     def make(self, place: Place) -> list[Connection]:
         """No connections."""

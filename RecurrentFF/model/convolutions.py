@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import torch.nn.grad
@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model import functional
+from RecurrentFF.model.channels import PerChannel
 from RecurrentFF.model.connection_kinds import ConnectionKind, Layers, Place, Sources
 from RecurrentFF.model.connections import Connection, Memory
 from RecurrentFF.model.initialization import initial_weight
@@ -214,17 +215,23 @@ def _units(planes: Tensor, candidates: int) -> Tensor:
 @register("connection", "convolution")
 @dataclass(frozen=True)
 class ConvolutionKind(ConnectionKind):
-    """A convolutional first hidden layer, on square images.
+    """A convolutional first hidden layer, on square images of one or several channels.
 
     Its units are channels × height × width, and the units of a channel share their weights. The input is convolved with
-    stride and padding, the layer's own activity with stride 1 and a padding that keeps height and width. Activity from
-    above comes through a full connection. The first of `hidden_sizes` must be the number of units.
+    stride and padding, the layer's own activity with stride 1 and a padding that keeps height and width. The label, and
+    activity from above, come through a full connection; or, if they are among `sources`, with one weight for each channel, which
+    is the same at all positions. The first of `hidden_sizes` must be the number of units.
     """
 
     layers: Layers = (1,)
     """The first hidden layer, which reads the image."""
     sources: Sources = ("forward", "lateral")
-    """The input and the layer's own activity."""
+    """The input, the layer's own activity, and also "backward" and "label", whose weights are then shared by all positions.
+
+    Another connection serves those that are left out: a full one, or `name = "none"` for no connection.
+    """
+    input_channels: Annotated[int, Field(ge=1)] = 1
+    """The channels of the input, for instance the directions of oriented gradients. Each is a square plane."""
     channels: Annotated[int, Field(ge=1)] = 16
     """Output channels of the convolution."""
     kernel_size: Annotated[int, Field(ge=1)] = 5
@@ -235,16 +242,29 @@ class ConvolutionKind(ConnectionKind):
     """Zeros added at each side of the image, in pixels."""
     lateral_kernel_size: Annotated[int, Field(ge=1), AfterValidator(as_odd)] = 3
     """Side of the square kernel on the layer's own activity, in units; an odd number."""
-    needs_images = True
+    position_exponent: Annotated[float, Field(ge=1, le=64)] = 1.0
+    """The exponent q of the layer's badness, the power mean (mean of b_p^q)^(1/q) of the mean square b_p at each position p.
+
+    With 1 it is the mean square of all units. A larger one gives more weight to the positions where the mean square is high.
+    """
     shares_weights = True
 
+    @property
+    def needs_images(self) -> bool:  # type: ignore[override]
+        """True if the input must be one plane of pixels."""
+        return self.input_channels == 1
+
     def check(self) -> None:
-        """Check that only the first layer and the convolved sources are asked for."""
-        if self.layers != (1,) or set(self.sources) - {"forward", "lateral"} or "forward" not in self.sources:
+        """Check that only the first layer is asked for, and that it reads the image."""
+        if self.layers != (1,) or "forward" not in self.sources:
             raise ValueError(
-                "a convolution is in the first hidden layer, from the image and the layer itself; set layers = [1] and "
-                'sources = ["forward", "lateral"] (or only "forward")'
+                "a convolution is in the first hidden layer, which reads the image; set layers = [1] and "
+                'sources = ["forward"], with "lateral", "backward" or "label" beside it'
             )
+
+    def layer_options(self) -> dict[str, Any]:
+        """The exponent of the layer's badness."""
+        return {"position_exponent": self.position_exponent}
 
     def shape(self, place: Place) -> Shape:
         """The channels, height and width of the layer.
@@ -253,7 +273,9 @@ class ConvolutionKind(ConnectionKind):
             SettingsError: the input is no square image, or the layer has another number of units.
         """
         try:
-            shape = conv_shape(_image_plane(place), self.channels, self.kernel_size, stride=self.stride, padding=self.padding)
+            shape = conv_shape(
+                self._input_shape(place), self.channels, self.kernel_size, stride=self.stride, padding=self.padding
+            )
         except ValueError as error:
             raise SettingsError(f"convolution: {error}; make kernel_size smaller or padding larger") from None
         if math.prod(shape) != place.units:
@@ -264,21 +286,26 @@ class ConvolutionKind(ConnectionKind):
         return shape
 
     def make(self, place: Place) -> list[Connection]:
-        """Convolutions of the input and, if asked for, of the layer's own activity."""
-        shape, plane, kernel, lateral = self.shape(place), _image_plane(place), self.kernel_size, self.lateral_kernel_size
+        """Convolutions of the input and, if asked for, of the layer's own activity; then what drives whole channels."""
+        shape, plane, kernel, lateral = self.shape(place), self._input_shape(place), self.kernel_size, self.lateral_kernel_size
         made: list[Connection] = []
         if "x" in place.sources:
-            weight = initial_weight("forward", (self.channels, 1, kernel, kernel), place.dtype, place.generator)
+            weight = initial_weight("forward", (self.channels, self.input_channels, kernel, kernel), place.dtype, place.generator)
             made.append(Conv2d("x", plane, self.channels, kernel, stride=self.stride, padding=self.padding, weight=weight))
         if place.layer in place.sources:
             weight = initial_weight("lateral", (self.channels, self.channels, lateral, lateral), place.dtype, place.generator)
             made.append(Conv2d(place.layer, shape, self.channels, lateral, padding=lateral // 2, weight=weight))
+        for source in place.top_down:
+            sizes = (self.channels, place.sources[source])
+            weight = initial_weight(place.kinds[source], sizes, place.dtype, place.generator)
+            made.append(PerChannel(source, place.sources[source], shape, sign=-1.0, weight=weight))
         return made
 
-
-def _image_plane(place: Place) -> Shape:
-    """The input as one plane. Raises SettingsError if it is no square image."""
-    side = math.isqrt(place.sizes["x"])
-    if side * side != place.sizes["x"]:
-        raise SettingsError(f"convolution: needs square images, but an input has {place.sizes['x']} values")
-    return 1, side, side
+    def _input_shape(self, place: Place) -> Shape:
+        """The channels, height and width of the input. Raises SettingsError if its planes are no squares."""
+        size, channels = place.sizes["x"], self.input_channels
+        side = math.isqrt(size // channels)
+        if channels * side * side != size:
+            planes = "square images" if channels == 1 else f"{channels} square planes (input_channels)"
+            raise SettingsError(f"convolution: needs {planes}, but an input has {size} values")
+        return channels, side, side

@@ -99,7 +99,7 @@ def position_mean_squares(h: Tensor, positions: int) -> Tensor:
 
 
 def power_mean(values: Tensor, exponent: float) -> Tensor:
-    """(mean of values^q)^(1/q) over the first axis, of values of at least 0: their mean for q = 1, and their maximum for q → ∞."""
+    """(mean of values^q)^(1/q) over the first axis, of values of at least 0: for q = 1 the mean, for q → ∞ the maximum."""
     peak = values.amax(0).clamp(min=torch.finfo(values.dtype).tiny)
     return peak * (values / peak).pow(exponent).mean(0).pow(1 / exponent)
 

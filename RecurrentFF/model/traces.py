@@ -8,7 +8,8 @@ For each source with the pattern s, and with the matrices A and B of a linear me
 W is learned; A and B are fixed. The memory depends on no weight of the layer, so that n(m_k) is the exact derivative of the
 drive through all timesteps: this is online learning without backpropagation through time, at the cost of the memory itself. With
 complex A it is the case of independent recurrent units whose eigenvalues are not learned, for which N. Zucchet et al. ("Online
-learning of long-range dependencies", arXiv:2305.15947) derive traces of this form. The source is constant, as in every connection.
+learning of long-range dependencies", arXiv:2305.15947) derive traces of this form. The source is taken as constant, as
+in every connection.
 """
 
 from __future__ import annotations
