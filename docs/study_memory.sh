@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What each kind of memory brings on pen strokes whose input has none: small networks after a short training, seeds 0 to 2, one core
 # for each run, about a minute each. Names of variants as arguments run these alone. Then: rff report runs/study_memory/*
+# All results are those on validation digits.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export OMP_NUM_THREADS=1
@@ -19,7 +20,7 @@ run() { # name, seed, then flags
   local name=$1 seed=$2
   shift 2
   "$python" -m RecurrentFF train seq_mnist --config-file seq_mnist_memory --seed "$seed" --epochs 3 --output-dir "$folder/$name" \
-    --set data.train_samples=20000 "$@"
+    --set data.train_samples=20000 --set data.test_samples=100 "$@"
 }
 
 connection() { # the options of one kind of connection, without its name's braces
@@ -27,7 +28,7 @@ connection() { # the options of one kind of connection, without its name's brace
 }
 
 for name in ${@:-$variants}; do
-  for seed in 0 1 2; do
+  for seed in ${SEEDS:-0 1 2}; do
     case $name in
       recurrence) run "$name" "$seed" "${early[@]}" "${window[@]}" "${none[@]}" ;;
       damping-0.3) run "$name" "$seed" "${early[@]}" "${window[@]}" "${none[@]}" --set network.damping_factor=0.3 ;;

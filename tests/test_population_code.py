@@ -12,8 +12,9 @@ from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import SplitOptions
 from RecurrentFF.data.pen_strokes import PenStrokes
 from RecurrentFF.data.population_code import DRAWING_RMS, MOVE_LEVEL, PopulationCode, pen_path
+from RecurrentFF.data.random_bits import random_numbers
 from RecurrentFF.data.seq_mnist import SeqMnist, StrokeDataset
-from RecurrentFF.data.stroke_augmentation import StrokeAugmentation, augment_moves
+from RecurrentFF.data.stroke_augmentation import PURPOSE, StrokeAugmentation, augment_moves
 from RecurrentFF.data.stroke_files import Sequences
 from RecurrentFF.errors import InputError, SettingsError
 
@@ -113,6 +114,16 @@ def test_augmentation_maps_every_pixel_of_the_path() -> None:
         moved = matrix @ center + fitted[2] - center  # the center of the image moves by the translation alone
         assert (moved.abs() <= 2.001).all() and moved.abs().max() > 1e-3
         assert 0.45 < torch.linalg.det(matrix) < 1.75
+    still = StrokeAugmentation(rotation=40.0, scale=0.3, shear=0.2)
+    center = torch.tensor([[[14, 14, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 1]]], dtype=torch.int8)  # the pixel (13, 13)
+    path = pen_path(augment_moves(center, still, samples[:1], seed=3, epoch=2, side=28))
+    uniform = random_numbers(3, PURPOSE, samples[:1], 2, 6)[0].tolist()
+    a, width, height, slant = math.radians(40) * uniform[0], 1 + 0.3 * uniform[1], 1 + 0.3 * uniform[2], 0.2 * uniform[3]
+    rotation = torch.tensor([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])
+    matrix = rotation @ torch.tensor([[width, slant], [0.0, height]])
+    expected = torch.tensor([13.5, 13.5]) + matrix @ torch.tensor([-0.5, -0.5])  # the center of the image stays
+    torch.testing.assert_close(path.middle[0, 0] + path.step[0, 0] / 2, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(path.step[0, 1:3].T, matrix, rtol=1e-5, atol=1e-5)
     again = augment_moves(moves, config, samples, seed=3, epoch=2, side=28)
     assert torch.equal(mapped, again)
     assert not torch.equal(mapped, augment_moves(moves, config, samples, seed=3, epoch=3, side=28))

@@ -12,6 +12,7 @@ import RecurrentFF as rff
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.connections import Connection, Dense
 from RecurrentFF.model.eligibility import EligibilityKind, Eligible
+from RecurrentFF.model.layers import Layer
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.linear_memories import Dynamics, joined, leaky, legendre, oscillating, total
 from RecurrentFF.model.network import Network
@@ -19,6 +20,7 @@ from RecurrentFF.model.optimizers import Adam
 from RecurrentFF.model.paths import PlainPath
 from RecurrentFF.model.reference import Activity, Reference
 from RecurrentFF.model.traces import Traces, TracesKind
+from RecurrentFF.training.memory import required_memory
 from tests.helpers import CLASSES, class_numbers, float64_network, generator, hidden_layers, video
 
 
@@ -143,16 +145,17 @@ def connections() -> dict[str, Connection]:
 @pytest.mark.parametrize("name", ["traces", "eligibility"])
 @pytest.mark.parametrize("candidates", [1, 2])
 def test_masked_gradients_equal_those_of_autograd(name: str, candidates: int) -> None:
-    """Of a trace, autograd differentiates the drive of the first timestep, where it is the source."""
+    """Of an eligibility trace, autograd differentiates the drive of what is read in place of the sources."""
     connection = connections()[name]
-    before = connection.initial_memory(weight(5, 1, 3))
+    before = [weight(*memory.shape, seed=7) for memory in connection.initial_memory(weight(5, 1, 3))]
     reads, grad_drive = [weight(6, candidates, 3), weight(4, candidates, 3, seed=1)], weight(5, 2, 3)
     masks = [(weight(5, 2, 3, seed=seed) > 0).double() * 2 for seed in (2, 3)]
     drive, after = connection.masked_forward(reads, masks, before)
     expected = sum(m * d for m, d in zip(masks, connection.drives(reads, before).values(), strict=True))
     torch.testing.assert_close(drive, expected)
     parameter = next(connection.parameters()).requires_grad_()
-    gradient = torch.autograd.grad(connection.masked_forward(reads, masks, before)[0], parameter, grad_drive)[0]
+    read = [0.5 * trace + read for trace, read in zip(before, reads, strict=True)] if name == "eligibility" else reads
+    gradient = torch.autograd.grad(connection.masked_forward(read, masks, before)[0], parameter, grad_drive)[0]
     (found,) = connection.masked_gradients(reads, grad_drive, masks, before, after).values()
     torch.testing.assert_close(found, gradient)
 
@@ -250,6 +253,8 @@ def test_a_network_remembers_with_traces_what_it_forgets_without(tmp_path: Path)
     [
         (lambda: TracesKind(memory="oscillating"), "3 time_constants and 0 periods; give one period for each"),
         (lambda: TracesKind(periods=(3.0,)), "memory = 'leaky' has no periods; leave them out"),
+        (lambda: TracesKind(order=3), "memory = 'leaky' has no order and window; leave them out"),
+        (lambda: TracesKind(memory="legendre", time_constants=(2.0,)), "memory = 'legendre' has no time_constants"),
         (lambda: TracesKind(time_constants=()), "there is nothing to remember: give time_constants, or set accumulate"),
         (lambda: TracesKind(time_constants=(0.5,)), "time_constants.0 = 0.5: expected at least 1"),
         (lambda: EligibilityKind(decay=1.0), "decay = 1.0: expected a number below 1"),
@@ -264,3 +269,35 @@ def test_options_that_do_not_fit_are_refused(make: Any, message: str) -> None:
 def test_weights_for_another_memory_are_refused() -> None:
     with pytest.raises(ValueError, match="a memory of 2 values, but the weights are for"):
         Traces(Dense({"x": 7}, 5), leaky([1.0, 2.0]))
+
+
+LATERAL, LABEL = {"name": "traces"}, {"name": "traces", "sources": ["label"], "layers": [1]}
+
+
+@pytest.mark.parametrize(
+    ("connections", "message"),
+    [
+        ([LATERAL, {"name": "fast_weights"}], r"connections\[1\] \(fast_weights\) serves nothing: entries before it serve"),
+        ([LABEL], r"connections\[0\] \(traces\) serves nothing: .* or its layers have no such source"),
+        ([{"name": "none", "sources": ["forward", "lateral", "backward", "label"]}], "layer 1 would read nothing"),
+        ([{"name": "none", "sources": ["label"]}], "no layer would read the label"),
+    ],
+)
+def test_connections_that_serve_nothing_or_leave_out_too_much_are_refused(connections: Any, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        rff.build(input_size=7, num_classes=CLASSES, hidden_sizes=[9, 5], connections=connections, device="cpu")
+
+
+def test_the_units_of_a_channel_have_the_same_time_constant() -> None:
+    layer = Layer("h1", (3, 2, 2), [Dense({"x": 4}, 12)], time_constants=(1.0, 4.0))
+    assert layer.rates is not None
+    assert layer.rates.flatten().tolist() == [1.0] * 4 + [0.5] * 4 + [0.25] * 4
+
+
+def test_the_check_of_memory_counts_traces() -> None:
+    sizes: dict[str, Any] = {"input_size": 50, "num_classes": 5, "hidden_sizes": [20], "batch_size": 10}
+    traced = {"name": "traces", "sources": ["forward"], "memory": "legendre", "order": 8, "window": 9.0}
+    plain, counted = (required_memory(rff.Settings.from_arguments(**sizes, connections=kinds)) for kinds in ([], [traced]))
+    assert counted["network.hidden_sizes"] - plain["network.hidden_sizes"] == 12 * 7 * 20 * 50
+    (kept,) = (value for words, value in counted.items() if "network.connections keep" in words)
+    assert kept == 2 * 8 * 50 * 10

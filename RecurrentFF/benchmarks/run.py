@@ -34,7 +34,7 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
     Args:
         settings: the configuration, which names the data set.
         parent: the folder of the run's folder.
-        baseline: "logistic", "gru" or "rnn", to train a baseline in place of the network.
+        baseline: the name of a baseline to train in place of the network, see `baselines.make_baseline`.
         callbacks: further callbacks, which follow those that the settings ask for.
 
     Returns:

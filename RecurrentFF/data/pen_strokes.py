@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -49,7 +49,7 @@ class StrokeTransform(Transform):
 
     moves_per_timestep: Annotated[int, Field(ge=1)] = 4
     """The number of new pen moves at a timestep."""
-    repeat: Flag = False
+    repeat: Flag = field(default=False, kw_only=True)
     """Start a digit again once it is complete. If false, there are no moves from there on."""
 
     def output_size(self, input_shape: tuple[int, ...]) -> int:

@@ -5,9 +5,10 @@ A move of length ℓ, of direction φ, whose middle is at (u, v), adds to a grid
     a_dij += ℓ · Λ(φ − φ_d) · Λ(u − u_j) · Λ(v − v_i)          Λ(r) = max(0, 1 − |r|), in units of the spacing
 
 so that each move divides its length between two directions and four places (bilinear interpolation). Moves with the pen in the
-air add nothing. A unit of such a code responds to a stroke in its preferred direction at its place, as simple cells of the visual
-cortex do, and as the directionally tuned neurons of the motor cortex, whose population vector is the direction of a movement
-(A. Georgopoulos, A. Schwartz and R. Kettner, "Neuronal population coding of movement direction", Science 1986).
+air add nothing, and neither does a stroke of a single pixel, which has no length. A unit of such a code responds to a stroke in its
+preferred direction at its place, as simple cells of the visual cortex do, and as the directionally tuned neurons of the motor
+cortex, whose population vector is the direction of a movement (A. Georgopoulos, A. Schwartz and R. Kettner, "Neuronal population
+coding of movement direction", Science 1986).
 
 The input of a timestep is the code of its moves, or with `accumulate` that of all moves so far, the drawing that the pen leaves.
 """
@@ -85,7 +86,7 @@ class PopulationCode(StrokeTransform):
             image_shape: height and width of the images, in pixels.
         """
         path = pen_path(moves)
-        spacing = torch.tensor([image_shape[0], image_shape[0]], device=moves.device) / self.grid_size
+        spacing = torch.tensor([image_shape[1], image_shape[0]], device=moves.device) / self.grid_size
         place = ((path.middle + 0.5) / spacing - 0.5).clamp(0, self.grid_size - 1)
         angle = torch.atan2(path.step[..., 1], path.step[..., 0]) * (self.directions / (2 * math.pi))
         numbers, weights = [], []

@@ -20,6 +20,7 @@ from RecurrentFF.model.connections import Connection
 from RecurrentFF.model.generative import TopDownMap
 from RecurrentFF.model.initialization import Kind
 from RecurrentFF.model.layers import Layer, LocalModule
+from RecurrentFF.registry import name_of
 from RecurrentFF.settings import Settings
 
 
@@ -60,11 +61,15 @@ def make_layers(settings: Settings, dtype: torch.dtype, generator: torch.Generat
         SettingsError: a connection does not fit its layer or its sources.
     """
     network = settings.network
-    sizes, layers = block_sizes(settings), []
+    sizes, layers, used = block_sizes(settings), [], set[int]()
     for number, (name, sources) in enumerate(sources_of_layers(settings).items(), start=1):
         kinds = {source: direction(source, name, list(sizes)) for source in sources}
         place = Place(name, sizes[name], {source: sizes[source] for source in sources}, kinds, sizes, dtype, generator)
-        shape, connections, options = _connections(network.connections, number, place)
+        shape, connections, options = _connections(network.connections, number, place, used)
+        if not connections:
+            raise SettingsError(
+                f"network.connections: layer {number} would read nothing; leave a source to it, as sources = ['lateral'] does"
+            )
         layer = Layer(
             name,
             shape,
@@ -80,7 +85,22 @@ def make_layers(settings: Settings, dtype: torch.dtype, generator: torch.Generat
             **options,
         )
         layers.append(layer)
+    _require_use(settings, layers, used)
     return layers
+
+
+def _require_use(settings: Settings, layers: Sequence[Layer], used: set[int]) -> None:
+    """Raise SettingsError where an entry of network.connections serves no source of any layer, or no layer reads the label."""
+    for index, option in enumerate(settings.network.connections):
+        if index not in used:
+            raise SettingsError(
+                f"network.connections[{index}] ({name_of(option)}) serves nothing: entries before it serve its layers "
+                "and sources, or its layers have no such source; change its layers or sources, or leave it out"
+            )
+    if not settings.training.label_free and not any("y" in layer.sources for layer in layers):
+        raise SettingsError(
+            "network.connections: no layer would read the label, and nothing could be learned; leave the source 'label' to one"
+        )
 
 
 def make_modules(settings: Settings, dtype: torch.dtype, generator: torch.Generator) -> list[LocalModule]:
@@ -111,15 +131,18 @@ def _activation(settings: Settings) -> Activation:
     return StraightThrough(network.activation) if network.straight_through else network.activation
 
 
-def _connections(chosen: Sequence[ConnectionKind], number: int, place: Place) -> tuple[Shape, list[Connection], dict[str, Any]]:
+def _connections(
+    chosen: Sequence[ConnectionKind], number: int, place: Place, used: set[int]
+) -> tuple[Shape, list[Connection], dict[str, Any]]:
     """The shape, the connections and further options of a layer.
 
-    Each source goes to the first kind that serves it, or to the dense one.
+    Each source goes to the first kind that serves it, whose index is added to `used`, or to the dense one.
     """
     groups: dict[int, list[str]] = {}
     for source, kind in place.kinds.items():
         index = next((index for index, option in enumerate(chosen) if option.serves(number, kind)), len(chosen))
         groups.setdefault(index, []).append(source)
+    used.update(groups)
     options = {index: chosen[index] if index < len(chosen) else DenseKind() for index in groups}
     for index, option in sorted(options.items()):
         place = place._replace(shape=option.shape(_part(place, groups[index])))

@@ -93,12 +93,21 @@ class ConnectionKind(Component, ABC, kind="connection"):
             SettingsError: they don't fit the layer or its sources.
         """
 
-    def values_kept(self, units: int, timesteps: int) -> int:
-        """The numbers that a layer of this many units keeps in the memory of a sequence, for each sample and candidate.
+    def values_kept(self, features: int, timesteps: int) -> int:
+        """The numbers that a connection keeps of a source in a sequence, for each sample and candidate.
 
         By default 0; a check before a training counts them.
+
+        Args:
+            features: the features or units of the source.
+            timesteps: the length of the sequence.
         """
         return 0
+
+    @property
+    def weights_per_value(self) -> int:
+        """The weights of a unit for each feature of a source, which the check before a training counts: 1 by default."""
+        return 1
 
     def serves(self, number: int, kind: Kind) -> bool:
         """True if it serves this direction of the hidden layer of this number, from 1."""

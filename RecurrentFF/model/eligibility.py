@@ -10,6 +10,9 @@ trace for each unit of the source:
 
     e ← (1 − d)·e + s              ∂h_t/∂W ≈ d·activation'(z_t) · eᵀ
 
+Before the label the network has d = 1, while the trace runs on; at the first timesteps with the label it therefore has more of
+the past than the activity. With time constants of the units (`network.time_constants`), one decay stands for all of them.
+
 The drive is that of a dense connection; only its gradient differs. (A factorized form of the eligibility traces in G. Bellec et
 al., "A solution to the learning dilemma for recurrent networks of spiking neurons", Nature Communications 2020.)
 """
@@ -50,6 +53,10 @@ class Eligible(Dense):
         """A trace of zeros for each source, (features, 1, batch). See `Connection.initial_memory`."""
         return [like.new_zeros(size, 1, like.shape[2]) for size in self.source_sizes.values()]
 
+    def values_kept(self, timesteps: int) -> int:
+        """The traces of the sources, see `Connection.values_kept`."""
+        return sum(self.source_sizes.values())
+
     def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
         """The drive of the present sources, and their traces. See `Connection.forward`."""
         return super().forward(reads)[0], self._after(reads, memory)
@@ -86,6 +93,10 @@ class EligibilityKind(ConnectionKind):
 
     decay: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """The fraction of a trace that remains after a timestep. The choice 1 − damping_factor approximates the exact gradient."""
+
+    def values_kept(self, features: int, timesteps: int) -> int:
+        """The trace of a source, for each sample and candidate. See `ConnectionKind.values_kept`."""
+        return features
 
     def make(self, place: Place) -> list[Connection]:
         """One `Eligible` connection, whose weights from above have the sign of the equations, a minus."""

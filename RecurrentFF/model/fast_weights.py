@@ -179,9 +179,9 @@ class FastWeightsKind(ConnectionKind):
         if self.sources != ("lateral",):
             raise ValueError('fast weights retrieve a layer\'s own patterns; set sources = ["lateral"]')
 
-    def values_kept(self, units: int, timesteps: int) -> int:
-        """The numbers that a layer of this many units keeps for each sample and candidate over a sequence."""
-        return units * kept_patterns(self.kept, timesteps)
+    def values_kept(self, features: int, timesteps: int) -> int:
+        """The patterns that a layer keeps of itself, for each sample and candidate. See `ConnectionKind.values_kept`."""
+        return features * kept_patterns(self.kept, timesteps)
 
     def make(self, place: Place) -> list[Connection]:
         """The full lateral connection, and fast weights."""

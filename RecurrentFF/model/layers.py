@@ -234,7 +234,8 @@ class Layer(LocalModule):
         peer_normalization: λ, how strongly each unit's running mean activity is drawn to the layer's mean; 0 for none.
         hard_example_fraction: the fraction of a batch, that of the steepest loss, that gradients are computed from.
         time_constants: the shortest and the longest time constant τ of a unit, in timesteps, at least 1. The damping factor of
-            a unit is d/τ. The units' time constants are evenly spaced on a logarithmic scale. None for τ = 1 in all units.
+            a unit is d/τ. The time constants of the units, or of the channels, are evenly spaced on a logarithmic scale. None
+            for τ = 1 in all units.
         dtype: the type of bias and activity.
 
     Attributes:
@@ -283,8 +284,11 @@ class Layer(LocalModule):
         self.bias = nn.Parameter(torch.zeros(channels, dtype=dtype), requires_grad=False)
         running = torch.zeros(self.units, dtype=dtype) if peer_normalization else None
         self.register_buffer("running_activity", running)
-        taus = None if time_constants is None else functional.time_constants(*time_constants, self.units)
-        self.register_buffer("rates", None if taus is None else (1 / taus).to(dtype)[:, None, None], persistent=False)
+        rates = None
+        if time_constants is not None:  # those of a channel share theirs, as they do their weights
+            taus = functional.time_constants(*time_constants, channels).repeat_interleave(self.units_per_bias)
+            rates = (1 / taus).to(dtype)[:, None, None]
+        self.register_buffer("rates", rates, persistent=False)
 
     def extra_repr(self) -> str:
         """The number or the shape of the units, and the activation."""

@@ -157,17 +157,23 @@ class TracesKind(ConnectionKind):
     values, for each time constant and its period. The value "legendre" gives the first Legendre coefficients of a sliding window.
     """
     time_constants: tuple[TimeConstant, ...] = (1.0, 4.0, 16.0)
-    """The time constants of the running means or of the oscillations, in timesteps. A running mean of 1 is the present value."""
+    """The time constants of the running means or of the oscillations, in timesteps. A running mean of 1 is the present value.
+
+    A Legendre memory has none.
+    """
     periods: tuple[TimeConstant, ...] = ()
     """The periods of the oscillations, in timesteps, one for each time constant."""
     order: Annotated[int, Field(ge=1, le=64)] = 4
-    """The number of Legendre coefficients."""
+    """The number of Legendre coefficients; for memory = "legendre" only."""
     window: TimeConstant = 16.0
-    """The length of the window of the Legendre coefficients, in timesteps."""
+    """The length of the window of the Legendre coefficients, in timesteps; for memory = "legendre" only."""
     accumulate: Flag = False
     """Remember the sum of all that a source was in the sequence, too."""
     normalized: Flag = True
-    """Read each value of a memory divided by its root mean square over the units. If false, they are read unchanged."""
+    """Read each value of a memory divided by its root mean square over the units, so that a fading memory keeps its size.
+
+    If false, memories are read unchanged.
+    """
     weight_scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     """The factor of the initial weights. With 1, all memories of a source together drive the layer as strongly as the source."""
 
@@ -180,8 +186,22 @@ class TracesKind(ConnectionKind):
             )
         if self.memory != "oscillating" and self.periods:
             raise ValueError(f"memory = '{self.memory}' has no periods; leave them out, or set memory = 'oscillating'")
+        default = TracesKind.order, TracesKind.window
+        if self.memory != "legendre" and (self.order, self.window) != default:
+            raise ValueError(f"memory = '{self.memory}' has no order and window; leave them out, or set memory = 'legendre'")
+        if self.memory == "legendre" and self.time_constants != TracesKind.time_constants:
+            raise ValueError("memory = 'legendre' has no time_constants; leave them out, and set order and window")
         if self.memory != "legendre" and not (self.time_constants or self.accumulate):
             raise ValueError("there is nothing to remember: give time_constants, or set accumulate = true")
+
+    def values_kept(self, features: int, timesteps: int) -> int:
+        """The memory of a source, for each sample and candidate. See `ConnectionKind.values_kept`."""
+        return features * self.weights_per_value
+
+    @property
+    def weights_per_value(self) -> int:
+        """The number K of the values of a memory."""
+        return len(self.dynamics().input)
 
     def dynamics(self) -> Dynamics:
         """The matrices A and B of the memory."""

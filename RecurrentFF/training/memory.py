@@ -11,7 +11,7 @@ import torch
 
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.assembly import block_sizes, direction, sources_of_layers
-from RecurrentFF.model.initialization import Kind
+from RecurrentFF.model.connection_kinds import ConnectionKind
 from RecurrentFF.settings import Settings
 
 
@@ -40,10 +40,9 @@ def required_memory(settings: Settings) -> dict[str, float]:
     network = settings.network
     sizes = block_sizes(settings)
     weights = sum(
-        sizes[layer] * sizes[source]
-        for number, (layer, sources) in enumerate(sources_of_layers(settings).items(), start=1)
-        for source in sources
-        if not _shares_weights(settings, number, direction(source, layer, list(sizes)))
+        sizes[layer] * sizes[source] * (1 if kind is None else kind.weights_per_value)
+        for layer, source, kind in _connected(settings)
+        if kind is None or not kind.shares_weights  # those of a convolution's kernel are few
     )
     samples = min(settings.training.batch_size, settings.data.train_samples or settings.training.batch_size)
     candidates = float(1 + settings.negatives.count) * samples
@@ -64,19 +63,20 @@ def required_memory(settings: Settings) -> dict[str, float]:
     return required
 
 
-def _shares_weights(settings: Settings, number: int, kind: Kind) -> bool:
-    """True if a hidden layer reads a direction with few weights or none, for instance those of a convolution's kernel."""
-    serving = next((option for option in settings.network.connections if option.serves(number, kind)), None)
-    return serving is not None and serving.shares_weights
+def _connected(settings: Settings) -> Iterator[tuple[str, str, ConnectionKind | None]]:
+    """All pairs of a hidden layer and a source, with the kind that connects them; None for the dense one."""
+    names = list(block_sizes(settings))
+    for number, (layer, sources) in enumerate(sources_of_layers(settings).items(), start=1):
+        for source in sources:
+            kind = direction(source, layer, names)
+            yield layer, source, next((each for each in settings.network.connections if each.serves(number, kind)), None)
 
 
 def _of_connections(settings: Settings, samples: int) -> dict[str, float]:
     """The term of what connections keep of a sequence, in bfloat16 and for one candidate: the fewest that there can be."""
-    kept = 0
-    for number, units in enumerate(settings.network.hidden_sizes, start=1):
-        serving = next((kind for kind in settings.network.connections if kind.serves(number, "lateral")), None)
-        kept += 0 if serving is None else serving.values_kept(units, settings.timesteps)
-    words = f"what network.connections keep of {settings.timesteps:,} timesteps × {samples:,} samples"
+    sizes, timesteps = block_sizes(settings), settings.timesteps
+    kept = sum(kind.values_kept(sizes[source], timesteps) for _, source, kind in _connected(settings) if kind is not None)
+    words = f"what network.connections keep of {timesteps:,} timesteps × {samples:,} samples"
     return {words: 2.0 * kept * samples} if kept else {}
 
 
