@@ -232,6 +232,16 @@ def test_a_prediction_repeats_and_does_not_depend_on_the_batch_or_on_torchs_own_
     assert torch.equal(copy.deepcopy(network).badness(inputs), first)
 
 
+def test_the_timesteps_of_a_prediction_have_spikes_of_their_own() -> None:
+    box = BlackBox(Dense({"h1": 50}, 4), "spikes")
+    reads = [torch.full((50, 1, 2), 0.9)]
+    _, first = box(reads, box.initial_memory(torch.zeros(4, 1, 2)))
+    _, second = box(reads, first)
+    assert not torch.equal(first.outputs[0], second.outputs[0])
+    _, again = box(reads, box.initial_memory(torch.zeros(4, 1, 2)))
+    assert torch.equal(again.outputs[0], first.outputs[0])
+
+
 def test_a_training_draws_from_the_generator_of_the_training() -> None:
     inputs, labels = clusters(20)
 

@@ -24,6 +24,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "decay": {"decay": 0.5},
     "no decay": {"decay": 1.0, "rate": 1.0},
+    "forgotten at once": {"decay": 0.0},
     "negative rate": {"rate": -0.7},
     "three inner steps": {"inner_steps": 3},
     "normalized": {"normalize": True, "rate": 0.8},

@@ -5,8 +5,8 @@ A move of length ℓ, of direction φ, whose middle is at (u, v), adds to a grid
     a_dij += ℓ · Λ(φ − φ_d) · Λ(u − u_j) · Λ(v − v_i)          Λ(r) = max(0, 1 − |r|), in units of the spacing
 
 so that each move divides its length between two directions and four places (bilinear interpolation). Moves with the pen in the
-air add nothing, and neither does a stroke of a single pixel, which has no length. A unit of such a code responds to a stroke in its
-preferred direction at its place, as simple cells of the visual cortex do, and as the directionally tuned neurons of the motor
+air add nothing, and neither does a stroke of a single pixel, which has no length. A unit of such a code responds to a stroke in
+its preferred direction at its place, as simple cells of the visual cortex do, and as the directionally tuned neurons of the motor
 cortex, whose population vector is the direction of a movement (A. Georgopoulos, A. Schwartz and R. Kettner, "Neuronal population
 coding of movement direction", Science 1986).
 
