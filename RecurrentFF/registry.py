@@ -22,7 +22,7 @@ from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel, ValidationError, create_model
-from pydantic_core import core_schema
+from pydantic_core import PydanticCustomError, core_schema
 
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import in_words, nearest, shown
@@ -64,6 +64,8 @@ class Component:
 
     kind: ClassVar[str]
     """The kind of the component, a key of `HOMES`."""
+    also_from: ClassVar[str] = ""
+    """What `from_value` converts, for messages: empty, or words with a comma at the end, such as "a Python callable, "."""
 
     def __init_subclass__(cls, kind: str | None = None, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -107,7 +109,13 @@ class ComponentOf:
         self.kind = kind
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(lambda value: make(self.kind, value, self.kind))
+        return core_schema.no_info_plain_validator_function(self._made)
+
+    def _made(self, value: object) -> Any:
+        """The component. A None, which has no place of its own, is left to pydantic, which knows the name of the option."""
+        if value is None:
+            raise PydanticCustomError("component", _expected(_base(self.kind)))  # type: ignore[arg-type]
+        return make(self.kind, value, self.kind)
 
 
 def register(kind: str, name: str) -> Callable[[Class], Class]:
@@ -178,7 +186,7 @@ def make(kind: str, value: object, place: str) -> Any:
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):
-        raise SettingsError(f"{place} = {shown(value)}: expected a name, a section, or a {base.__name__}", place)
+        raise SettingsError(f"{place} = {shown(value)}: {_expected(base)}", place)
     options: dict[str, Any] = {str(key): option for key, option in value.items()}
     if "name" not in options:
         raise SettingsError(f"{place}: has no name; set {place}.name to one of {', '.join(sorted(names(kind)))}", place)
@@ -319,10 +327,17 @@ def _import_built_in(home: str) -> None:
         importlib.import_module(module.name)
 
 
+def _expected(base: type[Component]) -> str:
+    """What a value may be, for messages."""
+    return f"expected a name, a section, {base.also_from}or a {base.__name__}"
+
+
 def _unknown(kind: str, name: object, place: str) -> str:
     """The rest of the message about a name that is not registered."""
     if isinstance(name, str) and "." in name:
         argument = place.removeprefix("network.").partition(".")[0].partition("[")[0]
+        if kind == "black_box":  # the name of a class or of a Python callable, which can't be registered
+            return f"a function that was passed as an object; pass it again, as {argument}=…"
         return f"a class that was passed as an object; pass it again, as {argument}=…, or register it and import its module"
     known = nearest(str(name), names(kind)).removeprefix("; ")
     word = WORDS.get(kind, kind)

@@ -77,9 +77,9 @@ def as_labels(value: Any, name: str = "labels") -> Tensor:
     Raises:
         InputError: they are not whole numbers in an array.
     """
-    if _holds_text(value):
+    if (text := _first_text(value)) is not None:
         raise InputError(
-            f"{name} of type {_kind(value)} such as {_first_text(value)!r}: expected class numbers; for names, build the network "
+            f"{name} of type {_kind(value)} such as {text!r}: expected class numbers; for names, build the network "
             "with a task, as in rff.build(task=rff.TensorTask(samples, labels))"
         )
     labels = as_numbers(value, name)
@@ -189,6 +189,8 @@ def shape_error(shape: tuple[int, ...], timesteps: int, size: int) -> str:
         hint = "exchange the axes with inputs.transpose(0, 1), or pass batch_first=True to fit, evaluate or predict"
     elif len(shape) == 2 and shape[0] == size:
         hint = "exchange the axes with inputs.T"
+    elif len(shape) == 3 and shape[2] == size:
+        hint = f"give sequences {timesteps} timesteps, as in rff.pad_sequences(sequences, {timesteps})"
     else:
         hint = "flatten images with inputs.flatten(1)"
     return (
@@ -363,10 +365,6 @@ def _advice(value: Any) -> str:
     if hasattr(value, "toarray"):  # a sparse matrix of scipy
         return "; give the dense matrix .toarray()"
     return ""
-
-
-def _holds_text(value: Any) -> bool:
-    return _first_text(value) is not None
 
 
 def _first_text(value: Any) -> str | None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What each kind of memory brings on pen strokes whose input has none: small networks after a short training, seeds 0 to 2, one core
-# for each run, about a minute each. Names of variants as arguments run these alone. Then: rff report runs/study_memory/*
+# for each run, half a minute each. Names of variants as arguments run these alone. Then: rff report runs/study_memory/*
 # All results are those on validation digits.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ run() { # name, seed, then flags
   local name=$1 seed=$2
   shift 2
   "$python" -m RecurrentFF train seq_mnist --config-file seq_mnist_memory --seed "$seed" --epochs 3 --output-dir "$folder/$name" \
-    --set data.train_samples=20000 --set data.test_samples=100 "$@"
+    --set data.train_samples=10000 --set data.validation_samples=3000 --set data.test_samples=100 "$@"
 }
 
 connection() { # the options of one kind of connection, without its name's braces

@@ -27,7 +27,7 @@ SMALL = """# A comment with a colon: and @data.
 def ts_text(utterances: int, seed: int) -> str:
     """A file of Japanese Vowels with a number of utterances of each speaker, sorted by speaker, of 7 to 12 frames."""
     generator = torch.Generator().manual_seed(seed)
-    lines = ["@problemName JapaneseVowels", "@classLabel true 1 2 3 4 5 6 7 8 9", "@data"]
+    lines = ["@problemName JapaneseVowels", "@dimensions 12", "@classLabel true 1 2 3 4 5 6 7 8 9", "@data"]
     for speaker in range(1, 10):
         for utterance in range(utterances):
             frames = torch.randn(12, 7 + (speaker + utterance) % 6, generator=generator)
@@ -72,7 +72,19 @@ WRONG: dict[str, tuple[str, str]] = {
     "time stamps": (SMALL.replace("timeStamps false", "timeStamps true"), "line 5: the sequences have time stamps"),
     "no classes": (SMALL.replace("true up down", "false"), "line 5: no line @classLabel true"),
     "no list of classes": (SMALL.replace("true up down", ""), "line 5: no line @classLabel true"),
-    "an unknown class": (SMALL.replace(":up", ":left"), "line 6: its class 'left' is none of those in @classLabel"),
+    "an unknown class": (
+        SMALL.replace(":up", ":left"),
+        "line 6: its class 'left' is none of those in @classLabel, or the line is incomplete",
+    ),
+    "a line that is cut off": (
+        SMALL.partition(": down")[0],
+        "line 7: its class '8' is none of those in @classLabel, or the line",
+    ),
+    "fewer dimensions than stated": (
+        SMALL.replace("@data\n", "@dimensions 3\n@data\n"),
+        "line 7: 2 dimensions, but the line @dimensions says 3",
+    ),
+    "more dimensions than stated": (SMALL.replace("@data\n", "@dimension 1\n@data\n"), "line 7: 2 dimensions, but the line"),
     "a missing value": (SMALL.replace("2.5", "?"), "line 6: a value has '?', which is in no number; missing values"),
     "not a number": (SMALL.replace("2.5", "NaN"), "line 6: a value has 'N'"),
     "digits of another script": (SMALL.replace("2.5", "٥"), "line 6: a value has '٥'"),
@@ -171,8 +183,8 @@ def test_without_a_package_the_line_says_what_to_install(
     monkeypatch.setattr(japanese_vowels, "PACKAGES", ("series_that_is_not_there",))
     assert main(["train", "japanese_vowels"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: no Japanese Vowels; install the package that has its files, by pip install ")
-    assert '"RecurrentFF[sequences]"' in line and "--data-dir" in line
+    assert line.startswith("error: no Japanese Vowels; install the package that has its files, by pip install --no-deps sktime, ")
+    assert 'pip install -e ".[sequences]"' in line and "--data-dir" in line
 
 
 @pytest.mark.parametrize("baseline", [None, "gru"])

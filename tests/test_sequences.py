@@ -77,6 +77,13 @@ def test_selected_sequences_are_those_of_the_list() -> None:
         assert len(chosen.frames) == sum(chosen.lengths.tolist())
 
 
+def spoiled(value: float, number: int = 1, shape: tuple[int, ...] = (3,)) -> list[Tensor]:
+    """Sequences with one value that is not finite, in timestep 2."""
+    sequences = words(shape)
+    sequences[number][(2, *[1] * len(shape))] = value
+    return sequences
+
+
 BAD: dict[str, tuple[Callable[[], object], str]] = {
     "no sequences": (lambda: pad_sequences([]), "no sequences; give at least one"),
     "one that is empty": (lambda: pad_sequences([torch.ones(2, 3), torch.ones(0, 3)]), "sequence 1: it has no frames"),
@@ -103,10 +110,25 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
         lambda: rff.SequenceTask(words(), LABELS, classes=["yes", "no"], test=(words(), ["maybe"] * 8)),
         "test: label 'maybe' of sample 0: unknown class",
     ),
-    "a frame that is not finite": (
-        lambda: rff.SequenceTask([torch.ones(2, 3), torch.full((2, 3), torch.nan)], [0, 1], validation=None),
-        "feature 0 of sample 2 is nan",
+    "a NaN": (
+        lambda: rff.SequenceTask(spoiled(torch.nan, 3), LABELS),
+        "sequence 3, timestep 2, feature 1 is nan; replace missing values first",
     ),
+    "infinity in the test": (
+        lambda: rff.SequenceTask(words(), LABELS, test=(spoiled(-torch.inf, 7), LABELS)),
+        "test: sequence 7, timestep 2, feature 1 is -inf",
+    ),
+    "a NaN in padded sequences": (lambda: pad_sequences(spoiled(torch.nan, 1)), "sequence 1, timestep 2, feature 1 is nan"),
+    "a NaN in the last of them": (lambda: pad_sequences([torch.ones(2), [1, torch.nan]]), "sequence 1, timestep 1, feature 0 is"),
+    "a NaN in an image": (lambda: pad_sequences(spoiled(torch.nan, 0, (2, 2))), "sequence 0, timestep 2, value (1, 1) is nan"),
+    "a single sequence": (
+        lambda: pad_sequences(words()[1]),
+        "one array of shape (7, 3): expected a list of arrays; give [array] for one sequence of 7 timesteps",
+    ),
+    "a matrix": (lambda: pad_sequences(np.ones((7, 3))), "array[:, :, None] for 7 sequences of 3 plain numbers"),
+    "an array of one number": (lambda: pad_sequences(np.array(5)), "sequences of type ndarray: expected a list of arrays"),
+    "a tensor of one number": (lambda: pad_sequences(torch.tensor(5)), "sequences of type Tensor: expected a list of arrays"),
+    "an array of numbers": (lambda: pad_sequences(torch.ones(5)), "sequence 0: it is a single number; expected an array"),
 }
 
 
@@ -152,6 +174,52 @@ def test_longer_sequences_are_cut_off_with_a_note(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == (
         "note: 3 of 8 training sequences have more than the 6 timesteps of the network, which does not see the rest: the longest "
         "has 9 (network.prelabel_timesteps + network.label_timesteps)\n"
+    )
+
+
+def test_training_sequences_that_end_before_the_label_are_said_or_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_noted", set[str]())
+    task = rff.SequenceTask(words(), LABELS, classes=["yes", "no"], validation=None)
+    relabeled = rff.SequenceTask(words(), LABELS, classes=["no", "yes"], validation=None)
+    network = new_network(task, prelabel_timesteps=4, epochs=1)
+    for data in (task, relabeled):  # said once
+        rff.fit(network, data, quiet=True)
+    assert capsys.readouterr().err == (
+        "note: 3 of 8 training sequences end before the label is shown, and nothing is learned from them; lower "
+        "network.prelabel_timesteps, which is 4\n"
+    )
+    for data in (task, relabeled):
+        network = new_network(task, prelabel_timesteps=9)
+        weights = [parameter.clone() for parameter in network.parameters()]
+        assert refusal(lambda: rff.fit(network, data, quiet=True)) == (  # noqa: B023
+            "8 of 8 training sequences end before the label is shown, and nothing is learned from them; lower "
+            "network.prelabel_timesteps, which is 9"
+        )
+        assert all(map(torch.equal, weights, network.parameters()))
+    rff.fit(new_network(task, prelabel_timesteps=0, epochs=1), task, quiet=True)
+    assert "before the label" not in capsys.readouterr().err
+
+
+def test_labels_without_training_sequences_are_said_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "_noted", set[str]())
+    for _ in range(2):
+        task = rff.SequenceTask(words(), LABELS, validation=None, test=(words(), ["maybe", "never"] * 4))
+    assert task.classes == ("maybe", "never", "no", "yes")
+    assert capsys.readouterr().err == (
+        "note: no training sequence has the label 'maybe', 'never', which only validation or test sequences have\n"
+    )
+    rff.SequenceTask(words(), LABELS, classes=["yes", "no", "other"], validation=None)  # as the program says
+    assert capsys.readouterr().err == ""
+
+
+def test_padded_sequences_of_another_length_are_refused_with_the_remedy() -> None:
+    network = new_network(rff.SequenceTask(words(), LABELS))
+    assert refusal(lambda: network.predict(*pad_sequences(words()[:5]))).endswith(
+        "give sequences 8 timesteps, as in rff.pad_sequences(sequences, 8)"
     )
 
 

@@ -34,8 +34,8 @@ SPEAKERS = tuple(range(1, 10))
 _COEFFICIENTS = 12
 _NAME = "JapaneseVowels"
 _REMEDY = (
-    'install the package that has its files, by pip install "RecurrentFF[sequences]", or name the folder of '
-    f"{_NAME}_TRAIN.ts and {_NAME}_TEST.ts with --data-dir"
+    "install the package that has its files, by pip install --no-deps sktime, or in a copy of the repository by pip install -e "
+    f'".[sequences]", or name the folder of {_NAME}_TRAIN.ts and {_NAME}_TEST.ts with --data-dir'
 )
 
 

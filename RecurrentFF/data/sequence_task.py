@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from torch import Tensor
+
 from RecurrentFF.data.arguments import classes_of, require_name, transform_of, whole_number
 from RecurrentFF.data.dataset import SequenceDataset, SplitOptions, Splits
 from RecurrentFF.data.image_transforms import Frames
 from RecurrentFF.data.parts import Part, draw_parts, first_samples, sizes_and_data
-from RecurrentFF.data.raw import as_class_names, is_pair
+from RecurrentFF.data.raw import as_class_names, is_pair, listed
 from RecurrentFF.data.sequences import LabeledSequences, as_frames, padded_frames
 from RecurrentFF.data.task import Task
 from RecurrentFF.data.transforms import Standardize, Transform, as_given
@@ -31,7 +33,8 @@ class SequenceTask(Task):
         labels: (n,) class names, texts or whole numbers, as a tensor, array, list or pandas column.
         transform: the transform of each frame to network inputs, or its name; None for `Frames` if frames are images (two or
             three axes), else `Standardize`. It is fitted on the frames of the training sequences only.
-        classes: the class names in the order of their numbers, or the number of classes; None for those in the labels, sorted.
+        classes: the class names in the order of their numbers, or the number of classes; None for those in all labels, sorted,
+            with a note on those that no training sequence has.
         validation: the validation sequences that select the best epoch: a fraction or a number of the sequences, drawn at
             random, or (sequences, labels), or None for none.
         test: the test sequences, in the same forms.
@@ -41,7 +44,7 @@ class SequenceTask(Task):
         test_samples: number of test sequences to use, from the beginning; 0 for all.
 
     Raises:
-        InputError: sequences or labels are of the wrong shape, type or range, or their numbers differ.
+        InputError: sequences or labels are of the wrong shape, type or range, their numbers differ, or a value is not finite.
         DataError: there are too few sequences.
 
     Example:
@@ -84,6 +87,8 @@ class SequenceTask(Task):
         for key, part in separate.items():
             with errors_at(key):
                 parts[key] = self._labeled(*part)
+        if classes is None:
+            self._note_unlearned_classes(parts["train"].labels)
         train = first_samples(parts["train"], "train", train_samples)
         object.__setattr__(self, "transform", chosen.fitted(as_given(train.frames, chosen)))
         object.__setattr__(self, "_parts", parts | {"train": train})
@@ -92,6 +97,12 @@ class SequenceTask(Task):
 
     _parts: dict[str, LabeledSequences]
     _test_samples: int
+
+    def _note_unlearned_classes(self, labels: Tensor) -> None:
+        """Tell the user which classes no training sequence has."""
+        known = set(labels.tolist())
+        if missing := [name for number, name in enumerate(self.classes) if number not in known]:
+            note_once(f"no training sequence has the label {listed(missing)}, which only validation or test sequences have")
 
     def _class_numbers(self, labels: Any, count: int) -> Any:
         numbers = self.class_numbers(labels)

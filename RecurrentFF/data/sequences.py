@@ -61,9 +61,9 @@ def as_frames(sequences: Any) -> tuple[Tensor, Tensor]:
         The frames, (all frames, *input_shape), and the number of frames of each sequence, (n,).
 
     Raises:
-        InputError: there is no sequence, one has no frames or another shape of frames, or these are no numbers.
+        InputError: there is no sequence, one has no frames or another shape of frames, or these are no finite numbers.
     """
-    if isinstance(sequences, str | bytes | dict) or not hasattr(sequences, "__len__"):
+    if isinstance(sequences, str | bytes | dict) or not hasattr(sequences, "__len__") or getattr(sequences, "ndim", None) == 0:
         kind = type(sequences).__name__
         raise InputError(f"sequences of type {kind}: expected a list of arrays (timesteps, features), one for each sequence")
     if len(sequences) == 0:
@@ -72,6 +72,8 @@ def as_frames(sequences: Any) -> tuple[Tensor, Tensor]:
     for number, sequence in enumerate(sequences):
         with errors_at(f"sequence {number}"):
             frames = as_numbers(sequence, "frames")
+            if frames.dim() == 0:
+                raise InputError("it is a single number; expected an array (timesteps, features)")
             frames = frames.unsqueeze(1) if frames.dim() == 1 else frames
             if len(frames) == 0:
                 raise InputError("it has no frames; give at least one, or leave it out")
@@ -79,7 +81,26 @@ def as_frames(sequences: Any) -> tuple[Tensor, Tensor]:
                 shapes = tuple(frames.shape[1:]), tuple(converted[0].shape[1:])
                 raise InputError(f"its frames have the shape {shapes[0]}, but those of sequence 0 have {shapes[1]}")
             converted.append(frames)
-    return torch.cat(converted), torch.tensor([len(frames) for frames in converted])
+    all_frames, lengths = torch.cat(converted), torch.tensor([len(frames) for frames in converted])
+    _require_finite(all_frames, lengths)
+    return all_frames, lengths
+
+
+def _require_finite(frames: Tensor, lengths: Tensor) -> None:
+    """Check that the frames of all sequences are finite.
+
+    Raises:
+        InputError: a value is not. The message names the sequence, the timestep, and the feature.
+    """
+    if not frames.is_floating_point() or (finite := frames.isfinite()).all():
+        return
+    row, *axes = (~finite).nonzero()[0].tolist()
+    ends = lengths.cumsum(0)
+    sequence = int((ends <= row).sum())
+    timestep = row - int(ends[sequence] - lengths[sequence])
+    place = f"feature {axes[0]}" if len(axes) == 1 else f"value {tuple(axes)}"
+    value = float(frames[(row, *axes)])
+    raise InputError(f"sequence {sequence}, timestep {timestep}, {place} is {value}; replace missing values first")
 
 
 def padded_frames(frames: Tensor, lengths: Tensor, timesteps: int) -> Padded:
@@ -99,7 +120,7 @@ def pad_sequences(sequences: Any, timesteps: int | None = None) -> Padded:
     """Pad sequences of different lengths, as a network predicts them: `network.predict(*rff.pad_sequences(sequences, 13))`.
 
     Args:
-        sequences: see `as_frames`.
+        sequences: see `as_frames`. One array of two axes is refused, since it may be a sequence or several of plain numbers.
         timesteps: the number of timesteps, `network.settings.timesteps` for a network. Longer sequences are cut off. None for
             the length of the longest one.
 
@@ -108,7 +129,7 @@ def pad_sequences(sequences: Any, timesteps: int | None = None) -> Padded:
         last frame.
 
     Raises:
-        InputError: as for `as_frames`, or `timesteps` is not a whole number above 0.
+        InputError: as for `as_frames`, it is one array of two axes, or `timesteps` is not a whole number above 0.
 
     Example:
         >>> samples, mask = pad_sequences([[[1.0], [2.0]], [[5.0]]])
@@ -116,6 +137,12 @@ def pad_sequences(sequences: Any, timesteps: int | None = None) -> Padded:
         (tensor([[1., 5.],
                 [2., 5.]]), tensor([ True, False]))
     """
+    if getattr(sequences, "ndim", None) == 2:
+        first, second = sequences.shape
+        raise InputError(
+            f"one array of shape ({first}, {second}): expected a list of arrays; give [array] for one sequence of {first} "
+            f"timesteps, or array[:, :, None] for {first} sequences of {second} plain numbers"
+        )
     frames, lengths = as_frames(sequences)
     count = int(lengths.max()) if timesteps is None else whole_number(timesteps, "timesteps", lowest=1)
     return padded_frames(frames, lengths.to(frames.device), count)

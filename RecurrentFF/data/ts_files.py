@@ -40,7 +40,8 @@ def read_ts_file(path: Path) -> TimeSeries:
 
     Raises:
         DataError: the file can't be read, or is not in the format: the message names the line. Sequences with time stamps,
-            missing values, or dimensions of different lengths are refused, too.
+            missing values, dimensions of different lengths, or another number of dimensions than a line @dimensions says are
+            refused, too.
     """
     text = read_text(path, DataError, MAX_BYTES)
     try:
@@ -68,6 +69,9 @@ def parse(text: str) -> TimeSeries:
                 classes = _classes_after_fact(words, facts)
                 continue
             sequence, label = _sequence(line, classes)
+            stated = facts.get("@dimensions", facts.get("@dimension"))
+            if stated and str(sequence.shape[1]) != stated[0]:
+                raise ValueError(f"{sequence.shape[1]} dimensions, but the line @dimensions says {stated[0]}")
             if sequences and sequence.shape[1] != sequences[0].shape[1]:
                 raise ValueError(f"{sequence.shape[1]} dimensions, but the sequences before have {sequences[0].shape[1]}")
         except ValueError as error:
@@ -100,7 +104,8 @@ def _sequence(line: str, classes: tuple[str, ...]) -> tuple[npt.NDArray[np.float
     label = label.strip()
     if label not in classes:
         raise ValueError(
-            f"its class '{label[:20]}' is none of those in @classLabel; expected dimensions, then a class, after colons"
+            f"its class '{label[:20]}' is none of those in @classLabel, or the line is incomplete; expected dimensions, then a "
+            "class, after colons"
         )
     if strange := next((found for values in dimensions if (found := _STRANGE.search(values))), None):
         raise ValueError(f"a value has '{strange[0]}', which is in no number; missing values must be replaced first")

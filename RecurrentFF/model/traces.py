@@ -65,6 +65,14 @@ class Traces(Connection):
         for name, matrix in dynamics._asdict().items():
             self.register_buffer(name, matrix.to(dense.weight.dtype), persistent=False)
 
+    def extra_repr(self) -> str:
+        """The size of the memory, and whether it is normalized."""
+        return f"memory of {len(self.input)} values, normalized={self.normalized}"
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of each source by its name, (units, K · features), with the sign of the equations."""
+        return self.dense.weights()
+
     @property
     def units(self) -> int:
         """The units of its drive."""

@@ -144,7 +144,8 @@ def plot_timesteps(
             accuracy_axes.plot(range(-len(logits), 0), by_readout, color="0.5", marker=".", label="readout, before the label")
         badness_axes.plot([], [], color="black", label="true label")
         badness_axes.plot([], [], color="black", linestyle="--", label="wrong labels")
-        badness_axes.set_ylim(bottom=0)
+        highest = max(float(values.max()) for values in mean_badness)
+        badness_axes.set_ylim(0, 1.1 * highest or 1)
         accuracy_axes.set_title("Accuracy by timestep, %", loc="left")
         badness_axes.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
         for axes in (accuracy_axes, badness_axes):

@@ -6,12 +6,14 @@ from itertools import islice
 
 import torch
 
-from RecurrentFF.data.dataset import LoaderDataset, Splits, require_batch
+from RecurrentFF.data.dataset import Dataset, LoaderDataset, Splits, require_batch
+from RecurrentFF.data.relabeled import RelabeledDataset
 from RecurrentFF.data.source import Own
 from RecurrentFF.data.task import Task
 from RecurrentFF.errors import InputError
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
+from RecurrentFF.streams import note_once
 from RecurrentFF.tensors import as_labels, check_labels, errors_at
 
 
@@ -67,8 +69,11 @@ def check_splits(splits: Splits, network: Network) -> None:
         network: the network, or a baseline.
 
     Raises:
-        InputError: inputs or labels don't fit the network. The message begins with the name of the data.
+        InputError: inputs or labels don't fit the network, where the message begins with the name of the data; or all training
+            sequences end before the label is shown.
     """
+    if isinstance(network, Network):
+        _check_lengths(splits.train, network.settings.network.prelabel_timesteps)
     for name, dataset in splits._asdict().items():
         if isinstance(known := getattr(dataset, "labels", None), torch.Tensor):
             with errors_at(f"{name} data"):  # of any shape: training labels may change over time
@@ -83,3 +88,24 @@ def check_splits(splits: Splits, network: Network) -> None:
                     check_labels(as_labels(labels), inputs.shape[-2], network.num_classes)
                     if isinstance(network, Network):
                         network.input_sequence(inputs, mask)
+
+
+def _check_lengths(train: Dataset, prelabel_timesteps: int) -> None:
+    """Tell the user how many training sequences in memory end before the label is shown. A loader's are unknown.
+
+    Raises:
+        InputError: all of them do.
+    """
+    mask = getattr(train.dataset if isinstance(train, RelabeledDataset) else train, "mask", None)
+    if not isinstance(mask, torch.Tensor):
+        return
+    samples = mask.shape[1]
+    ended = samples - int(mask[prelabel_timesteps:].any(0).sum())
+    text = (
+        f"{ended} of {samples} training sequences end before the label is shown, and nothing is learned from them; lower "
+        f"network.prelabel_timesteps, which is {prelabel_timesteps}"
+    )
+    if ended == samples:
+        raise InputError(text)
+    if ended:
+        note_once(text)
