@@ -65,7 +65,7 @@ class Component:
     kind: ClassVar[str]
     """The kind of the component, a key of `HOMES`."""
     also_from: ClassVar[str] = ""
-    """What `from_value` converts, for messages: empty, or words with a comma at the end, such as "a Python callable, "."""
+    """The values that `from_value` converts, for messages: empty, or words such as "a Python callable, "."""
 
     def __init_subclass__(cls, kind: str | None = None, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
@@ -114,7 +114,7 @@ class ComponentOf:
     def _made(self, value: object) -> Any:
         """The component. A None, which has no place of its own, is left to pydantic, which knows the name of the option."""
         if value is None:
-            raise PydanticCustomError("component", _expected(_base(self.kind)))  # type: ignore[arg-type]
+            raise PydanticCustomError("component", _expected(_base(self.kind)))
         return make(self.kind, value, self.kind)
 
 
@@ -328,7 +328,7 @@ def _import_built_in(home: str) -> None:
 
 
 def _expected(base: type[Component]) -> str:
-    """What a value may be, for messages."""
+    """The forms that a value may have, for messages."""
     return f"expected a name, a section, {base.also_from}or a {base.__name__}"
 
 

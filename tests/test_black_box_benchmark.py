@@ -9,7 +9,9 @@ from RecurrentFF.benchmarks import black_boxes
 from RecurrentFF.benchmarks.black_boxes import FUNCTIONS, connections_through, main
 from RecurrentFF.model.black_boxes import BlackBox
 from RecurrentFF.model.layers import Layer
+from RecurrentFF.settings import Settings
 from RecurrentFF.training.build import build
+from tests.helpers import hidden_layers
 from tests.test_readme import run_blocks
 
 GUIDE = (Path(__file__).parents[1] / "docs" / "guide_black_boxes.md").read_text(encoding="utf-8")
@@ -19,6 +21,14 @@ def test_the_examples_of_the_guide_run(monkeypatch: pytest.MonkeyPatch) -> None:
     module = run_blocks(GUIDE, "guide_black_boxes", monkeypatch)
     (layer, _) = module.network.local_modules
     assert isinstance(layer.connections[0], BlackBox)
+
+
+def test_every_configuration_of_the_guide_makes_a_network() -> None:
+    blocks = re.findall(r"```toml\n(.*?)```", GUIDE, flags=re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        network = build(Settings.from_toml(block), input_size=9, num_classes=3, hidden_sizes=[5, 4], device="cpu")
+        assert any(isinstance(connection, BlackBox) for connection in hidden_layers(network)[1].connections)
 
 
 def test_the_guide_has_a_row_for_every_kind() -> None:

@@ -111,13 +111,13 @@ def test_a_callable_sees_one_row_for_each_sample_and_candidate() -> None:
 
 
 RESULTS: dict[str, tuple[Any, str]] = {
-    "another shape": (lambda rows: rows[:, :1], r"returned \(4, 1\) float32, expected .* its batch, \(4, 3\)$"),
+    "another shape": (lambda rows: rows[:, :1], r"returned \(4, 1\) float32, expected .* its argument, \(4, 3\)$"),
     "a number": (lambda rows: 1.0, r"returned \(\) float32"),
     "complex numbers": (lambda rows: rows * 1j, r"returned \(4, 3\) complex64, expected real numbers"),
     "not a number": (lambda rows: rows / 0 * 0, "NaN or infinite"),
     "infinity": (lambda rows: rows.fill_(torch.inf), "NaN or infinite"),
     "text": (lambda rows: "much", r"expected a tensor or an array of numbers \("),
-    "nothing": (lambda rows: None, "expected a tensor or an array of numbers"),
+    "nothing": (lambda rows: None, "returned None, expected a tensor or an array of numbers"),
 }
 
 
@@ -173,7 +173,7 @@ def untyped(value: Any) -> Any:
 
 MISTAKES: dict[str, tuple[Any, str]] = {
     "unknown": ("spike", r"there is no such function of a black box; did you mean 'spikes'"),
-    "class": (Spikes, "expected a name, a section, or a BlackBoxFunction"),
+    "class": (Spikes, r"expected a name, a section, a Python callable \(not a class\), or a BlackBoxFunction"),
     "bits": ({"name": "quantization", "bits": 5}, "bits = 5: expected at most 4"),
     "range": ({"name": "table", "low": 1.0, "high": 1.0}, r"low = 1, high = 1: expected a range, with low below high"),
     "no values": ({"name": "table", "values": []}, "values"),
@@ -211,7 +211,7 @@ def test_a_checkpoint_has_the_function(function: BlackBoxFunction, tmp_path: Pat
 def test_a_checkpoint_names_a_callable_which_must_be_passed_again(function: Any, name: str, tmp_path: Path) -> None:
     path, inputs, network = tmp_path / "network.safetensors", clusters(5)[0], network_of(function)
     rff.save(network, path)
-    with pytest.raises(CheckpointError, match=rf"function\.name = '{name}': .*pass it again, as connections=…"):
+    with pytest.raises(CheckpointError, match=rf"function\.name = '{name}': a function that .*pass it again, as connections=…$"):
         rff.load(path, "cpu")
     loaded = rff.load(path, "cpu", connections=[BlackBoxKind(function=function)])
     assert torch.equal(loaded.badness(inputs), network.badness(inputs))

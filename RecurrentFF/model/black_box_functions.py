@@ -18,7 +18,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from pydantic import Field
@@ -66,11 +66,27 @@ class AppliedFunction(Protocol):
 
 
 class BlackBoxFunction(Component, ABC, kind="black_box"):
-    """A function of the activity of a block, for a black-box connection."""
+    """A function of the activity of a block, for a black-box connection.
+
+    A connection checks the result: its shape, and that it is finite where the activity is.
+    """
+
+    also_from: ClassVar[str] = "a Python callable (not a class), "
+    always_finite: ClassVar[bool] = False
+    """True if finite activity is known to give finite results. They are not checked then, which would wait for a GPU.
+
+    It is not inherited by a class that has an `apply` or a `for_connection` of its own.
+    """
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        own = vars(cls)
+        if "always_finite" not in own and ("apply" in own or "for_connection" in own):
+            cls.always_finite = False
 
     @abstractmethod
     def apply(self, values: Tensor, draws: Draws) -> Tensor:
-        """The values that are read in place of the normalized activity, in its shape and type.
+        """The values that are read in place of the normalized activity, in its shape. They are converted to its type.
 
         Args:
             values: (units, candidates or 1, batch) normalized activity, in the compute dtype. It must not be changed in place.
@@ -99,6 +115,7 @@ class Spikes(BlackBoxFunction):
     The mean of what is read is n(h) itself, where that is between 0 and 1/scale. Activity below zero has no spikes.
     """
 
+    always_finite: ClassVar[bool] = True
     scale: Positive = 0.5
     """The probability of a spike for each unit of normalized activity, whose root mean square over a layer is 1."""
 
@@ -114,6 +131,7 @@ class Spikes(BlackBoxFunction):
 class Quantization(BlackBoxFunction):
     """Uniform quantization: the nearest of 2^bits values, equally spaced from low to high; what is outside is clipped."""
 
+    always_finite: ClassVar[bool] = True
     bits: Annotated[int, Field(ge=1, le=4)] = 2
     """The number of bits of a value."""
     low: Finite = 0.0
@@ -138,6 +156,7 @@ class Quantization(BlackBoxFunction):
 class Noise(BlackBoxFunction):
     """Additive Gaussian noise, drawn anew at every timestep."""
 
+    always_finite: ClassVar[bool] = True
     std: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.5
     """The standard deviation of the noise, in units of the root mean square of a layer's activity."""
 
@@ -155,6 +174,7 @@ class Table(BlackBoxFunction):
     What is below the range is read as the first value, and what is above as the last one.
     """
 
+    always_finite: ClassVar[bool] = True
     values: Annotated[tuple[Finite, ...], Field(min_length=1)] = (0.0, 0.5, 1.0, 2.0)
     """The values, from the lowest activity to the highest."""
     low: Finite = 0.0
@@ -188,6 +208,7 @@ def _at_least_float32(values: Tensor) -> Tensor:
 class PythonFunction(BlackBoxFunction):
     """The common base of functions made from Python callables by `python_function`."""
 
+    always_finite: ClassVar[bool] = True  # `apply` checks it
     function: Callable[[Tensor], Any]
 
     def __eq__(self, other: object) -> bool:
@@ -206,18 +227,8 @@ class PythonFunction(BlackBoxFunction):
             BlackBoxError: it returns something else than finite numbers of the same shape.
         """
         rows = _rows(values)
-        found, name = self.function(rows.clone()), f"black box {type(self).__qualname__}"
-        try:
-            result = torch.as_tensor(found)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise BlackBoxError(f"{name}: expected a tensor or an array of numbers ({first_line(error)})") from None
-        if result.shape != rows.shape or result.is_complex():
-            kind = f"{tuple(result.shape)} {str(result.dtype).removeprefix('torch.')}"
-            raise BlackBoxError(f"{name}: returned {kind}, expected real numbers of the shape of its batch, {tuple(rows.shape)}")
-        result = result.detach().to(values.device, values.dtype)
-        if not result.isfinite().all() and rows.isfinite().all():
-            raise BlackBoxError(f"{name}: returned numbers that are NaN or infinite")
-        return _blocks(result, values)
+        found = checked(self.function(rows.clone()), rows, type(self).__qualname__, finite=True)
+        return _blocks(found.to(values.dtype), values)
 
 
 def python_function(function: Callable[[Tensor], Any]) -> PythonFunction:
@@ -247,6 +258,7 @@ class ProgramFunction(BlackBoxFunction, ABC):
     never a command, so that to load and use a checkpoint runs no program that you have not named.
     """
 
+    always_finite: ClassVar[bool] = True  # `Program` checks it
     timeout: Positive = 10.0
     """The seconds within which the program must answer."""
     start_timeout: Positive = 30.0
@@ -302,6 +314,36 @@ class RunningProgram:
     def apply(self, values: Tensor, draws: Draws) -> Tensor:
         """The program's answer, see `BlackBoxFunction.apply`. Raises BlackBoxError if it fails."""
         return _blocks(self.program(_rows(values).float().cpu()).to(values.device, values.dtype), values)
+
+
+def checked(found: Any, values: Tensor, name: str, *, finite: bool) -> Tensor:
+    """The result of a function for some values, as a tensor of their shape and type, on their device.
+
+    Args:
+        found: what the function has returned.
+        values: the argument of the function.
+        name: the name of the function, for messages.
+        finite: check that the result is finite where all values are.
+
+    Raises:
+        BlackBoxError: it is something else than real numbers of that shape, or it is not finite.
+    """
+    try:
+        result = torch.as_tensor(found)
+    except (TypeError, ValueError, RuntimeError) as error:
+        kind = "None" if found is None else type(found).__name__
+        raise BlackBoxError(
+            f"black box {name}: returned {kind}, expected a tensor or an array of numbers ({first_line(error)})"
+        ) from None
+    if result.shape != values.shape or result.is_complex():
+        kind = f"{tuple(result.shape)} {str(result.dtype).removeprefix('torch.')}"
+        raise BlackBoxError(
+            f"black box {name}: returned {kind}, expected real numbers of the shape of its argument, {tuple(values.shape)}"
+        )
+    result = result.detach().to(values.device, values.dtype)
+    if finite and not result.isfinite().all() and values.isfinite().all():
+        raise BlackBoxError(f"black box {name}: returned numbers that are NaN or infinite")
+    return result
 
 
 def _rows(values: Tensor) -> Tensor:

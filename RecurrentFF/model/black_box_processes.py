@@ -6,6 +6,7 @@ What a program writes to its standard error is kept in a temporary file, whose l
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shlex
 import signal
@@ -25,6 +26,9 @@ from RecurrentFF.model.black_box_protocol import HEADER, MAGIC, START, VERSION, 
 
 PATIENCE = 1.0
 """The seconds for which a program may end by itself, before it is killed."""
+
+ADVICE = "messages of the program belong to its standard error"
+"""The advice where the output of a program is not the protocol."""
 
 MAX_NAME = 80
 """The number of characters of a command in a message, about; what is longer loses its middle."""
@@ -132,12 +136,12 @@ class _Running:
 
     def begin(self, timeout: float) -> None:
         """Exchange the first 8 bytes. Raises BlackBoxError where the program does not follow the protocol."""
-        with self._limited(timeout, "started"):
+        with self._limited(timeout, "started", "start_timeout"):
             self._write(START.pack(MAGIC, VERSION))
             found = self._read(START.size)
         magic, version = START.unpack(found)
         if magic != MAGIC:
-            raise self._error(f"the first bytes of its output are {found!r}, not those of the protocol")
+            raise self._error(f"the first bytes of its output are {found!r}, not those of the protocol; {ADVICE}")
         if version != VERSION:
             raise self._error(f"it speaks version {version} of the protocol, but this package speaks version {VERSION}")
 
@@ -145,12 +149,14 @@ class _Running:
         """The program's answer to a request. Raises BlackBoxError where there is none, or one of another form."""
         header = frame_header(*rows.shape)
         data = bytearray(4 * rows.numel())
-        with self._limited(timeout, "answered"):
+        with self._limited(timeout, "answered", "timeout"):
             self._write(header)
             self._write(rows.numpy().astype("<f4").tobytes())
             found = self._read(HEADER.size)
             if found != header:  # not read any further: a wrong length may be of any size
                 length, *shape = HEADER.unpack(found)
+                if tuple(shape) != rows.shape and length != HEADER.size - 4 + 4 * math.prod(shape):
+                    raise self._error(f"its answer begins with {found!r}, which is no header of the protocol; {ADVICE}")
                 raise self._error(f"it answered with {length} bytes of shape {tuple(shape)}, expected {tuple(rows.shape)}")
             self._read_into(data)
         answer = torch.from_numpy(np.frombuffer(data, "<f4").astype(np.float32).reshape(rows.shape))
@@ -159,8 +165,14 @@ class _Running:
         return answer
 
     @contextlib.contextmanager
-    def _limited(self, seconds: float, done: str) -> Iterator[None]:
-        """Kill the program after some seconds, which ends any wait for it, and say what it has not done, as a context manager."""
+    def _limited(self, seconds: float, done: str, option: str) -> Iterator[None]:
+        """Kill the program after some seconds, which ends any wait for it, and say what it has not done, as a context manager.
+
+        Args:
+            seconds: the time that it has.
+            done: what it must have done by then.
+            option: the name of the option that sets the seconds.
+        """
         expired = threading.Event()
 
         def stop() -> None:
@@ -180,7 +192,7 @@ class _Running:
             timer.join()
         if expired.is_set():
             raise self._error(
-                f"it has not {done} within {seconds:g} s; use a longer timeout, or check that it flushes its output"
+                f"it has not {done} within {seconds:g} s; use a longer {option}, or check that it flushes its output"
             )
 
     def _write(self, data: bytes) -> None:

@@ -24,7 +24,8 @@ from typing import Annotated, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from RecurrentFF.model.black_box_functions import BlackBoxFunction, Draws, Spikes, seed_of
+from RecurrentFF.errors import BlackBoxError, printable
+from RecurrentFF.model.black_box_functions import BlackBoxFunction, Draws, Spikes, checked, seed_of
 from RecurrentFF.model.connection_kinds import ConnectionKind, DenseKind, Place, Sources
 from RecurrentFF.model.connections import Connection, Masks, Memory
 from RecurrentFF.registry import ComponentOf, make, register
@@ -54,25 +55,46 @@ class BlackBox(Connection):
         function: a `BlackBoxFunction`, the name of one, or a Python callable, (n, units) → (n, units). It is applied to each
             source by itself, once at every timestep.
         seed: the seed of the random draws of predictions, which should differ between the layers of a network.
+        layer: the name of the layer that reads, for messages.
 
     Raises:
         SettingsError: there is no such function.
+        BlackBoxError: when it is called, and the function returns something else than finite numbers of the shape of its
+            argument, or its program fails. The message names the layer and the source.
 
     Example:
         >>> BlackBox(Dense({"h1": 8}, 4), "spikes")([torch.rand(8, 1, 5)])[0].shape
         torch.Size([4, 1, 5])
     """
 
-    def __init__(self, inner: Connection, function: BlackBoxFunction | Callable[[Tensor], Any] | str, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        inner: Connection,
+        function: BlackBoxFunction | Callable[[Tensor], Any] | str,
+        *,
+        seed: int = 0,
+        layer: str = "",
+    ) -> None:
         super().__init__(inner.sources)
         self.inner = inner
         self.function: BlackBoxFunction = make("black_box", function, "function")
         self.seed = seed
+        self.layer = layer
         self._applied = self.function.for_connection()
 
     def extra_repr(self) -> str:
         """The function."""
         return f"function={self.function}"
+
+    def weights(self) -> dict[str, Tensor]:
+        """The weights of the connection behind the function, by source, as from `Dense.weights`.
+
+        Raises:
+            AttributeError: that connection has no such method.
+        """
+        inner: Any = self.inner
+        weights: dict[str, Tensor] = inner.weights()
+        return weights
 
     def initial_memory(self, like: Tensor, generator: torch.Generator | None = None) -> BoxMemory:
         """The generator, and the memory of the connection behind the function."""
@@ -145,8 +167,17 @@ class BlackBox(Connection):
     def _outputs(self, reads: Sequence[Tensor], memory: Memory) -> tuple[BoxMemory, tuple[Tensor, ...]]:
         """The memory, and the output of the function for each source."""
         before: BoxMemory = BoxMemory() if memory is None else memory
-        draws = (Draws(before.generator, seed_of(self.seed, source, before.timestep)) for source in self.sources)
-        return before, tuple(self._applied.apply(read, draw) for read, draw in zip(reads, draws, strict=True))
+        return before, tuple(self._output(source, read, before) for source, read in zip(self.sources, reads, strict=True))
+
+    def _output(self, source: str, read: Tensor, before: BoxMemory) -> Tensor:
+        """The output of the function for a source, which is checked. The place is added to the message of an error."""
+        draws, function = Draws(before.generator, seed_of(self.seed, source, before.timestep)), type(self.function)
+        try:
+            return checked(self._applied.apply(read, draws), read, function.__qualname__, finite=not function.always_finite)
+        except BlackBoxError as error:
+            place = f"{self.layer} from {source}" if self.layer else f"source {source}"
+            error.args = (printable(f"{place}: {error}"),)
+            raise
 
 
 def _of_inner(gradients: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -174,4 +205,4 @@ class BlackBoxKind(ConnectionKind):
     def make(self, place: Place) -> list[Connection]:
         """One `BlackBox` with a `Dense` connection behind its function."""
         (inner,) = DenseKind().make(place)
-        return [BlackBox(inner, self.function, seed=zlib.crc32(place.layer.encode()))]
+        return [BlackBox(inner, self.function, seed=zlib.crc32(place.layer.encode()), layer=place.layer)]
