@@ -87,7 +87,8 @@ def test_a_kind_of_connection_serves_the_layers_and_sources_that_it_names_and_th
     above = {"name": "dense", "sources": ["backward", "label"]}
     assert sources(above) == [[("h2",), ("x", "h1")], [("h3",), ("h1", "h2")], [("y",), ("h2", "h3")]]
     assert sources(lateral, {"name": "dense", "layers": [2, 3]}) == sources(lateral)
-    assert sources({"name": "dense", "layers": [2]}, lateral) == whole
+    with pytest.raises(SettingsError, match=r"connections\[1\] \(dense\) serves nothing: entries before it serve"):
+        sources({"name": "dense", "layers": [2]}, lateral)
 
 
 @pytest.mark.parametrize(("units", "field"), [(200, 5), (500, 7), (1000, 14), (17, 10), (1, 28), (2, 27)])
