@@ -61,14 +61,19 @@ def next_activity(z: Tensor, h: Tensor, damping: float | Tensor, activation: Act
     return torch.lerp(h, activation.apply(z), damping)
 
 
-def time_constants(shortest: float, longest: float, units: int) -> Tensor:
-    """Time constants of the units of a layer, (units,), evenly spaced on a logarithmic scale from the first to the last unit.
+def damping_rates(shortest: float, longest: float, channels: int, positions: int) -> Tensor:
+    """1/τ of each unit, (channels · positions, 1, 1) float64. The damping factor of a unit is d/τ.
+
+    Time constants are evenly spaced on a logarithmic scale, from the first to the last channel. The units of a channel have the
+    same, as they have the same weights.
 
     Args:
-        shortest, longest: the range, in timesteps, at least 1.
-        units: the number of units.
+        shortest, longest: the range of the time constants τ, in timesteps, at least 1.
+        channels: the number of channels, or of units in a layer without channels.
+        positions: the number of units of a channel.
     """
-    return torch.logspace(math.log10(shortest), math.log10(longest), units, dtype=torch.float64)
+    taus = torch.logspace(math.log10(shortest), math.log10(longest), channels, dtype=torch.float64)
+    return (1 / taus.repeat_interleave(positions))[:, None, None]
 
 
 def mean_square(h: Tensor) -> Tensor:

@@ -75,8 +75,7 @@ class LocalResult(NamedTuple):
     loss: Tensor
     """The loss, ()."""
     badness: Tensor | None
-    """The badness, (candidates, batch), the positive candidate first; (1, batch) where it is the same for all candidates;
-    None of a module that has none."""
+    """The badness, (candidates, batch), the positive one first; (1, batch) if all have the same; None of a module without."""
     gradients: Mapping[str, Tensor]
     """∂loss/∂parameter by the parameter's name; empty where there is nothing to learn."""
     input_gradient: Tensor | None = None
@@ -228,14 +227,11 @@ class Layer(LocalModule):
         activation: an `Activation`, or the name of one; a leaky ReLU if left out.
         epsilon: ε of the normalized activity.
         badness: the "mean" or the "sum" of the squared activities.
-        position_exponent: q of the power mean over the positions of a plane that is badness: 1 for the mean, and a large number
-            for almost the maximum. See `functional.position_badness`.
+        position_exponent: q of the power mean over positions that is badness; 1 for the mean. See `functional.position_badness`.
         dropout: probability that a unit misses one of its drives at a training timestep.
         peer_normalization: λ, how strongly each unit's running mean activity is drawn to the layer's mean; 0 for none.
         hard_example_fraction: the fraction of a batch, that of the steepest loss, that gradients are computed from.
-        time_constants: the shortest and the longest time constant τ of a unit, in timesteps, at least 1. The damping factor of
-            a unit is d/τ. The time constants of the units, or of the channels, are evenly spaced on a logarithmic scale. None
-            for τ = 1 in all units.
+        time_constants: the range of the units' time constants, see `functional.damping_rates`; None for 1 in all units.
         dtype: the type of bias and activity.
 
     Attributes:
@@ -284,10 +280,7 @@ class Layer(LocalModule):
         self.bias = nn.Parameter(torch.zeros(channels, dtype=dtype), requires_grad=False)
         running = torch.zeros(self.units, dtype=dtype) if peer_normalization else None
         self.register_buffer("running_activity", running)
-        rates = None
-        if time_constants is not None:  # those of a channel share theirs, as they do their weights
-            taus = functional.time_constants(*time_constants, channels).repeat_interleave(self.units_per_bias)
-            rates = (1 / taus).to(dtype)[:, None, None]
+        rates = time_constants and functional.damping_rates(*time_constants, channels, self.units_per_bias).to(dtype)
         self.register_buffer("rates", rates, persistent=False)
 
     def extra_repr(self) -> str:
@@ -297,9 +290,9 @@ class Layer(LocalModule):
     def hyperparameters(self, damping: float, batch: int) -> Hyperparameters:
         """The hyperparameters of a timestep with this damping factor and number of samples."""
         hard = None if self.hard_example_fraction == 1 else max(1, round(self.hard_example_fraction * batch))
-        plane = self.units_per_bias, self.position_exponent
+        fixed = self.epsilon, self.activation, self.reduction, self.peer_normalization
         factor = damping if self.rates is None else damping * self.rates
-        return Hyperparameters(factor, self.epsilon, self.activation, self.reduction, self.peer_normalization, hard, *plane)
+        return Hyperparameters(factor, *fixed, hard, self.units_per_bias, self.position_exponent)
 
     def initial_state(self, batch: int, compute_dtype: torch.dtype, generator: torch.Generator | None) -> BlockState:
         """The state of zero activity, see `LocalModule.initial_state`."""

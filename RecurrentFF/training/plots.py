@@ -120,34 +120,10 @@ def plot_timesteps(
     Raises:
         OutputError: it can't be drawn, or the file can't be written.
     """
-    _, layers, _, classes = badness.shape
-    sample_weights = (valid / valid.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
-    true = torch.nn.functional.one_hot(labels, classes)
-    prediction = badness[:, [layer - 1 for layer in prediction_layers]].mean(1, keepdim=True)
-    correct = torch.cat([badness, prediction], 1).argmin(3) == labels
-    percent_correct = 100 * (correct * sample_weights).sum(2).cpu()
-    so_far = accuracy_so_far(prediction.squeeze(1), labels, valid)
-    mean_badness = [
-        ((badness * selected).sum(3) / selected.sum(1) * sample_weights).sum(2).cpu() for selected in (true, 1 - true)
-    ]
     with picture(path, 11, 4.3) as figure:
         accuracy_axes, badness_axes = figure.subplots(1, 2)
-        for layer in range(layers):
-            style = {"color": f"C{layer}", "marker": "."}
-            accuracy_axes.plot(percent_correct[:, layer], label=f"layer {layer + 1}", **style)
-            badness_axes.plot(mean_badness[0][:, layer], **style)
-            badness_axes.plot(mean_badness[1][:, layer], linestyle="--", **style)
-        accuracy_axes.plot(percent_correct[:, layers], color="black", marker=".", label="mean of the prediction layers")
-        accuracy_axes.plot(so_far, color="black", linestyle=":", marker="x", label="their evidence so far")
-        if logits is not None and len(logits):
-            by_readout = 100 * (logits.argmax(2) == labels).float().mean(1).cpu()
-            accuracy_axes.plot(range(-len(logits), 0), by_readout, color="0.5", marker=".", label="readout, before the label")
-        badness_axes.plot([], [], color="black", label="true label")
-        badness_axes.plot([], [], color="black", linestyle="--", label="wrong labels")
-        highest = max(float(values.max()) for values in mean_badness)
-        badness_axes.set_ylim(0, 1.1 * highest or 1)
-        accuracy_axes.set_title("Accuracy by timestep, %", loc="left")
-        badness_axes.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
+        _plot_accuracy_over_time(accuracy_axes, badness, labels, valid, prediction_layers, logits)
+        _plot_badness_over_time(badness_axes, badness, labels, valid, reduction)
         for axes in (accuracy_axes, badness_axes):
             first, last = window[0] - 0.4, window[1] + 0.4
             span = axes.axvspan(first, last, facecolor="0.9", edgecolor="0.5", zorder=0)
@@ -157,6 +133,42 @@ def plot_timesteps(
         span.set_label("prediction window")
         # The legend is below the panels: inside, it would cover curves, and its gray entry would be on the gray window.
         figure.legend(loc="outside lower center", ncols=5, frameon=False)
+
+
+def _plot_accuracy_over_time(
+    axes: Axes, badness: Tensor, labels: Tensor, valid: Tensor, prediction_layers: Sequence[int], logits: Tensor | None
+) -> None:
+    """Plot the left panel of `plot_timesteps`, whose arguments these are."""
+    layers, weights = badness.shape[1], _sample_weights(valid)
+    prediction = badness[:, [layer - 1 for layer in prediction_layers]].mean(1, keepdim=True)
+    correct = torch.cat([badness, prediction], 1).argmin(3) == labels
+    percent_correct = 100 * (correct * weights).sum(2).cpu()
+    for layer in range(layers):
+        axes.plot(percent_correct[:, layer], label=f"layer {layer + 1}", color=f"C{layer}", marker=".")
+    axes.plot(percent_correct[:, layers], color="black", marker=".", label="mean of the prediction layers")
+    so_far = accuracy_so_far(prediction.squeeze(1), labels, valid)
+    axes.plot(so_far, color="black", linestyle=":", marker="x", label="their evidence so far")
+    if logits is not None and len(logits):
+        by_readout = 100 * (logits.argmax(2) == labels).float().mean(1).cpu()
+        axes.plot(range(-len(logits), 0), by_readout, color="0.5", marker=".", label="readout, before the label")
+    axes.set_title("Accuracy by timestep, %", loc="left")
+
+
+def _plot_badness_over_time(axes: Axes, badness: Tensor, labels: Tensor, valid: Tensor, reduction: str) -> None:
+    """Plot the right panel of `plot_timesteps`, whose arguments these are."""
+    true, weights = torch.nn.functional.one_hot(labels, badness.shape[3]), _sample_weights(valid)
+    means = [((badness * selected).sum(3) / selected.sum(1) * weights).sum(2).cpu() for selected in (true, 1 - true)]
+    for style, label, mean in zip(("-", "--"), ("true label", "wrong labels"), means, strict=True):
+        for layer in range(badness.shape[1]):
+            axes.plot(mean[:, layer], linestyle=style, color=f"C{layer}", marker=".")
+        axes.plot([], [], color="black", linestyle=style, label=label)
+    axes.set_ylim(0, 1.1 * max(float(mean.max()) for mean in means) or 1)
+    axes.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
+
+
+def _sample_weights(valid: Tensor) -> Tensor:
+    """The weight of each sample in the mean of a timestep, (timesteps, 1, samples), 0 where it is not valid."""
+    return (valid / valid.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
 
 
 def accuracy_so_far(badness: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
