@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Subset
 from torch.utils.data import TensorDataset as TorchDataset
 
 import RecurrentFF as rff
-from RecurrentFF.data.dataset import LabeledImages
+from RecurrentFF.data.dataset import LabeledImages, LoaderDataset
 from RecurrentFF.data.moving_mnist import MovingDigits
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.learner import Learner
@@ -128,6 +128,22 @@ def test_a_look_at_validation_data_changes_no_randomness() -> None:
     np.random.seed(0)
     rff.fit(new_network(), (INPUTS, LABELS), validation=loader, quiet=True)
     assert len(drawn) == 40 and drawn[:20] == drawn[20:]  # the look, and the evaluation
+
+
+def test_a_look_that_is_never_finished_restores_no_randomness_later() -> None:
+    def drawn() -> tuple[float, float]:
+        return float(torch.rand(1)), float(np.random.rand())
+
+    looked_at = LoaderDataset(DataLoader(TorchDataset(INPUTS, LABELS), 20)).looked_at()
+    next(looked_at)
+    seen = []
+    for unfinished in (None, looked_at):
+        torch.manual_seed(5)
+        np.random.seed(5)
+        if unfinished is not None:
+            unfinished.close()  # type: ignore[attr-defined]
+        seen.append(drawn())
+    assert seen[0] == seen[1]
 
 
 # ---------------------------------------------------------------- loaders and data sets of torch

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Generator, Iterable, Iterator, Sequence, Sized
+from contextlib import closing
 from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeGuard, TypeVar
 
@@ -154,9 +155,14 @@ class LoaderDataset:
         Raises:
             InputError: a batch is not one, or the loader can be read only once.
         """
-        with kept_randomness(self.loader):
-            batches = self._converted(self._raw_batches(0, first_look=True))
-            yield from batches if isinstance(self.loader, list | tuple) else islice(batches, 1)
+        raw = self._raw_batches(0, first_look=True)
+        if isinstance(self.loader, list | tuple):  # its batches exist already: reading them draws nothing
+            yield from self._converted(raw)
+            return
+        # Nothing is yielded before the randomness is restored: a look that is never finished would restore it much later.
+        with kept_randomness(self.loader), closing(raw):
+            first = list(islice(self._converted(raw), 1))
+        yield from first
 
     def _converted(self, batches: Iterator[tuple[Any, Any, Any]]) -> Iterator[Batch]:
         """Convert batches as the loader gives them, and number those that can't be converted."""
@@ -171,7 +177,7 @@ class LoaderDataset:
         warn_if_ambiguous(batch.inputs, self.batch_first)
         return batch
 
-    def _raw_batches(self, epoch: int, *, first_look: bool = False) -> Iterator[tuple[Any, Any, Any]]:
+    def _raw_batches(self, epoch: int, *, first_look: bool = False) -> Generator[tuple[Any, Any, Any], None, None]:
         """Yield samples, labels, and the mask or None, with time first. A `first_look` finds out if they can be read again.
 
         Raises:
