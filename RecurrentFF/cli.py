@@ -1,4 +1,4 @@
-"""The command line `rff`, also as `python -m RecurrentFF`: train, resume, evaluate, and look at runs and configurations.
+"""The command line `rff`, also as `python -m RecurrentFF`: train, resume, search, evaluate, and look at runs and configurations.
 
 Modules that import torch, which takes seconds, are imported when a command needs them.
 """
@@ -14,12 +14,13 @@ from pathlib import Path
 
 from RecurrentFF import toml
 from RecurrentFF.benchmarks.benchmark import MNIST, MOVING_MNIST, SEQ_MNIST, Benchmark
-from RecurrentFF.benchmarks.cli import resume, start_or_resume
+from RecurrentFF.benchmarks.cli import configured, resume, start_or_resume
 from RecurrentFF.benchmarks.flags import (
     Parser,
     add_continuation_flags,
     add_plugin_flag,
     add_report_flags,
+    add_search_flags,
     add_speed_flags,
     add_training_flags,
     exit_code,
@@ -27,6 +28,7 @@ from RecurrentFF.benchmarks.flags import (
     user_path,
 )
 from RecurrentFF.errors import SettingsError
+from RecurrentFF.launch import is_first
 from RecurrentFF.messages import nearest
 from RecurrentFF.settings import Settings, legacy, recipes, reference
 from RecurrentFF.settings.network import METHODS
@@ -61,6 +63,8 @@ def _run(argv: list[str]) -> bool:
     with contextlib.suppress(OSError):  # the present folder may have been removed
         if str(Path.cwd()) not in sys.path:  # as `python -m` does, so that a plugin in the present folder is found
             sys.path.append(str(Path.cwd()))
+    if not arguments.takes_part and not is_first():  # nothing is divided, so that one of several processes does it
+        return True
     finished: bool = arguments.work(arguments)
     return finished
 
@@ -69,18 +73,23 @@ def argument_parser() -> Parser:
     """Create the parser of the command line. The value `work` is the function of the command."""
     parser = Parser(prog="rff", description=DESCRIPTION)
     parser.add_argument("--version", action="store_true", help="print the version")
-    parser.set_defaults(work=_version)
+    parser.set_defaults(work=_version, takes_part=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
 
     train = commands.add_parser("train", help="train a network, or a baseline, on a data set", description="Train on a data set.")
     train.add_argument("data", metavar="DATA", help=DATA_HELP)
     add_training_flags(train)
-    train.set_defaults(work=_train)
+    train.set_defaults(work=_train, takes_part=True)
 
     continued = commands.add_parser("resume", help="resume an interrupted run", description="Resume an interrupted run.")
     continued.add_argument("run", type=user_path, metavar="RUN", help=RUN_HELP)
     add_continuation_flags(continued)
-    continued.set_defaults(work=lambda arguments: _with_plugins(arguments) and resume(arguments.run, arguments))
+    continued.set_defaults(work=lambda arguments: _with_plugins(arguments) and resume(arguments.run, arguments), takes_part=True)
+
+    text = "search for the best values of keys of a configuration, by validation accuracy"
+    searched = commands.add_parser("search", help=text, description=f"{text.capitalize()}. The test samples are never read.")
+    add_search_flags(searched)
+    searched.set_defaults(work=_search)
 
     _add_evaluate(commands)
     _add_reports(commands)
@@ -147,6 +156,14 @@ def _train(arguments: argparse.Namespace) -> bool:
     if len(benchmark.data) > 1:
         arguments.dataset = arguments.data
     return start_or_resume(benchmark, arguments)
+
+
+def _search(arguments: argparse.Namespace) -> bool:
+    settings = configured(arguments.config, arguments)
+
+    from RecurrentFF.search import command
+
+    return command.run(settings, arguments)
 
 
 def _evaluate(arguments: argparse.Namespace) -> bool:

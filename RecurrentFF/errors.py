@@ -52,6 +52,12 @@ def described(error: BaseException, length: int = MAX_REASON) -> str:
     return name if text == name else f"{name}: {text}"
 
 
+def lacks_memory(error: BaseException) -> bool:
+    """Check if an error says that memory is used up. torch has errors of its own for this."""
+    words = ("DefaultCPUAllocator", "out of memory", "not enough memory")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
 class RecurrentFFError(Exception):
     """Base class of all errors that RecurrentFF raises on purpose. The command line prints its message and exits with code 2.
 
@@ -94,6 +100,10 @@ class DivergenceError(RecurrentFFError):
 
 class BlackBoxError(RecurrentFFError):
     """A function or program of a black-box connection that fails, or whose result is no activity of the same shape."""
+
+
+class ProcessError(RecurrentFFError):
+    """A training by several processes that can't begin or continue: one of them has failed, was killed, or does not answer."""
 
 
 class OutputError(RecurrentFFError):

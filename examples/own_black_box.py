@@ -25,5 +25,5 @@ class Threshold(ProgramFunction):
 
 if __name__ == "__main__":
     boxes = [{"name": "black_box", "layers": [layer], "function": f} for layer, f in ((1, "random_rounding"), (2, "threshold"))]
-    digits = {"name": "mnist", "train_samples": 2000}
+    digits = {"name": "mnist", "train_samples": 1000, "validation_samples": 500}
     rff.fit(rff.build(data=digits, hidden_sizes=[200, 100], connections=boxes, objective="pairwise", optimizer="adam", epochs=2))

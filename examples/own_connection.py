@@ -25,5 +25,5 @@ class Sparse(rff.ConnectionKind):
 
 
 if __name__ == "__main__":
-    digits = {"name": "mnist", "train_samples": 2000}
-    rff.fit(rff.build(data=digits, connections=[Sparse()], objective="pairwise", optimizer="adam", epochs=2))
+    digits = {"name": "mnist", "train_samples": 2000, "validation_samples": 500}
+    rff.fit(rff.build(data=digits, hidden_sizes=[200], connections=[Sparse()], objective="pairwise", optimizer="adam", epochs=2))

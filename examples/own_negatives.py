@@ -16,10 +16,12 @@ class Swapped(rff.NegativeSource):
     count = 1  # negative candidates for each sample
 
     def sample(self, context: SamplingContext) -> rff.Negatives:
-        x, y = context.inputs.roll(1, -1), context.labels[None]  # (timesteps, features, 1, batch), (1, label timesteps, batch)
-        wrong = UniformNegatives().sample(context).labels  # both may have a single timestep, the same for all
+        y, part = context.labels[None], context.draws.part  # y is (1, label timesteps or 1, batch)
+        others = context.gathered(context.inputs).roll(1, -1)[..., part]  # (timesteps or 1, features, 1, batch)
+        wrong = UniformNegatives().sample(context).labels
         assert wrong is not None
-        return rff.Negatives(labels=torch.where(y.roll(1, -1) == y, wrong, y), inputs=x)
+        same = context.gathered(y).roll(1, -1)[..., part] == y
+        return rff.Negatives(labels=torch.where(same, wrong, y), inputs=others)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from RecurrentFF.model.network import Network
 from RecurrentFF.model.paths import ComputePath
 from RecurrentFF.model.reference import Reference
 from RecurrentFF.model.state import State
+from tests.helpers import batch_draws
 from tests.oracle import activate, make_optimizer
 
 
@@ -44,9 +45,10 @@ class CircuitOracle:
         weight, bias: G and c of each module by name.
         codes: for each class the codes that have been seen, each with its weight in the statistics.
         decay: the fraction of a code's weight that remains after a further batch of its class.
+        seed: that of the learner.
     """
 
-    def __init__(self, network: Network, decay: float) -> None:
+    def __init__(self, network: Network, decay: float, seed: int = 0) -> None:
         self.settings, self.options = network.settings, network.settings.generative
         self.names = [module.name for module in circuit_of(network)]
         self.target = {module.name: module.target for module in circuit_of(network)}
@@ -62,24 +64,23 @@ class CircuitOracle:
         self.optimizers = dict(zip(self.names, optimizers, strict=True))
         self.noise, self.decay = options.noise, decay
         self.codes: list[list[list[Any]]] = [[] for _ in range(network.num_classes)]
-        self.generator = torch.Generator()
+        self.seed, self.samples = seed, 0
+        self.draws = batch_draws(0, seed)
         self.trace = CircuitTrace()
         self.labels, self.mask = torch.empty(0), torch.empty(0)
 
     # ---------------------------------------------------------------- events of a training batch
 
-    def start_batch(self, generator: torch.Generator, labels: Tensor, mask: Tensor) -> CircuitTrace:
+    def start_batch(self, labels: Tensor, mask: Tensor) -> CircuitTrace:
         """Prepare for a batch.
 
         Args:
-            generator: that of the learner, as it is before the batch.
             labels: (label timesteps, batch) class numbers.
             mask: (label timesteps, batch), true where a sequence has not ended.
         """
         self.labels, self.mask, self.trace = labels, mask, CircuitTrace()
-        same = torch.Generator()
-        same.set_state(generator.get_state())
-        self.generator.manual_seed(int(torch.randint(2**62, (1,), generator=same)))
+        self.draws = batch_draws(labels.shape[1], self.seed, first=self.samples)
+        self.samples += labels.shape[1]
         return self.trace
 
     @torch.enable_grad()
@@ -93,7 +94,7 @@ class CircuitOracle:
         for record in (self.trace.losses, self.trace.gradients, self.trace.predictions):
             record.append({})
         for name in self.names:
-            noise = self.drawn(name, len(reads["x"]))
+            noise = self.drawn(name)
             code = self.code(name, reads, noise)
             prediction = self.predicted(name, reads[self.source[name]] + noise, code)
             valid = self.mask[timestep].double()
@@ -147,11 +148,12 @@ class CircuitOracle:
         self.trace.losses[-1][name] = loss.detach()
         self.optimizers[name].step()
 
-    def drawn(self, name: str, batch: int) -> Tensor:
+    def drawn(self, name: str) -> Tensor:
         """Noise, (batch, features)."""
         is_latent = self.source[name] == self.target[name]
         features = self.weight[name].shape[0] if is_latent else self.weight[name].shape[1]
-        return torch.empty(features, batch, dtype=torch.float64).normal_(0, self.noise, generator=self.generator).T
+        noise: Tensor = self.draws.normal(f"noise {name}", features) * self.noise
+        return noise.double().T
 
     def remember(self, codes: Tensor, labels: Tensor, valid: Tensor) -> None:
         """Add the codes of a batch to the statistics of their classes."""
@@ -224,13 +226,11 @@ class CircuitRecorder(Observer):
         self.trace.parameters.append(named)
 
 
-def spied(
-    network: Network, generator: torch.Generator, decay: float, **arguments: Any
-) -> tuple[Learner, CircuitOracle, CircuitRecorder]:
+def spied(network: Network, seed: int, decay: float, **arguments: Any) -> tuple[Learner, CircuitOracle, CircuitRecorder]:
     """A learner of a network whose circuit the reference computes beside it."""
-    oracle, recorder = CircuitOracle(network, decay), CircuitRecorder(network)
+    oracle, recorder = CircuitOracle(network, decay, seed), CircuitRecorder(network)
     network.path = SpyPath(network.path, network, oracle)
-    return Learner(network, generator, observers=[recorder], **arguments), oracle, recorder
+    return Learner(network, seed, observers=[recorder], **arguments), oracle, recorder
 
 
 def assert_same_circuit(found: CircuitTrace, expected: CircuitTrace) -> None:

@@ -8,10 +8,10 @@ from torch import Tensor
 from RecurrentFF.data.image_transforms import Pixels
 from RecurrentFF.data.task import Task
 from RecurrentFF.model.learner import Learner
-from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext, sample_wrong_labels
+from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.reference import Activity
-from tests.helpers import CLASSES, class_numbers, float64_network, generator, video
+from tests.helpers import CLASSES, batch_draws, class_numbers, float64_network, video
 from tests.oracle import Oracle
 from tests.test_oracle import BATCHES, Recorder, assert_same_parameters, assert_same_traces, ends
 
@@ -40,28 +40,25 @@ def context(network: Network, inputs: Tensor, labels: Tensor | None = None, seed
         network: a network.
         inputs: (batch, features) or (timesteps, batch, features).
         labels: (batch,); random ones if left out.
-        seed: the seed of the generator.
+        seed: the seed of the random numbers.
     """
     x = network.input_sequence(inputs)
     state = network.path.new_state(1, x.shape[3])
     network.settle(state, x)
     labels = class_numbers(x.shape[3]) if labels is None else labels
-    return SamplingContext(network, state, x, None, labels.unsqueeze(0), None, generator(seed))
+    return SamplingContext(network, state, x, None, labels.unsqueeze(0), None, batch_draws(x.shape[3], seed))
 
 
 class Noted(NegativeSource):
-    """The negatives of another source, which are noted. It draws from a generator of its own."""
+    """The negatives of another source, which are noted."""
 
     def __init__(self, source: NegativeSource) -> None:
         self.source = source
         self.count = source.count
-        self.generator = generator(11)
         self.last = Negatives()
 
     def sample(self, context: SamplingContext) -> Negatives:
-        zeros = torch.zeros(context.network.num_classes)
-        sample_wrong_labels(zeros, context.labels, context.generator, count=self.count)  # as the reference does
-        self.last = self.source.sample(context._replace(generator=self.generator))
+        self.last = self.source.sample(context)
         return self.last
 
 
@@ -89,9 +86,9 @@ def require_agreement(network: Network, source: NegativeSource, *, static: bool 
         source: the source.
         static: the inputs don't change over time.
     """
-    oracle, noted = GivenOracle(network, generator(7)), Noted(source.for_network(network))
+    oracle, noted = GivenOracle(network, 7), Noted(source.for_network(network))
     recorder = Recorder(network, 1 + source.count)
-    learner = Learner(network, generator(7), negatives=noted, observers=[recorder])
+    learner = Learner(network, 7, negatives=noted, observers=[recorder])
     timesteps, label_timesteps = network.settings.timesteps, network.settings.network.label_timesteps
     for batch in range(BATCHES):
         inputs = video(timesteps, seed=batch, input_size=network.input_size)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.connections import Dense
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.layers import Layer
 from RecurrentFF.model.network import Network
 from RecurrentFF.registry import Component, ComponentOf, component_class, make, names, schema
@@ -49,6 +50,11 @@ def float64_network(*, fused: bool = True, **arguments: Any) -> Network:
 def generator(seed: int = 0) -> torch.Generator:
     """A new source of randomness."""
     return torch.Generator().manual_seed(seed)
+
+
+def batch_draws(batch: int, seed: int = 0, first: int = 0) -> BatchDraws:
+    """The random numbers of a training batch in the first epoch, whose first sample has this number."""
+    return BatchDraws(seed, 0, torch.arange(first, first + batch))
 
 
 def hidden_layers(network: Network) -> list[Layer]:

@@ -1,8 +1,8 @@
 """The reference with every option: dropout, perturbed inputs, hard examples, peer normalization, masks and the readout.
 
-`RecurrentFF.model.reference` has the algorithm; this adds what regularizes it, drawn in the order in which the package
-draws it, and a trace of all that happened. Of the package's arithmetic only the draw of wrong labels is used; activation
-functions and optimizers are written out once more.
+`RecurrentFF.model.reference` has the algorithm; this adds what regularizes it, drawn for the purposes for which the
+package draws it, and a trace of all that happened. Of the package's arithmetic only the random numbers and the draw of wrong
+labels are used; activation functions and optimizers are written out once more.
 """
 
 import math
@@ -22,7 +22,7 @@ from RecurrentFF.model.objectives import Objective, Sum
 from RecurrentFF.model.optimizers import Optimizer
 from RecurrentFF.model.reference import Activity, Clamp, Reference
 from RecurrentFF.registry import tree_of
-from tests.helpers import dense, hidden_layers
+from tests.helpers import batch_draws, dense, hidden_layers
 
 ACTIVATIONS: dict[str, Callable[[Tensor, dict[str, Any]], Tensor]] = {
     "leaky_relu": lambda z, options: torch.where(z > 0, z, options["negative_slope"] * z),
@@ -78,11 +78,17 @@ class Trace:
 
 
 class Oracle(Reference):
-    """A network with the initial weights of `network`, which must be a float64 one of dense layers."""
+    """A network with the initial weights of `network`, which must be a float64 one of dense layers.
 
-    def __init__(self, network: Network, generator: torch.Generator) -> None:
+    Args:
+        network: the network.
+        seed: that of the learner.
+    """
+
+    def __init__(self, network: Network, seed: int = 0) -> None:
         super().__init__(network)
-        self.generator = generator
+        self.seed, self.samples = seed, 0
+        self.draws = batch_draws(0, seed)
         self.network = network
         self.negatives = self.settings.negatives
         self.count = 1 + self.negatives.count
@@ -119,7 +125,7 @@ class Oracle(Reference):
         return make_optimizer(self.settings.optimizer, parameters)
 
     def advance(self, clamps: Sequence[Clamp], candidates: Sequence[Activity], damping: float) -> list[Activity]:
-        masks = self.draw_drive_masks(len(candidates), len(clamps[0][0]))
+        masks = self.draw_drive_masks(len(candidates))
         after = []
         for index, ((x, y), h) in enumerate(zip(clamps, candidates, strict=True)):
             self.drive_masks = {key: mask[:, index].T for key, mask in masks.items()}
@@ -131,40 +137,38 @@ class Oracle(Reference):
 
     # ---------------------------------------------------------------- what is drawn
 
-    def draw_drive_masks(self, candidates: int, batch: int) -> dict[tuple[str, str], Tensor]:
-        """Drawn layer by layer, for each the drives from bottom to top: (units, candidates, batch)."""
-        keep = 1 - self.settings.network.dropout
-        if keep == 1 or not self.training:
+    def draw_drive_masks(self, candidates: int) -> dict[tuple[str, str], Tensor]:
+        """Drawn for each layer, the drives from bottom to top: (units, candidates, batch)."""
+        if self.settings.network.dropout == 0 or not self.training:
             return {}
         return {
-            (layer, source): torch.empty(self.sizes[layer], candidates, batch, dtype=torch.float64).bernoulli_(
-                keep, generator=self.generator
-            )
-            / keep
+            (layer, source): self.dropout(f"dropout {layer}", self.settings.network.dropout, self.sizes[layer], candidates)
             for layer, source in self.weight
         }
 
     def draw_sequence_masks(self, inputs: Tensor) -> Tensor:
-        """Dropout of inputs and units for a whole sequence, drawn in float32, inputs first. Returns the mask of the inputs."""
-        network, batch = self.settings.network, inputs.shape[1]
-        input_mask = torch.ones_like(inputs[0])
+        """Dropout of inputs and units for a whole sequence. Returns the mask of the inputs."""
+        network, input_mask = self.settings.network, torch.ones_like(inputs[0])
         if network.input_dropout:
-            kept = torch.empty(input_mask.shape).bernoulli_(1 - network.input_dropout, generator=self.generator)
-            input_mask = (kept / (1 - network.input_dropout)).double()
+            input_mask = self.dropout("input dropout", network.input_dropout, inputs.shape[2]).T
         self.activity_masks = {}
         if network.activity_dropout:
-            units = [self.sizes[name] for name in self.layers]
-            kept = torch.empty(sum(units), batch).bernoulli_(1 - network.activity_dropout, generator=self.generator)
-            kept = (kept / (1 - network.activity_dropout)).double()
-            self.activity_masks = dict(zip(self.layers, (part.T for part in torch.split(kept, units)), strict=True))
+            self.activity_masks = {
+                name: self.dropout(f"activity dropout {name}", network.activity_dropout, self.sizes[name]).T
+                for name in self.layers
+            }
         return input_mask
+
+    def dropout(self, purpose: str, probability: float, *shape: int) -> Tensor:
+        """Dropout factors, (*shape, batch)."""
+        return self.draws.chosen(purpose, 1 - probability, *shape).double() / (1 - probability)
 
     def input_noise(self, gradient: Tensor) -> Tensor:
         """Noise along the gradient (inputs, batch, features), with a random sign for each input and sample."""
         size = self.settings.network.adversarial_noise
         if size == 0:
             return torch.zeros_like(gradient)
-        signs = torch.empty(*gradient.shape[:2], 1).bernoulli_(0.5, generator=self.generator).double() * 2 - 1
+        signs = self.draws.chosen("signs of the noise", 0.5, len(gradient)).unsqueeze(2).double() * 2 - 1
         length = (gradient**2).mean(2, keepdim=True).sqrt()
         return size * signs * torch.where(length > 0, gradient / length, 0 * gradient)
 
@@ -184,7 +188,7 @@ class Oracle(Reference):
             logits = live.detach()
         drawn_for = labels[0] if static else labels
         temperature = source.temperature if isinstance(source, BadnessNegatives | ReadoutNegatives) else 1.0
-        drawn = sample_wrong_labels(logits / temperature, drawn_for, self.generator, count=self.count - 1)
+        drawn = sample_wrong_labels(logits / temperature, drawn_for, self.draws, count=self.count - 1)
         return [wrong.expand_as(labels) for wrong in drawn]
 
     # ---------------------------------------------------------------- training
@@ -208,6 +212,8 @@ class Oracle(Reference):
             keep_labels: negative candidates have the true label.
         """
         network, self.trace, self.training = self.settings.network, Trace(), True
+        self.draws = batch_draws(inputs.shape[1], self.seed, first=self.samples)
+        self.samples += inputs.shape[1]
         input_mask = self.draw_sequence_masks(inputs)
         inputs = inputs * input_mask
         candidates = self.settle([inputs])

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from RecurrentFF.data.augment import ELASTIC_KNOTS, PURPOSE, Augmentation, AugmentedImages, augment
 from RecurrentFF.data.dataset import TensorDataset
-from RecurrentFF.data.random_bits import random_numbers
+from RecurrentFF.random_bits import random_numbers
 
 SAMPLES = torch.arange(200)
 

@@ -53,7 +53,7 @@ def test_after_a_divergence_the_best_weights_are_those_of_an_epoch_that_counts(
     trainer = make_trainer(tmp_path, epochs=2, on_divergence="retry", schedule="step")
     trainer.settings = trainer.settings.with_arguments(epochs=3)
     accuracies = iter([0.1, 0.1, 0.1, 0.9, 0.9, 0.9, 0.05, 0.05, 0.05, 0.05, 0.05, 0.05])
-    monkeypatch.setattr(trainer, "_accuracy", lambda dataset, measure=None: next(accuracies))
+    monkeypatch.setattr(trainer, "_accuracy", lambda dataset, **_: next(accuracies))
     trainer.callbacks.append(FullDisk(monkeypatch, tmp_path, name, range(1, 2), divergence=2))
     kept: list[dict[str, torch.Tensor]] = []
 

@@ -28,14 +28,14 @@ from RecurrentFF.model.black_box_functions import (
 from RecurrentFF.model.black_boxes import BlackBox, BlackBoxKind
 from RecurrentFF.model.connections import Dense
 from RecurrentFF.settings import Settings
-from tests.helpers import CLASSES, clusters, generator
+from tests.helpers import CLASSES, batch_draws, clusters, generator
 
 VALUES = torch.tensor([-9.0, -0.2, 0.2, 0.9, 1.1, 2.0, 9.0])
 
 
 def applied(function: BlackBoxFunction, values: Tensor = VALUES) -> Tensor:
     """The function of some values, each of one unit."""
-    return function.apply(values.view(-1, 1, 1), Draws(generator())).flatten()
+    return function.apply(values.view(-1, 1, 1), Draws(batch_draws(1))).flatten()
 
 
 # ---------------------------------------------------------------- values
@@ -55,14 +55,14 @@ def test_a_table_has_equal_sections() -> None:
 
 
 def test_spikes_have_the_activity_as_their_mean() -> None:
-    values = torch.tensor([-1.0, 0.0, 0.5, 1.5, 3.0]).view(-1, 1, 1).expand(-1, 1, 20000)
-    spikes = Spikes(scale=0.5).apply(values, Draws(generator()))
+    values = torch.tensor([-1.0, 0.0, 0.5, 1.5, 3.0]).view(-1, 1, 1).expand(-1, 1, 20_000)
+    spikes = Spikes(scale=0.5).apply(values, Draws(batch_draws(20_000)))
     assert set(spikes.flatten().tolist()) == {0, 2}
     torch.testing.assert_close(spikes.mean(2).flatten(), torch.tensor([0.0, 0.0, 0.5, 1.5, 2.0]), rtol=0, atol=0.03)
 
 
 def test_noise_has_its_standard_deviation() -> None:
-    noise = Noise(std=0.3).apply(torch.ones(3, 1, 20000), Draws(generator()))
+    noise = Noise(std=0.3).apply(torch.ones(3, 1, 20_000), Draws(batch_draws(20_000)))
     torch.testing.assert_close(noise.mean(2).flatten(), torch.ones(3), rtol=0, atol=0.01)
     torch.testing.assert_close(noise.std(2).flatten(), torch.full((3,), 0.3), rtol=0, atol=0.01)
 
@@ -80,7 +80,14 @@ def test_the_draws_of_a_prediction_are_the_same_for_all_samples_and_others_for_a
     values = torch.zeros(5, 2, 3)
     first, again, other = (Draws(None, seed).normal(values) for seed in (1, 1, 2))
     assert torch.equal(first, again) and not torch.equal(first, other) and first.shape == (5, 1, 1)
-    assert Draws(generator()).uniform(values).shape == (5, 1, 3)
+    torch.set_default_dtype(torch.float64)
+    try:
+        draws = (Draws(None, 1), Draws(batch_draws(3), 1))
+        assert {drawn.dtype for each in draws for drawn in (each.normal(values), each.uniform(values))} == {torch.float32}
+        assert torch.equal(Draws(None, 1).normal(values), first)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert Draws(batch_draws(3)).uniform(values).shape == Draws(batch_draws(3)).normal(values).shape == (5, 1, 3)
 
 
 # ---------------------------------------------------------------- Python callables

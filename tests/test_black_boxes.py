@@ -13,12 +13,13 @@ import RecurrentFF as rff
 from RecurrentFF.model.black_box_functions import BlackBoxFunction, Draws, seed_of
 from RecurrentFF.model.black_boxes import BlackBox, BlackBoxKind, BoxMemory
 from RecurrentFF.model.connections import Connection, Dense
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.paths import PlainPath
 from RecurrentFF.model.reference import Activity, Clamp, Reference
-from tests.helpers import CLASSES, class_numbers, clusters, generator, hidden_layers, small_settings, video
+from tests.helpers import CLASSES, batch_draws, class_numbers, clusters, generator, hidden_layers, small_settings, video
 
 
 class WrongLabels(NegativeSource):
@@ -63,7 +64,7 @@ class BoxReference(Reference):
             if isinstance(connection, BlackBox)
             for source in connection.sources
         }
-        self.generator: torch.Generator | None = None
+        self.draws: BatchDraws | None = None
         self.drawn: dict[tuple[str, str], Tensor] = {}
         self.now = 0
 
@@ -78,11 +79,13 @@ class BoxReference(Reference):
         batch = len(clamps[0][0])
         for (layer, source), seed in self.boxes.items():
             units = self.sizes[source]
-            if self.generator is None:
-                once = torch.Generator().manual_seed(seed_of(seed, source, self.now))
+            own = seed_of(seed, source, self.now)
+            if self.draws is None:
+                once = torch.Generator().manual_seed(own)
                 self.drawn[layer, source] = self.draw(units, 1, generator=once).expand(units, batch).T.double()
             else:
-                self.drawn[layer, source] = self.draw(units, batch, generator=self.generator).T.double()
+                draw = self.draws.normal if self.draw is torch.randn else self.draws.uniform
+                self.drawn[layer, source] = draw(f"black box {own}", units).T.double()
         self.now += 1
         return super().advance(clamps, candidates, damping)
 
@@ -108,10 +111,11 @@ def test_training_and_prediction_agree_with_autograd(name: str, objective: str) 
     network = box_network(options, objective=objective, residual_connections=[[0, 2], [3, 1]])
     assert isinstance(network.path, PlainPath)
     reference = BoxReference(network, written, torch.randn if name == "noise" else torch.rand)
-    learner, reference.generator = Learner(network, generator(7), negatives=WrongLabels()), generator(7)
+    learner = Learner(network, 7, negatives=WrongLabels())
     for batch in range(3):
         inputs, labels = video(network.settings.timesteps, seed=batch), class_numbers(6, seed=batch)
         learner.train_batch(inputs, labels)
+        reference.draws = batch_draws(6, seed=7, first=6 * batch)
         candidates = [((labels + step) % CLASSES).expand(3, -1) for step in range(3)]
         reference.train_batch([inputs] * 3, candidates)
     for layer in hidden_layers(network):
@@ -119,7 +123,7 @@ def test_training_and_prediction_agree_with_autograd(name: str, objective: str) 
         for connection in layer.connections:
             for source, own in reference.weights_of(connection).items():
                 torch.testing.assert_close(own.data, reference.weight[layer.name, source].data, rtol=1e-10, atol=1e-10)
-    inputs, reference.generator = video(network.settings.timesteps, seed=9), None
+    inputs, reference.draws = video(network.settings.timesteps, seed=9), None
     first, last = network.settings.prediction_window
     expected = reference.badness_over_time(inputs)[first : last + 1].mean(0)
     torch.testing.assert_close(network.badness(inputs), expected, rtol=1e-10, atol=1e-10)
@@ -197,7 +201,7 @@ def test_dropout_masks_each_drive_behind_the_function() -> None:
 
 def test_a_memory_is_not_changed_and_counts_the_timesteps() -> None:
     connection, reads = box("spikes"), reads_of()
-    start = connection.initial_memory(reads[0], generator(3))
+    start = connection.initial_memory(reads[0], batch_draws(6, 3))
     first = connection(reads, start)[1]
     second = connection(reads, first)[1]
     assert (start.timestep, first.timestep, second.timestep) == (0, 1, 2)
@@ -207,7 +211,9 @@ def test_a_memory_is_not_changed_and_counts_the_timesteps() -> None:
 def test_candidates_share_the_draws() -> None:
     connection = box("noise")
     one, two = reads_of(), [read.expand(-1, 2, -1) for read in reads_of()]
-    drive_of_one, drive_of_two = (connection(reads, connection.initial_memory(reads[0], generator(3)))[0] for reads in (one, two))
+    drive_of_one, drive_of_two = (
+        connection(reads, connection.initial_memory(reads[0], batch_draws(6, 3)))[0] for reads in (one, two)
+    )
     assert drive_of_one.shape == (4, 1, 6)
     torch.testing.assert_close(drive_of_one.expand(-1, 2, -1), drive_of_two)
 
@@ -242,12 +248,12 @@ def test_the_timesteps_of_a_prediction_have_spikes_of_their_own() -> None:
     assert torch.equal(again.outputs[0], first.outputs[0])
 
 
-def test_a_training_draws_from_the_generator_of_the_training() -> None:
+def test_a_training_draws_with_the_seed_of_the_training() -> None:
     inputs, labels = clusters(20)
 
     def trained(seed: int) -> Tensor:
         network = box_network("noise")
-        Learner(network, generator(seed), negatives=WrongLabels()).train_batch(inputs, labels)
+        Learner(network, seed, negatives=WrongLabels()).train_batch(inputs, labels)
         return network.local_modules[0].weight_vector()
 
     assert torch.equal(trained(1), trained(1)) and not torch.equal(trained(1), trained(2))
@@ -272,7 +278,7 @@ def test_a_network_learns_through_boxes_with_dropout_and_adversarial_noise(funct
         adversarial_noise=0.05,
     )
     network = Network(settings, compute_dtype=dtype)
-    learner = Learner(network, generator(1))
+    learner = Learner(network, 1)
     for _ in range(40):
         learner.train_batch(inputs, labels)
     assert (network.predict(inputs) == labels).float().mean() > 0.6  # five classes

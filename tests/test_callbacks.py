@@ -383,7 +383,7 @@ def four_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Simulate the validation accuracies of FOUR_EPOCHS."""
     numbers = iter(FOUR_EPOCHS)
 
-    def simulated(network: rff.Network, dataset: Any) -> float:
+    def simulated(network: rff.Network, dataset: Any, **_: Any) -> float:
         return next(numbers) if len(dataset) == 25 else accuracy(network, dataset)
 
     monkeypatch.setattr("RecurrentFF.training.trainer.accuracy", simulated)

@@ -5,6 +5,9 @@ The files in fixtures/format_6 were written by commit cc3bbaa. `adam.pt` and `co
 third. `digits.pt` is an untrained network for MNIST; `digits_expected.pt` is the badness of `raw_digits()`. Those in
 fixtures/format_7 are the same from commit cf86531; `fruit.pt` has the task `fruit()` and was trained for an epoch. Those in
 fixtures/format_5 are described in test_format_5.py.
+
+Since then random numbers are drawn sample by sample, so that the third epoch has other ones. `*_expected.pt` of the runs is from
+commit a803618, which still had a generator for each batch, with its draws replaced by those of `BatchDraws`.
 """
 
 from dataclasses import dataclass, replace

@@ -79,7 +79,7 @@ def test_the_circuit_learns_as_autograd_does(case: str, kind: str, path: str) ->
     masked = kind.startswith("masked")
     network = circuit_network(fused=path == "fused", **CASES[case])
     assert isinstance(network.path, PATHS[path])
-    learner, oracle, recorder = spied(network, generator(7), DECAY)
+    learner, oracle, recorder = spied(network, 7, DECAY)
     label_timesteps = network.settings.network.label_timesteps
     for batch in range(BATCHES):
         inputs = video(network.settings.timesteps, seed=batch, input_size=network.input_size)
@@ -87,7 +87,7 @@ def test_the_circuit_learns_as_autograd_does(case: str, kind: str, path: str) ->
         mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)
         valid = mask[network.settings.network.prelabel_timesteps :]
         found = recorder.trace = CircuitTrace()
-        expected = oracle.start_batch(learner.generator, labels.expand(label_timesteps, -1), valid)
+        expected = oracle.start_batch(labels.expand(label_timesteps, -1), valid)
         learner.train_batch(inputs[0] if kind == "static" else inputs, labels if masked else labels[0], mask if masked else None)
         assert_same_circuit(found, expected)
     assert_same_statistics(network, oracle)
@@ -101,11 +101,11 @@ def test_the_circuit_reads_the_positive_candidate_beside_wrong_inputs(
 ) -> None:
     network = circuit_network(fused=path == "fused", **options)
     source = WrongInputs([video(network.settings.timesteps, seed=20)], wrong_labels)
-    learner, oracle, recorder = spied(network, generator(7), DECAY, negatives=source)
+    learner, oracle, recorder = spied(network, 7, DECAY, negatives=source)
     for batch in range(BATCHES):
         labels, found = class_numbers(6, seed=batch), CircuitTrace()
         recorder.trace = found
-        expected = oracle.start_batch(learner.generator, labels.expand(3, -1), torch.ones(3, 6))
+        expected = oracle.start_batch(labels.expand(3, -1), torch.ones(3, 6))
         learner.train_batch(video(network.settings.timesteps, seed=batch), labels)
         assert_same_circuit(found, expected)
     assert_same_statistics(network, oracle)
@@ -117,12 +117,12 @@ def test_label_free_training_tells_the_circuit_the_class_but_no_layer(static: bo
     """No layer sees a label, but the statistics of a class are those of its own samples."""
     options: dict[str, Any] = {"label_free": True, "prediction": "readout", "negatives": {"name": "hybrid", "mask": "features"}}
     network = image_network(fused=path == "fused", generative=SMALL, **options)
-    learner, oracle, recorder = spied(network, generator(7), DECAY)
+    learner, oracle, recorder = spied(network, 7, DECAY)
     for batch in range(BATCHES):
         labels = class_numbers(6, seed=batch)
         inputs = video(network.settings.timesteps, seed=batch, input_size=network.input_size)
         found = recorder.trace = CircuitTrace()
-        expected = oracle.start_batch(learner.generator, labels.expand(3, -1), torch.ones(3, 6))
+        expected = oracle.start_batch(labels.expand(3, -1), torch.ones(3, 6))
         learner.train_batch(inputs[0] if static else inputs, labels)
         assert_same_circuit(found, expected)
     assert_same_statistics(network, oracle)
@@ -130,10 +130,10 @@ def test_label_free_training_tells_the_circuit_the_class_but_no_layer(static: bo
 
 def test_a_network_of_one_class_per_batch_keeps_the_statistics_of_the_others() -> None:
     network = circuit_network()
-    learner, oracle, _ = spied(network, generator(7), DECAY)
+    learner, oracle, _ = spied(network, 7, DECAY)
     for label in (1, 3, 1):
         labels = torch.full((6,), label)
-        oracle.start_batch(learner.generator, labels.expand(3, -1), torch.ones(3, 6))
+        oracle.start_batch(labels.expand(3, -1), torch.ones(3, 6))
         learner.train_batch(video(5, seed=label), labels)
     assert_same_statistics(network, oracle)
     assert [bool(codes) for codes in oracle.codes] == [False, True, False, True, False]
@@ -143,7 +143,7 @@ def test_without_decay_a_class_has_the_mean_and_the_covariance_of_its_codes(monk
     monkeypatch.setattr(latent, "DECAY", 1.0)
     network = circuit_network(generative=SMALL | {"noise": 0.0})
     recorder, seen = CircuitRecorder(network), []
-    learner = Learner(network, generator(7), observers=[recorder])
+    learner = Learner(network, 7, observers=[recorder])
     for batch in range(4):
         labels = class_numbers(6, seed=batch, classes=CLASSES - 1)
         recorder.trace = CircuitTrace()
@@ -209,14 +209,14 @@ def test_a_map_of_other_sizes_is_refused_when_the_network_is_made() -> None:
 def test_an_observer_sees_the_circuit_but_metrics_do_not() -> None:
     network, plain = circuit_network(), float64_network()
     inputs, labels = video(1)[0], class_numbers(6)
-    metrics, expected = (Learner(each, generator(7)).train_batch(inputs, labels) for each in (network, plain))
+    metrics, expected = (Learner(each, 7).train_batch(inputs, labels) for each in (network, plain))
     for found, other in zip(metrics, expected, strict=True):
         assert torch.equal(found, other)
 
 
 def test_a_batch_of_invalid_samples_changes_no_statistics() -> None:
     network = circuit_network()
-    Learner(network, generator(7)).train_batch(video(5), class_numbers(6), torch.zeros(5, 6, dtype=torch.bool))
+    Learner(network, 7).train_batch(video(5), class_numbers(6), torch.zeros(5, 6, dtype=torch.bool))
     (top, *_) = circuit_of(network)
     assert isinstance(top, LatentReconstruction) and top.class_weight.sum() == 0 and top.class_products.abs().sum() == 0
     with pytest.raises(InputError, match="the inputs change over time"):

@@ -11,11 +11,12 @@ from RecurrentFF.model.generative import TopDownMap
 from RecurrentFF.model.learner import BatchMetrics, Learner, Observer
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.optimizers import Adam, Torch
+from RecurrentFF.model.processes import BatchPlace
 from RecurrentFF.model.state import State
 from RecurrentFF.settings.network import METHODS, PredictionMethod
 from tests.circuit_oracle import latent_of
 from tests.given_negatives import image_network
-from tests.helpers import class_numbers, generator, hidden_layers, small_settings, video
+from tests.helpers import class_numbers, hidden_layers, small_settings, video
 from tests.test_oracle import PATHS, ends
 
 CIRCUIT: dict[str, Any] = {"name": "reconstruction", "latent_size": 3}
@@ -64,12 +65,12 @@ def batches(network: Network, count: int = 3, seed: int = 0) -> list[tuple[Any, 
     return made
 
 
-def train(network: Network, **arguments: Any) -> tuple[list[BatchMetrics], list[Tensor], Tensor]:
-    """The metrics, the activity, and the next random numbers, of a training of three batches."""
+def train(network: Network, **arguments: Any) -> tuple[list[BatchMetrics], list[Tensor], BatchPlace]:
+    """The metrics, the activity, and the place of the next random numbers, of a training of three batches."""
     activities = Activities(network)
-    learner = Learner(network, generator(7), observers=[activities], **arguments)
+    learner = Learner(network, 7, observers=[activities], **arguments)
     metrics = [learner.train_batch(*batch) for batch in batches(network)]
-    return metrics, activities.noted, torch.rand(3, generator=learner.generator)
+    return metrics, activities.noted, learner.place
 
 
 def layers_of(network: Network) -> dict[str, Tensor]:
@@ -92,9 +93,9 @@ def test_the_layers_learn_and_predict_the_same_with_a_circuit(case: str, path: s
     )
     require_same(layers_of(without), layers_of(circuit))
     before = circuit.layers["predict_x"].state_dict()["weight"].clone()
-    (metrics, activity, drawn), (other_metrics, other_activity, other_drawn) = train(without), train(circuit)
+    (metrics, activity, place), (other_metrics, other_activity, other_place) = train(without), train(circuit)
     require_same(layers_of(without), layers_of(circuit))
-    assert torch.equal(drawn, other_drawn)
+    assert place == other_place == BatchPlace(first=18)
     assert len(activity) == len(other_activity) and all(map(torch.equal, activity, other_activity))
     for found, expected in zip(other_metrics, metrics, strict=True):
         assert all(map(torch.equal, found, expected))
@@ -128,11 +129,11 @@ def test_frozen_layers_stay_as_they_are_and_the_circuit_learns_as_beside_layers_
         for more in ({"freeze_layers": True}, {})
     )
     before = layers_of(frozen)
-    (metrics, activity, drawn), (other_metrics, other_activity, other_drawn) = train(frozen), train(still)
+    (metrics, activity, place), (other_metrics, other_activity, other_place) = train(frozen), train(still)
     require_same(layers_of(frozen), before)
     require_same(layers_of(still), before)
     require_same(frozen.state_dict(), still.state_dict())
-    assert torch.equal(drawn, other_drawn) and all(map(torch.equal, activity, other_activity))
+    assert place == other_place and all(map(torch.equal, activity, other_activity))
     for found, expected in zip(metrics, other_metrics, strict=True):
         assert all(map(torch.equal, found, expected))
 
@@ -165,13 +166,13 @@ def test_the_learning_rate_of_the_circuit_is_its_own_and_is_scaled_with_the_othe
 def test_a_restored_learner_goes_on_with_the_circuit_as_it_was(path: str) -> None:
     """Between two batches everything is in the state of the network and of the learner."""
     make = [Network(small_settings(generative=CIRCUIT, negatives=READOUT), fused=path == "fused") for _ in range(2)]
-    one, other = (Learner(network, generator(7)) for network in make)
+    one, other = (Learner(network, 7) for network in make)
     first, second = batches(make[0], 2)
     one.train_batch(*first)
     make[1].load_state_dict(make[0].state_dict())
     other.load_state_dict(copy.deepcopy(one.state_dict()))
     for learner in (one, other):
-        learner.generator.manual_seed(3)
+        learner.place = BatchPlace(first=6)
         learner.train_batch(*second)
     require_same(make[0].state_dict(), make[1].state_dict())
 

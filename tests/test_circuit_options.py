@@ -15,6 +15,7 @@ import RecurrentFF as rff
 from RecurrentFF import cli
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.activations import Activation
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.generative import GenerativeCircuit, Reconstruction, ReconstructionCircuit, TopDownMap
 from RecurrentFF.model.layers import BlockState, LearningContext, LocalModule, LocalResult, StepContext
 from RecurrentFF.model.learner import Learner
@@ -193,7 +194,7 @@ class MeanInput(LocalModule):
         self.optimizer = None if learning_rate is None else Torch("SGD", learning_rate)
         self.timesteps = 0
 
-    def initial_state(self, batch: int, compute_dtype: torch.dtype, generator: torch.Generator | None) -> BlockState:
+    def initial_state(self, batch: int, compute_dtype: torch.dtype, draws: BatchDraws | None) -> BlockState:
         activity = torch.zeros(self.units, 1, batch)
         return BlockState(activity, activity)
 

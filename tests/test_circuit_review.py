@@ -82,7 +82,7 @@ def test_negatives_are_generated_of_the_classes_that_are_there(monkeypatch: pyte
 
     monkeypatch.setattr(generated, "generated_inputs", recorded)
     network = Network(small_settings(hidden_sizes=[9, 5], generative="reconstruction", negatives="generated"))
-    learner = Learner(network, generator())
+    learner = Learner(network)
     for batch in range(4):
         learner.train_batch(clusters(6)[0], class_numbers(6, seed=batch, classes=3))
     assert set(asked) == {0, 1, 2}  # the classes 3 and 4 are in no batch
@@ -117,7 +117,7 @@ def test_noise_does_not_widen_the_distribution_of_codes() -> None:
         network = Network(
             small_settings(hidden_sizes=[9, 5], generative=circuit | {"optimizer": {"name": "torch", "learning_rate": 1e-30}})
         )
-        Learner(network, generator()).train_batch(*clusters(6))
+        Learner(network).train_batch(*clusters(6))
         found.append(network.layers["predict_h2"].get_buffer("class_products"))
     torch.testing.assert_close(*found)
     assert isinstance(network.layers["predict_x"], Reconstruction)

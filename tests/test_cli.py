@@ -65,6 +65,7 @@ def same_weights(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
+@pytest.mark.usefixtures("rendered_pictures")
 def test_a_run_prints_its_result_and_writes_all_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(MNIST, [*TINY, f"--output-dir={tmp_path}"]) == 0
     folder = run_folder(tmp_path)

@@ -35,7 +35,7 @@ def test_compiled_and_eager_agree(options: dict[str, Any]) -> None:
         and compiled_network.path.kernels == compiled()
         and "layers' timestep, in" in said[0]
     )
-    learners = [Learner(network, torch.Generator().manual_seed(3)) for network in (eager, compiled_network)]
+    learners = [Learner(network, 3) for network in (eager, compiled_network)]
     inputs, labels, mask = video(5), class_numbers(6), torch.rand(5, 6) < 0.8
     for shown, real in ((inputs, mask), (inputs[0], None)):
         for one, other in zip(*(learner.train_batch(shown, labels, real) for learner in learners), strict=True):

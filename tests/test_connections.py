@@ -14,6 +14,7 @@ import RecurrentFF as rff
 from RecurrentFF.errors import CheckpointError, InputError, SettingsError
 from RecurrentFF.model.connections import Connection, Dense, Memory
 from RecurrentFF.model.convolutions import Conv2d, ConvTranspose2d
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.layers import BlockState, Layer, LearningContext, LocalModule, LocalResult, StepContext
 from RecurrentFF.model.learner import Learner, Observer
 from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext
@@ -40,7 +41,7 @@ class Gain(Connection):
 class Counter(Connection):
     """A connection with a memory: its drive is the number of timesteps since the sequence began."""
 
-    def initial_memory(self, like: Tensor, generator: torch.Generator | None = None) -> Memory:
+    def initial_memory(self, like: Tensor, draws: BatchDraws | None = None) -> Memory:
         return like.new_zeros(1, 1, like.shape[2])
 
     def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
@@ -227,7 +228,7 @@ def test_a_convolutional_network_learns_from_low_precision_patterns() -> None:
     network = Network(settings, compute_dtype=torch.bfloat16)
     inputs, labels = clusters(400)
     inputs = F.pad(inputs, (0, 2))
-    learner = Learner(network, generator())
+    learner = Learner(network)
     for _ in range(40):
         learner.train_batch(inputs, labels)
     assert (network.predict(inputs) == labels).float().mean().item() > 0.9
@@ -241,13 +242,14 @@ class Spikes(Connection):
         super().__init__((source,))
         self.weight = nn.Parameter(torch.randn(units, features, generator=generator()), requires_grad=False)
 
-    def initial_memory(self, like: Tensor, generator: torch.Generator | None = None) -> Memory:
-        return generator, None
+    def initial_memory(self, like: Tensor, draws: BatchDraws | None = None) -> Memory:
+        return draws, None
 
     def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
-        source, _ = memory
-        spikes = (reads[0].sigmoid() > torch.rand(reads[0].shape, generator=source)).to(reads[0])
-        return (self.weight.to(spikes.dtype) @ spikes.flatten(1)).view(-1, *spikes.shape[1:]), (source, spikes)
+        draws, _ = memory
+        drawn = torch.rand(reads[0].shape) if draws is None else draws.uniform("spikes", *reads[0].shape[:2])
+        spikes = (reads[0].sigmoid() > drawn).to(reads[0])
+        return (self.weight.to(spikes.dtype) @ spikes.flatten(1)).view(-1, *spikes.shape[1:]), (draws, spikes)
 
     def gradients(
         self, reads: Sequence[Tensor], grad_drive: Tensor, before: Memory = None, after: Memory = None
@@ -267,7 +269,7 @@ def test_a_random_black_box_learns_from_the_sample_that_it_drew_and_repeats_with
             hidden_sizes=[30], objective="pairwise", optimizer=Adam(learning_rate=1e-2), adversarial_noise=0.1
         )
         network = Network(settings, compute_dtype=compute_dtype, modules=[layer])
-        learner = Learner(network, generator(1))
+        learner = Learner(network, 1)
         for _ in range(100):
             learner.train_batch(inputs, labels)
         return network
@@ -321,7 +323,7 @@ class Mean(LocalModule):
         self.name, self.units, self.sources = "mean", 1, ("h1",)
         self.constant = nn.Parameter(torch.full((1, 1, 1), 3.0), requires_grad=False)
 
-    def initial_state(self, batch: int, compute_dtype: torch.dtype, generator: torch.Generator | None) -> BlockState:
+    def initial_state(self, batch: int, compute_dtype: torch.dtype, draws: BatchDraws | None) -> BlockState:
         return BlockState(torch.zeros(1, 1, batch), torch.zeros(1, 1, batch, dtype=compute_dtype))
 
     def step(self, patterns: Mapping[str, Tensor], before: BlockState, context: StepContext) -> BlockState:
@@ -374,7 +376,7 @@ def test_layers_with_dropout_of_their_own_are_the_same_on_both_paths() -> None:
         ]
         network = Network(small_settings(hidden_sizes=[4, 4]), dtype=torch.float64, modules=layers, fused=fused)
         assert isinstance(network.path, PlainPath) != fused
-        badness.append(Learner(network, generator(1)).train_batch(video(1)[0], class_numbers(6)).badness_pos)
+        badness.append(Learner(network, 1).train_batch(video(1)[0], class_numbers(6)).badness_pos)
     torch.testing.assert_close(*badness, rtol=1e-12, atol=1e-12)
 
 

@@ -127,6 +127,7 @@ def test_a_link_to_a_folder_above_and_a_name_with_escapes_are_harmless(
     assert "\x1b" not in output and len(output.splitlines()) == 2 + 3 and "a\\x1b[31m\\nb" in output
 
 
+@pytest.mark.usefixtures("rendered_pictures")
 def test_runs_that_ended_after_different_epochs_can_be_plotted(tmp_path: Path) -> None:
     for seed, epochs in ((0, 2), (1, 4)):
         write_run(tmp_path / f"stopped/{seed}", seed, epochs)

@@ -1,7 +1,7 @@
-"""Checkpoints of format 5: runs that version 0.1 saved after two epochs, and what it made of them after a third.
+"""Checkpoints of format 5: runs that version 0.1 saved after two epochs, and what becomes of them after a third.
 
 The files were written by commit bb32289 from `clusters(60)` with `clusters(30, seed=5)` to validate; `*_expected.pt` is the
-badness of `clusters(10, seed=7)` after three epochs. test_checkpoint.py resumes them.
+badness of `clusters(10, seed=7)` after three epochs. test_checkpoint.py resumes them, and says where it is from.
 """
 
 from pathlib import Path

@@ -84,7 +84,7 @@ def test_blocks_without_activity_are_not_read() -> None:
 def test_the_label_reaches_one_more_layer_at_every_timestep(fused: bool) -> None:
     network = float64_network(fused=fused)
     state = network.path.new_state(2, 7)
-    network.path.begin()
+    network.path.begin(network.local_modules)
     state.reset()
     x, y = torch.zeros(network.input_size, 1, 7), torch.zeros(network.num_classes, 2, 7)
     for reached in (["h3"], ["h2", "h3"], ["h1", "h2", "h3"], ["h1", "h2", "h3"]):

@@ -13,8 +13,9 @@ from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.mixtures import MixtureNegatives
 from RecurrentFF.model.negatives import ReadoutNegatives, sample_wrong_labels
 from RecurrentFF.model.network import Network
+from tests.circuit_oracle import latent_of
 from tests.given_negatives import context
-from tests.helpers import CLASSES, class_numbers, clusters, generator, small_settings, video
+from tests.helpers import CLASSES, batch_draws, class_numbers, clusters, small_settings, video
 from tests.refusals import refusal
 
 OWN = GeneratedNegatives(2, trains_readout=False)
@@ -36,12 +37,13 @@ def trained() -> Network:
 
 def test_generated_negatives_are_what_the_circuit_generates_of_a_wrong_class() -> None:
     network, inputs = trained(), video(1, 8)[0].float()
-    before = generator(4)
+    draws = batch_draws(8, 4)
     negatives = OWN.sample(context(network, inputs, seed=4))
     labels = class_numbers(8).unsqueeze(0)
-    wrong = sample_wrong_labels(torch.zeros(CLASSES), labels[0], before, count=2)
+    wrong = sample_wrong_labels(torch.zeros(CLASSES), labels[0], draws, count=2)
     assert not (wrong == labels).any() and negatives.labels is None and negatives.inputs is not None
-    expected = generated_inputs(network, wrong.flatten(), before)
+    noise = draws.normal("generated negatives", latent_of(network).size, 2)
+    expected = generated_inputs(network, wrong.flatten(), torch.cat([noise[:, 0], noise[:, 1]], 1))
     assert negatives.inputs.shape == (1, 7, 2, 8)
     for k in range(2):
         assert torch.equal(negatives.inputs[0, :, k], expected[:, 0, 8 * k : 8 * (k + 1)])
@@ -63,7 +65,7 @@ def test_before_all_classes_are_seen_the_negatives_are_real_samples_of_other_cla
 @settings(deadline=None, max_examples=50)
 @given(count=st.integers(1, 4), labels=st.lists(st.integers(0, 2), min_size=1, max_size=7), seed=st.integers(0, 2**32))
 def test_samples_of_other_classes(count: int, labels: list[int], seed: int) -> None:
-    found = _of_other_classes(count, torch.tensor(labels), generator(seed))
+    found = _of_other_classes(count, torch.tensor(labels), batch_draws(len(labels), seed))
     assert found.shape == (count, len(labels))
     for sample, chosen in enumerate(found.T.tolist()):
         others = sum(label != labels[sample] for label in labels)

@@ -17,7 +17,7 @@ from RecurrentFF.model.negatives import NegativeSource
 from RecurrentFF.model.optimizers import Adam, RMSprop
 from RecurrentFF.settings import Settings
 from tests.given_negatives import PIXELS, SIZE, context, image_network, image_task, require_agreement
-from tests.helpers import class_numbers, generator, small_settings, video
+from tests.helpers import batch_draws, class_numbers, small_settings, video
 from tests.refusals import refusal
 
 SEEDS = st.integers(0, 2**63 - 1)
@@ -63,7 +63,7 @@ def test_a_hybrid_is_an_exact_mixture_of_a_sample_and_a_partner(
 @settings(deadline=None)
 @given(count=st.integers(1, 5), batch=st.integers(1, 9), seed=SEEDS)
 def test_partners_are_other_samples_and_as_many_different_ones_as_there_are(count: int, batch: int, seed: int) -> None:
-    partners = random_partners(count, batch, generator(seed))
+    partners = random_partners(count, batch_draws(batch, seed))
     assert partners.shape == (count, batch)
     for sample, chosen in enumerate(partners.T.tolist()):
         assert batch == 1 or sample not in chosen
@@ -72,16 +72,16 @@ def test_partners_are_other_samples_and_as_many_different_ones_as_there_are(coun
 
 
 def test_partners_are_uniform() -> None:
-    drawn = torch.stack([random_partners(2, 4, generator(seed))[:, 0] for seed in range(6000)])
+    drawn = torch.stack([random_partners(2, batch_draws(4, seed))[:, 0] for seed in range(6000)])
     counts = torch.stack([column.bincount(minlength=4) for column in drawn.T])
     assert counts[:, 0].sum() == 0 and (counts[:, 1:] - 2000).abs().max() < 200  # the standard deviation is 37
 
 
 @pytest.mark.parametrize("blur", [0, 3, 10])
 def test_about_half_of_a_mask_is_true_everywhere(blur: int) -> None:
-    patches = random_patches(2, 1000, 9, 12, blur, generator()).float()
-    assert patches.shape == (2, 1000, 9, 12) and 0.49 < patches.mean() < 0.51
-    places = patches.mean((0, 1))  # also at the border and in the corners
+    patches = random_patches(2, 9, 12, blur, batch_draws(1000)).float()
+    assert patches.shape == (2, 9, 12, 1000) and 0.49 < patches.mean() < 0.51
+    places = patches.mean((0, 3))  # also at the border and in the corners
     assert places.min() > 0.44 and places.max() < 0.56  # the standard deviation is 0.011
     assert abs(float((patches[0] * patches[1]).mean()) - 0.25) < 0.02  # masks of different negatives are independent
 
@@ -98,8 +98,8 @@ def blurred(bits: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("blur", [0, 1, 2, 7])
 def test_a_mask_is_a_thresholded_bit_image_that_is_blurred_repeatedly(blur: int) -> None:
-    found = random_patches(1, 20, 6, 9, blur, generator(3))[0]
-    for mask, bits in zip(found, torch.rand(20, 6, 9, generator=generator(3)).round().double(), strict=True):
+    found, drawn = random_patches(1, 6, 9, blur, batch_draws(20, 3))[0], batch_draws(20, 3).chosen("patches", 0.5, 6, 9)
+    for mask, bits in zip(found.unbind(2), drawn.double().unbind(2), strict=True):
         for _ in range(blur):
             bits = blurred(bits)
         clear = (bits - 0.5).abs() > 1e-6  # rounding decides the others
@@ -109,8 +109,8 @@ def test_a_mask_is_a_thresholded_bit_image_that_is_blurred_repeatedly(blur: int)
 def test_patches_grow_with_the_blur() -> None:
     """The number of borders that a line of pixels crosses falls with the root of the blur."""
     for blur in (4, 16):
-        patches = random_patches(1, 300, 40, 40, blur, generator())[0]
-        crossings = (patches[:, :, 1:] != patches[:, :, :-1]).float().mean()
+        patches = random_patches(1, 40, 40, blur, batch_draws(300))[0]
+        crossings = (patches[:, 1:] != patches[:, :-1]).float().mean()
         assert crossings == pytest.approx(1 / (torch.pi * blur**0.5), rel=0.15)
 
 

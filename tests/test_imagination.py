@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from RecurrentFF.model.generative import Reconstruction
+from RecurrentFF.model.generative import LatentReconstruction, Reconstruction
 from RecurrentFF.model.generative.latent import PATTERN_NOISE
 from RecurrentFF.model.network import Network
 from tests.circuit_oracle import ImaginationOracle, circuit_of, give_statistics, latent_of
@@ -195,12 +195,17 @@ def test_a_generated_sample_of_no_temperature_is_the_projection_of_the_mean_code
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
+def noise_of(latent: LatentReconstruction, count: int, seed: int = 0) -> Tensor:
+    """Numbers from the standard normal distribution for this many codes, (size, count)."""
+    return torch.randn(latent.size, count, dtype=latent.bias.dtype, generator=generator(seed))
+
+
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_codes_have_the_mean_and_the_covariance_of_their_class(temperature: float) -> None:
     network = imaginative()
     latent, codes = latent_of(network), give_statistics(copy.deepcopy(network))
     for number, seen in enumerate(codes):
-        drawn = latent.sample(number, 40_000, temperature, generator(number))[:, 0]
+        drawn = latent.sample(number, noise_of(latent, 40_000, number), temperature)[:, 0]
         scale = float(seen.var(0).max()) ** 0.5
         torch.testing.assert_close(drawn.mean(1), seen.mean(0), rtol=0, atol=0.03 * scale)
         covariance = temperature**2 * seen.T.cov(correction=0)
@@ -211,8 +216,8 @@ def test_codes_are_the_symmetric_root_of_the_covariance_times_noise() -> None:
     """There is only one such root, so that all machines generate the same samples, up to rounding."""
     latent = latent_of(imaginative())
     mean, covariance = latent.distribution(1)
-    noise = torch.empty(3, 8, dtype=torch.float64).normal_(generator=generator(5))
-    deviations = latent.sample(1, 8, 1.0, generator(5))[:, 0] - mean[:, None]
+    noise = noise_of(latent, 8, seed=5)
+    deviations = latent.sample(1, noise, 1.0)[:, 0] - mean[:, None]
     root = deviations @ torch.linalg.pinv(noise)
     torch.testing.assert_close(root, root.T, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(root @ root, covariance, rtol=1e-9, atol=1e-9)
@@ -221,7 +226,7 @@ def test_codes_are_the_symmetric_root_of_the_covariance_times_noise() -> None:
 
 def test_the_temperature_is_a_factor_of_the_deviation_from_the_mean() -> None:
     latent = latent_of(imaginative())
-    mean, one, half = (latent.sample(2, 7, temperature, generator(1)) for temperature in (0.0, 1.0, 0.5))
+    mean, one, half = (latent.sample(2, noise_of(latent, 7, seed=1), temperature) for temperature in (0.0, 1.0, 0.5))
     torch.testing.assert_close(half - mean, (one - mean) / 2, rtol=1e-10, atol=1e-10)
     assert (mean == mean[..., :1]).all() and mean.shape == (3, 1, 7)
 
@@ -254,8 +259,9 @@ def test_samples_come_in_the_order_of_the_labels_and_those_of_a_label_together()
     assert zero.shape == (1, 7) and not torch.allclose(zero, three)
     expected = torch.cat([three, three, zero, zero, three, three])
     torch.testing.assert_close(network.generate([3, 0, 3], n=2, temperature=0), expected, rtol=1e-12, atol=1e-12)
-    forward, backward = (network.generate(labels, n=2, seed=5) for labels in ([0, 3], [3, 0]))
-    torch.testing.assert_close(backward, torch.cat([forward[2:], forward[:2]]), rtol=1e-12, atol=1e-12)
+    for steps in (0, 1):
+        forward, backward = (network.generate(labels, n=2, seed=5, steps=steps) for labels in ([0, 3], [3, 0]))
+        torch.testing.assert_close(backward, torch.cat([forward[2:], forward[:2]]), rtol=1e-12, atol=1e-12)
 
 
 def test_another_seed_or_label_gives_other_samples_and_samples_of_a_label_differ() -> None:
@@ -275,7 +281,7 @@ def test_a_class_of_one_sample_is_generated_as_it_was(seed: int) -> None:
     code = 100 * torch.randn(3, 1, generator=generator(seed))
     for _ in range(7):
         latent.track(code, torch.eye(CLASSES)[:, :1])
-    drawn = latent.sample(0, 50, 1.0, generator())
+    drawn = latent.sample(0, noise_of(latent, 50), 1.0)
     torch.testing.assert_close(drawn[:, 0], code.expand(-1, 50), rtol=1e-2, atol=0.5)
     assert network.generate(0, n=3).isfinite().all()
 

@@ -42,6 +42,7 @@ def trained(task: rff.Task, folder: Path, **arguments: Any) -> tuple[rff.Network
     return network, next(folder.iterdir())
 
 
+@pytest.mark.usefixtures("rendered_pictures")
 def test_a_run_on_images_draws_three_pictures_and_measures_the_reconstructions(tmp_path: Path) -> None:
     pixels, labels = images(60, 8, 8)
     task = rff.TensorTask(pixels, labels, validation=12)
@@ -78,6 +79,7 @@ def test_errors_of_many_batches_are_a_mean_over_samples(tmp_path: Path) -> None:
     ],
     ids=["features", "colors", "table"],
 )
+@pytest.mark.usefixtures("rendered_pictures")
 def test_other_samples_are_drawn_too(shape: tuple[int, ...], arguments: dict[str, Any], drawn: int, tmp_path: Path) -> None:
     pixels, labels = images(60, *shape)
     samples = pixels.float() if len(shape) == 1 else pixels
@@ -85,6 +87,7 @@ def test_other_samples_are_drawn_too(shape: tuple[int, ...], arguments: dict[str
     assert sum((folder / name).exists() for name in PICTURES) == drawn
 
 
+@pytest.mark.usefixtures("rendered_pictures")
 def test_of_sequences_the_prediction_of_the_next_input_is_drawn_and_measured(tmp_path: Path) -> None:
     steps = SMALL | {"prelabel_timesteps": 2, "label_timesteps": 3}
     pixels, labels = images(60, 6, 6)

@@ -23,9 +23,10 @@ from RecurrentFF.model.negatives import (
     UniformNegatives,
 )
 from RecurrentFF.model.optimizers import Adam
+from RecurrentFF.model.processes import BatchPlace
 from RecurrentFF.settings import Settings
 from tests.given_negatives import PIXELS, context, image_network, require_agreement
-from tests.helpers import CLASSES, class_numbers, generator, small_settings, video
+from tests.helpers import CLASSES, class_numbers, small_settings, video
 from tests.refusals import refusal
 
 HYBRIDS = HybridNegatives(trains_readout=False)
@@ -156,12 +157,12 @@ def test_the_state_of_a_mixture_is_that_of_its_sources() -> None:
     def trained(first: int, last: int, start: dict[str, Any] | None = None) -> dict[str, Any]:
         """The state after some batches, from that before them."""
         network = image_network(negatives=mixture)
-        learner = Learner(network, generator())
+        learner = Learner(network)
         if start is not None:
             network.load_state_dict(start["weights"])
             learner.load_state_dict(start["learner"])
         for batch in range(first, last):
-            learner.generator.manual_seed(batch)
+            learner.place = BatchPlace(0, first=6 * batch)
             learner.train_batch(inputs[batch], labels)
         return copied({"weights": network.state_dict(), "learner": learner.state_dict()})  # type: ignore[no-any-return]
 

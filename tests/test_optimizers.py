@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from RecurrentFF.errors import SettingsError
-from RecurrentFF.model.fused import FusedPath
+from RecurrentFF.model.fused import FusedPath, kernels
 from RecurrentFF.model.optimizers import Adam, Torch
 from tests.helpers import dense, float64_network, hidden_layers, small_settings
 from tests.oracle import make_optimizer
@@ -24,13 +24,17 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("compute_dtype", [torch.float64, torch.bfloat16, None], ids=["fused", "fused_bfloat16", "plain"])
-def test_updates_equal_those_of_torch_and_the_compute_weight_follows(case: str, compute_dtype: torch.dtype | None) -> None:
+@pytest.mark.parametrize("block", [2**18, 100], ids=["whole", "blocks"])
+def test_updates_equal_those_of_torch_and_the_compute_weight_follows(
+    case: str, compute_dtype: torch.dtype | None, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernels, "BLOCK", block)  # some rows of a weight, of which the last block has fewer
     network = float64_network(fused=compute_dtype is not None, **CASES[case])
     chosen, layer, path = network.settings.optimizer, hidden_layers(network)[0], network.path
     if isinstance(path, FusedPath):
         assert compute_dtype is not None
         path.compute_dtype = compute_dtype
-    path.begin()
+    path.begin(network.local_modules)
     twins = {name: torch.nn.Parameter(parameter.clone()) for name, parameter in layer.named_parameters()}
     expected = make_optimizer(chosen, list(twins.values()))
     optimizer = path.optimizer(layer, chosen)

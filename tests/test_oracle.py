@@ -238,9 +238,9 @@ def test_training_agrees_with_autograd(case: str, kind: str, path: str) -> None:
     labels_change, masked = "changing" in kind, "masked" in kind
     network = float64_network(fused=path == "fused", **CASES[case])
     assert isinstance(network.path, PATHS[path])
-    oracle = ORACLES.get(case, Oracle)(network, torch.Generator().manual_seed(7))
+    oracle = ORACLES.get(case, Oracle)(network, 7)
     recorder = Recorder(network, 1 + network.settings.negatives.count)
-    learner = Learner(network, torch.Generator().manual_seed(7), observers=[recorder])
+    learner = Learner(network, 7, observers=[recorder])
     label_timesteps = network.settings.network.label_timesteps
     for batch in range(BATCHES):
         found = recorder.trace = Trace()
@@ -279,7 +279,7 @@ class WrongInputs(NegativeSource):
 
     def sample(self, context: SamplingContext) -> Negatives:
         labels, logits = None, torch.zeros(context.network.num_classes)
-        drawn = sample_wrong_labels(logits, context.labels, context.generator, count=self.count)
+        drawn = sample_wrong_labels(logits, context.labels, context.draws, count=self.count)
         if self.wrong_labels:
             labels = drawn
         return Negatives(labels, torch.stack([x.mT for x in self.inputs], 2))
@@ -300,7 +300,7 @@ class WrongInputs(NegativeSource):
 )
 def test_negative_inputs_agree_with_autograd(options: dict[str, Any], wrong_labels: bool, path: str) -> None:
     network = float64_network(fused=path == "fused", **options)
-    oracle = Oracle(network, torch.Generator().manual_seed(7))
+    oracle = Oracle(network, 7)
     count = network.settings.negatives.count
     recorder = Recorder(network, 1 + count)
     timesteps, mask = network.settings.timesteps, ends(network.settings.timesteps, 6)
@@ -310,7 +310,7 @@ def test_negative_inputs_agree_with_autograd(options: dict[str, Any], wrong_labe
         source, found = WrongInputs(wrong, wrong_labels), Trace()
         recorder.trace = found
         if batch == 0:
-            learner = Learner(network, torch.Generator().manual_seed(7), negatives=source, observers=[recorder])
+            learner = Learner(network, 7, negatives=source, observers=[recorder])
         learner.negatives = source
         learner.train_batch(inputs, labels, mask)
         repeated = labels.expand(network.settings.network.label_timesteps, -1)
@@ -325,8 +325,8 @@ def test_negative_inputs_agree_with_autograd(options: dict[str, Any], wrong_labe
 def test_negatives_from_the_networks_own_badness(temperature: float, masked: bool, input_dropout: float) -> None:
     choice: dict[str, Any] = {"negatives": {"name": "badness", "temperature": temperature}, "prediction_window": [0, 2]}
     network = float64_network(**choice, input_dropout=input_dropout)
-    oracle = Oracle(network, torch.Generator().manual_seed(7))
-    learner = Learner(network, torch.Generator().manual_seed(7))
+    oracle = Oracle(network, 7)
+    learner = Learner(network, 7)
     for batch in range(3):
         inputs, labels = video(network.settings.timesteps, seed=batch), class_numbers(6, seed=batch)
         mask = ends(*inputs.shape[:2]) if masked else torch.ones(inputs.shape[:2], dtype=torch.bool)
@@ -359,7 +359,7 @@ def test_negatives_from_the_networks_own_badness(temperature: float, masked: boo
 def test_prediction_agrees_with_the_loop_over_labels(case: str, window: list[int] | None, kind: str, path: str) -> None:
     masked = kind == "masked"
     network = float64_network(fused=path == "fused", **CASES[case], prediction_window=window, prediction_batch_size=4)
-    oracle = Oracle(network, torch.Generator())
+    oracle = Oracle(network)
     inputs = given = video(network.settings.timesteps, batch=10, input_size=network.input_size)
     if kind == "static":
         given, inputs = inputs[0], inputs[:1].repeat(len(inputs), 1, 1)

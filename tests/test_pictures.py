@@ -22,6 +22,8 @@ from RecurrentFF.training.run import finish_run
 from RecurrentFF.training.trainer import Trainer
 from tests.helpers import small_settings
 
+pytestmark = pytest.mark.usefixtures("rendered_pictures")
+
 STRANGE = ["$\\frac$", "$$", "_^{", "two\nlines", "\udcff\x1b[31m", "東京", "{0}%s\\", ""]
 
 

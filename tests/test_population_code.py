@@ -12,11 +12,11 @@ from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import SplitOptions
 from RecurrentFF.data.pen_strokes import PenStrokes
 from RecurrentFF.data.population_code import DRAWING_RMS, MOVE_LEVEL, PopulationCode, pen_path
-from RecurrentFF.data.random_bits import random_numbers
 from RecurrentFF.data.seq_mnist import SeqMnist, StrokeDataset
 from RecurrentFF.data.stroke_augmentation import PURPOSE, StrokeAugmentation, augment_moves
 from RecurrentFF.data.stroke_files import Sequences
 from RecurrentFF.errors import InputError, SettingsError
+from RecurrentFF.random_bits import random_numbers
 
 A = [[3, 9, 0, 0], [1, 1, 0, 0], [0, -1, 0, 0], [0, 0, 1, 1]]
 B = [[4, 4, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [-2, 7, 0, 0], [0, 1, 0, 0], [-3, 2, 0, 0], [0, 0, 1, 1]]

@@ -13,6 +13,7 @@ from RecurrentFF.errors import DivergenceError, InputError, SettingsError
 from RecurrentFF.model import prediction
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import Pairwise, Sum, Threshold
+from RecurrentFF.model.processes import Processes
 from RecurrentFF.model.state import State
 from RecurrentFF.settings.network import METHODS
 from tests.helpers import CLASSES, clusters, float64_network, generator, small_settings, video
@@ -47,7 +48,7 @@ def predicting_network(**arguments: Any) -> Network:
 def test_all_methods_agree_with_the_reference(case: str, proposals: int, kind: str, path: str) -> None:
     arguments = {"proposals": proposals, "prediction_batch_size": 4, "prediction_window": [0, 1], **CASES[case]}
     network = predicting_network(fused=path == "fused", **arguments)
-    oracle, masked = Oracle(network, torch.Generator()), kind == "masked"
+    oracle, masked = Oracle(network), kind == "masked"
     inputs = passed = video(network.settings.timesteps, batch=10, input_size=network.input_size)
     if kind == "static":
         passed, inputs = inputs[0], inputs[:1].repeat(len(inputs), 1, 1)
@@ -152,9 +153,9 @@ def test_only_what_is_tried_needs_memory(monkeypatch: pytest.MonkeyPatch) -> Non
     whole = {method: network.predict(inputs, method=method) for method in METHODS}
     new_state, sizes = network.path.new_state, []
 
-    def recorded(candidates: int, batch: int) -> State:
+    def recorded(candidates: int, batch: int, processes: Processes) -> State:
         sizes.append((candidates, batch))
-        return new_state(candidates, batch)
+        return new_state(candidates, batch, processes)
 
     monkeypatch.setattr(network.path, "new_state", recorded)
     of_a_candidate = (9 + 5 + 8 + CLASSES) * 4 * 8

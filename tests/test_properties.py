@@ -13,7 +13,18 @@ from RecurrentFF.errors import InputError, SettingsError
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import Objective
-from tests.helpers import CLASSES, DATA_SIZE, class_numbers, dense, float64_network, hidden_layers, small_settings, video
+from RecurrentFF.model.processes import BatchShare, Processes, Reduction
+from tests.helpers import (
+    CLASSES,
+    DATA_SIZE,
+    batch_draws,
+    class_numbers,
+    dense,
+    float64_network,
+    hidden_layers,
+    small_settings,
+    video,
+)
 
 
 class Disturbed(Objective):
@@ -38,7 +49,7 @@ class Disturbed(Objective):
 def test_a_layer_learns_nothing_from_another_layers_error(layer: int, optimizer: str) -> None:
     networks = [float64_network(label_timesteps=1, optimizer=optimizer) for _ in range(2)]
     for network, disturb in zip(networks, [False, True], strict=True):
-        learner = Learner(network, torch.Generator().manual_seed(3))
+        learner = Learner(network, 3)
         if disturb:
             learner.objective = Disturbed(learner.objective, layer, layers=3)
         learner.train_batch(video(network.settings.timesteps), class_numbers(6))
@@ -88,7 +99,7 @@ def test_dropout_is_only_for_training() -> None:
 
 def test_dropout_scales_the_drives_that_it_keeps() -> None:
     layer = hidden_layers(float64_network(dropout=0.25))[0]
-    drawn = layer.draw_masks(candidates=2, batch=10_000, generator=torch.Generator().manual_seed(0))
+    drawn = layer.draw_masks(candidates=2, draws=batch_draws(10_000))
     assert drawn is not None and len(drawn) == 1 and len(drawn[0]) == 3  # one connection, three sources
     (masks,) = drawn
     for mask in masks:
@@ -105,7 +116,7 @@ def test_training_tells_true_labels_from_wrong_ones(objective: str) -> None:
 
     settings = small_settings(hidden_sizes=[30, 30], objective=objective, optimizer="adam", label_timesteps=5)
     network = Network(settings)
-    learner = Learner(network, torch.Generator().manual_seed(0))
+    learner = Learner(network, 0)
     inputs, labels = clusters(400)
     pos, neg = [], []
     for _ in range(30):
@@ -128,10 +139,10 @@ def test_the_seed_decides_the_initial_weights() -> None:
 
 
 @pytest.mark.parametrize("options", [{"dropout": 0.2}, {"negatives": "readout"}, {}], ids=str)
-def test_the_generator_decides_negatives_and_dropout(options: dict[str, Any]) -> None:
+def test_the_seed_decides_negatives_and_dropout(options: dict[str, Any]) -> None:
     def trained(seed: int) -> Tensor:
         network = Network(small_settings(**options))
-        learner = Learner(network, torch.Generator().manual_seed(seed))
+        learner = Learner(network, seed)
         for batch in range(3):
             learner.train_batch(video(1, seed=batch)[0].float(), class_numbers(6))
         return weights(network)
@@ -145,7 +156,7 @@ def test_bfloat16_products_keep_float32_weights_and_nearly_the_same_badness() ->
     inputs = video(1, batch=50)[0].float()
     torch.testing.assert_close(fast.badness(inputs), exact.badness(inputs), rtol=0.05, atol=0.01)
     assert not torch.equal(fast.badness(inputs), exact.badness(inputs))
-    Learner(fast, torch.Generator()).train_batch(inputs[:6], class_numbers(6))
+    Learner(fast).train_batch(inputs[:6], class_numbers(6))
     assert {p.dtype for p in fast.parameters()} == {torch.float32}
 
 
@@ -155,7 +166,7 @@ def test_a_batch_in_bfloat16_learns_nearly_what_float32_learns() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         settings = small_settings(hidden_sizes=[40, 30], negatives="readout", optimizer="adam")  # which keeps .grad
         network = Network(settings, compute_dtype=dtype)
-        learner = Learner(network, torch.Generator().manual_seed(1))
+        learner = Learner(network, 1)
         learner.train_batch(video(1, batch=200)[0], class_numbers(200))
         gradients.append([p.grad.flatten() for p in network.parameters() if p.grad is not None])
     assert len(gradients[0]) == 6
@@ -174,21 +185,21 @@ def test_a_batch_in_bfloat16_learns_nearly_what_float32_learns() -> None:
 )
 def test_labels_that_are_no_class_are_refused(labels: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Learner(Network(small_settings()), torch.Generator()).train_batch(torch.zeros(6, DATA_SIZE), labels)
+        Learner(Network(small_settings())).train_batch(torch.zeros(6, DATA_SIZE), labels)
 
 
 def test_labels_given_for_every_timestep_are_told_by_their_shape_not_by_their_memory() -> None:
     labels, trained = class_numbers(6), []
     for given in (labels.expand(3, -1), labels.repeat(3, 1)):
         network = Network(small_settings())
-        Learner(network, torch.Generator().manual_seed(0)).train_batch(torch.ones(6, DATA_SIZE), given)
+        Learner(network, 0).train_batch(torch.ones(6, DATA_SIZE), given)
         trained.append(weights(network))
     assert torch.equal(*trained)
 
 
 def test_integer_labels_of_any_kind_and_arrays_will_do() -> None:
     network = Network(small_settings())
-    learner = Learner(network, torch.Generator())
+    learner = Learner(network)
     for kind in (torch.uint8, torch.int32, torch.int64):
         learner.train_batch(torch.zeros(6, DATA_SIZE), class_numbers(6).to(kind))
     assert network.predict(torch.zeros(3, DATA_SIZE, dtype=torch.float64).numpy()).shape == (3,)
@@ -217,7 +228,7 @@ BAD_BATCHES: dict[str, tuple[Any, Any]] = {
 
 @pytest.mark.parametrize("case", BAD_BATCHES)
 def test_a_batch_that_does_not_fit_is_refused(case: str) -> None:
-    learner = Learner(Network(small_settings()), torch.Generator())
+    learner = Learner(Network(small_settings()))
     with pytest.raises(InputError, match=r"expected|give one"):
         learner.train_batch(*BAD_BATCHES[case])
 
@@ -230,11 +241,11 @@ def test_a_network_without_a_size_is_refused() -> None:
 
 
 def test_gradients_pass_through_their_reduction_over_processes() -> None:
-    class WithoutGradients(Learner):
-        def reduce(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-            return {name: 0 * gradient for name, gradient in gradients.items()}
+    class WithoutGradients(Processes):
+        def reduce(self, name: str, gradients: Mapping[str, Tensor], share: BatchShare) -> Reduction:
+            return super().reduce(name, {key: 0 * gradient for key, gradient in gradients.items()}, share)
 
     network = Network(small_settings(optimizer="adam"))
-    before = weights(network)
-    WithoutGradients(network).train_batch(torch.ones(6, DATA_SIZE), class_numbers(6))
+    network.processes, before = WithoutGradients(), weights(network)
+    Learner(network).train_batch(torch.ones(6, DATA_SIZE), class_numbers(6))
     assert torch.equal(weights(network), before)

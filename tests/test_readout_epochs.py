@@ -96,8 +96,8 @@ def test_at_a_rate_of_zero_layers_compute_the_same_and_learn_nothing(fused: bool
 
     tiny = {"name": "torch", "optimizer": "SGD", "learning_rate": 1e-30}
     network, counter = float64_network(fused=fused, negatives="readout", optimizer=tiny), Gradients()
-    oracle = Oracle(network, torch.Generator().manual_seed(7))
-    learner = Learner(network, torch.Generator().manual_seed(7), observers=[counter])
+    oracle = Oracle(network, 7)
+    learner = Learner(network, 7, observers=[counter])
     learner.scale_learning_rates(0)
     inputs, labels = video(5), class_numbers(6)
     metrics = learner.train_batch(inputs, labels)

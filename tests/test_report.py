@@ -28,6 +28,7 @@ def write_run(folder: Path, seed: int, test: float, validation: list[float], **a
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
+@pytest.mark.usefixtures("rendered_pictures")
 def test_mean_and_standard_deviation_over_seeds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for seed, test in ((2, 0.97), (0, 0.99), (1, 0.98)):
         write_run(tmp_path / "fast", seed, test, [0.9, 0.985])

@@ -26,7 +26,7 @@ RECIPES = Path(__file__).parents[1] / "RecurrentFF" / "recipes"
 # ---------------------------------------------------------------- reading and writing
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(all_settings())
 def test_writing_and_reading_gives_the_same_settings(written: Settings) -> None:
     text = written.to_toml()

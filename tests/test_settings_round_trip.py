@@ -50,7 +50,7 @@ ANY_OBJECTIVE = st.builds(
 )
 
 
-@settings(max_examples=500, deadline=None, derandomize=True)
+@settings(max_examples=200, deadline=None, derandomize=True)
 @given(ANY_OBJECTIVE)
 def test_every_value_of_every_type_is_read_as_it_was_written(objective: HoldingAnyValue) -> None:
     written = Settings.from_arguments(objective=objective)
@@ -58,7 +58,7 @@ def test_every_value_of_every_type_is_read_as_it_was_written(objective: HoldingA
     assert read == written and repr(read) == repr(written)  # the sign of 0.0 counts, too
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=100, deadline=None, derandomize=True)
 @given(st.lists(TEXT, min_size=3, max_size=3))
 def test_every_text_survives_a_file(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     written = Settings.from_arguments(weights=texts[0], data=Mnist(data_dir=texts[1]), plugins=[texts[2]])

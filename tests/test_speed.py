@@ -71,6 +71,7 @@ def test_bfloat16_is_measured_where_it_is_fast(
     assert "float32 compiled" in measured
 
 
+@pytest.mark.usefixtures("rendered_pictures")
 def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for name, value in (("BATCH", 20), ("INPUT_SIZE", 30), ("PRELABEL", 1), ("LABELED", 2)):
         monkeypatch.setattr(speed, name, value)

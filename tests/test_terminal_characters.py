@@ -31,6 +31,7 @@ def test_a_line_of_the_program_is_one_line_of_any_length(capsys: pytest.CaptureF
     assert second == "x" * 5000 + ESCAPED
 
 
+@pytest.mark.usefixtures("rendered_pictures")
 def test_a_training_prints_names_with_escapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = rff.TensorTask(*clusters(30), name=HOSTILE, validation=None)
     network = rff.build(small_settings(input_size=None, num_classes=None, epochs=1), task=task)

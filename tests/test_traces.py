@@ -167,7 +167,7 @@ def test_dropout_masks_the_drive_of_each_source() -> None:
     assert counts == [[2, 1], [2, 1], [2, 1]]
     kept = [layer.connections[0].values_kept(9) for layer in hidden_layers(network)]
     assert kept == [3 * (7 + 9), 3 * (9 + 5), 3 * (5 + 8)]  # three time constants, the layer below, and the layer
-    learner = Learner(network, generator())
+    learner = Learner(network)
     learner.train_batch(video(network.settings.timesteps), class_numbers(6))
     assert all(torch.isfinite(layer.weight_vector()).all() for layer in hidden_layers(network))
 
@@ -177,7 +177,7 @@ def test_traces_of_the_present_alone_are_a_dense_connection() -> None:
     everything = {"name": "traces", "sources": [], "time_constants": [1.0], "normalized": False}
     traced, plain = float64_network(connections=[everything]), float64_network(fused=False)
     for network in (traced, plain):
-        Learner(network, generator()).train_batch(video(network.settings.timesteps), class_numbers(6))
+        Learner(network).train_batch(video(network.settings.timesteps), class_numbers(6))
     for own, other in zip(hidden_layers(traced), hidden_layers(plain), strict=True):
         torch.testing.assert_close(own.weight_vector(), other.weight_vector(), rtol=1e-12, atol=1e-12)
 
@@ -236,7 +236,7 @@ def test_a_network_remembers_with_traces_what_it_forgets_without(tmp_path: Path)
             input_size=CLASSES, num_classes=CLASSES, objective="pairwise", optimizer=Adam(learning_rate=1e-2), device="cpu",
             connections=list(kinds), negatives="uniform", **options,
         )  # fmt: skip
-        learner = Learner(network, generator())
+        learner = Learner(network)
         for _ in range(100):
             learner.train_batch(inputs, labels)
         rff.save(network, tmp_path / "network.safetensors")

@@ -151,7 +151,7 @@ def test_the_weights_of_the_epoch_with_the_best_validation_accuracy_are_saved_an
     validation, test = trainer.splits.validation, trainer.splits.test
     validation_accuracies, snapshots = [0.3, 0.9, 0.5, 0.9], []
 
-    def simulated_accuracy(network: rff.Network, dataset: Dataset) -> float:
+    def simulated_accuracy(network: rff.Network, dataset: Dataset, **_: Any) -> float:
         if dataset is validation:
             snapshots.append([p.clone() for p in network.parameters()])
             return validation_accuracies[len(snapshots) - 1]

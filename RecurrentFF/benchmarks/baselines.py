@@ -23,6 +23,7 @@ from RecurrentFF.errors import SettingsError
 from RecurrentFF.model.layers import LocalModule
 from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.processes import BatchPlace
 from RecurrentFF.training.schedules import Cosine
 
 LEARNING_RATE = 1e-3
@@ -200,7 +201,7 @@ class BackpropagationLearner:
     def __init__(self, model: Baseline) -> None:
         self.model = model
         self.optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-        self.generator = torch.Generator()  # nothing is drawn from it
+        self.place = BatchPlace()  # nothing random depends on it
 
     def train_batch(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> BatchMetrics:
         """Train on one batch. The arguments are those of `Learner.train_batch`, with one label for each sample."""

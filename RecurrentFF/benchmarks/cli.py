@@ -64,7 +64,8 @@ def start_or_resume(benchmark: Benchmark, arguments: argparse.Namespace) -> bool
     fixed = ("config_file", "overrides", "weights", "seed", "output_dir", "baseline", "dataset")
     if any(getattr(arguments, flag) for flag in fixed):
         raise SettingsError(
-            "--resume keeps the configuration of its run; combine it with --device, --epochs, --data-dir and --plugin only"
+            "--resume keeps the configuration of its run; combine it with --device, --epochs, --data-dir, --distributed, "
+            "--layer-processes and --plugin only"
         )
     return resume(arguments.resume, arguments, benchmark)
 
@@ -112,6 +113,25 @@ def resume(path: Path, arguments: argparse.Namespace, benchmark: Benchmark | Non
     return with_plugin_hint(
         lambda: run.resume(path, change, continue_stopped=arguments.epochs is not None), lambda: plugins_of_checkpoint(path)
     )
+
+
+def configured(path: Path, arguments: argparse.Namespace) -> Settings:
+    """Read the configuration of a search, and apply the flags.
+
+    Args:
+        path: a TOML file, or the name of a recipe.
+        arguments: the values of the flags of `add_search_flags`.
+
+    Raises:
+        SettingsError: the configuration, a flag, or a plugin is invalid.
+    """
+    import_modules(arguments.plugins)
+    overrides, written = _assignments(arguments)
+    pairs = [override.partition("=") for override in overrides]
+    named = [value.strip().strip("\"'") for key, _, value in pairs if key.strip() == "data.name"]
+    settings = Settings.from_file(path, data=named[-1] if named else None).override(overrides, written)
+    plugins = [name for name in arguments.plugins if name not in settings.plugins]
+    return with_absolute_paths(settings.with_arguments(plugins=(*settings.plugins, *plugins)))
 
 
 def require_named_data(settings: Settings, path: Path) -> None:
@@ -212,7 +232,8 @@ def _assignments(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
     overrides = list(getattr(arguments, "overrides", []))
     written = [f"--set {override}" for override in overrides]
     keys = {"device": "device.device", "epochs": "training.epochs", "seed": "training.seed", "data_dir": "data.data_dir",
-            "weights": "training.weights"}  # fmt: skip
+            "weights": "training.weights", "distributed": "distributed.mode",
+            "layer_processes": "distributed.layer_processes"}  # fmt: skip
     for flag, key in keys.items():
         value = getattr(arguments, flag, None)
         if value is not None:

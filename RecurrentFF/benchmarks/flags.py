@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from RecurrentFF.errors import RecurrentFFError, SettingsError, printable
+from RecurrentFF.errors import RecurrentFFError, SettingsError, lacks_memory, printable
+from RecurrentFF.launch import ending_together, is_first, speaks
 from RecurrentFF.paths import expanded, reason_of
 from RecurrentFF.settings.reference import key_of
 from RecurrentFF.streams import discard_unwritten, replace_closed, write_line, write_output
@@ -30,13 +31,15 @@ class Parser(argparse.ArgumentParser):
 
     def print_help(self, file: object = None) -> None:
         """Print the help on standard output, as the result of a command."""
-        write_output(self.format_help(), end="")
+        if is_first():
+            write_output(self.format_help(), end="")
 
 
 def exit_code(work: Callable[[], bool]) -> int:
     """Run a command, and print an error in one line: those of this package, of the file system, and the lack of memory.
 
     Any other exception is a mistake in the code, and keeps its traceback. Standard output and standard error may be in any state.
+    Of several processes on one host, only one prints the line of an error.
 
     Args:
         work: the command. It returns False if it was interrupted by Ctrl-C and has saved its state.
@@ -46,16 +49,18 @@ def exit_code(work: Callable[[], bool]) -> int:
     """
     replace_closed()
     try:
-        return 0 if work() else INTERRUPTED
+        with ending_together():
+            return 0 if work() else INTERRUPTED
     except RecurrentFFError as error:
         return _failed(str(error))
     except KeyboardInterrupt:
-        write_line("interrupted", "stderr")
+        if speaks():
+            write_line("interrupted", "stderr")
         return INTERRUPTED
     except OSError as error:
         return _failed(_of_the_system(error))
     except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
+        if not lacks_memory(error):
             raise
         return _failed("not enough memory; use a smaller training.batch_size or network, or fewer samples")
     finally:
@@ -63,8 +68,9 @@ def exit_code(work: Callable[[], bool]) -> int:
 
 
 def _failed(message: str) -> int:
-    """Print the line of an error, and return the exit code."""
-    write_line(f"error: {printable(message)}", "stderr")
+    """Print the line of an error, unless another process does so, and return the exit code."""
+    if speaks():
+        write_line(f"error: {printable(message)}", "stderr")
     return 2
 
 
@@ -84,12 +90,6 @@ def _of_the_system(error: OSError) -> str:
 def _text(path: object) -> str:
     """A path of an OSError as a text. It may be bytes, or the number of an open file."""
     return os.fsdecode(path) if isinstance(path, bytes) else str(path)
-
-
-def _lacks_memory(error: BaseException) -> bool:
-    """Check if an error says that memory is used up. torch has errors of its own for this."""
-    words = ("DefaultCPUAllocator", "out of memory", "not enough memory")
-    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
 
 
 def user_path(text: str) -> Path:
@@ -122,14 +122,7 @@ def add_training_flags(parser: argparse.ArgumentParser, datasets: tuple[str, ...
     add = parser.add_argument
     add("--config-file", type=user_path, metavar="FILE",
         help="TOML file, or the name of a recipe, which `rff config` lists (default: the data set's recipe)")  # fmt: skip
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        dest="overrides",
-        help="override a key of the configuration, e.g. --set optimizer.learning_rate=1e-3; repeatable",
-    )
+    _add_override_flag(parser)
     add_continuation_flags(parser)
     add("--seed", metavar="N", help=key_help("training", "seed"))
     add("--output-dir", type=user_path, metavar="DIR", help="folder in which the run's folder is created (default: runs)")
@@ -148,13 +141,46 @@ def add_training_flags(parser: argparse.ArgumentParser, datasets: tuple[str, ...
         add("--resume", type=user_path, metavar="RUN_DIR", help=text)
 
 
+def _add_override_flag(parser: argparse.ArgumentParser) -> None:
+    text = "override a key of the configuration, e.g. --set optimizer.learning_rate=1e-3; repeatable"
+    parser.add_argument("--set", action="append", default=[], metavar="SECTION.KEY=VALUE", dest="overrides", help=text)
+
+
 def add_continuation_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that a resumed run accepts, too."""
+    _add_common_flags(parser)
+    add = parser.add_argument
+    add("--distributed", metavar="MODE", help="with torchrun: " + key_help("distributed", "mode"))
+    add("--layer-processes", metavar="N", help="with torchrun: " + key_help("distributed", "layer_processes"))
+
+
+def _add_common_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--device", help=key_help("device", "device"))
     add("--epochs", metavar="N", help=key_help("training", "epochs"))
     add("--data-dir", type=user_path, metavar="DIR", help="an existing data folder instead of the built-in data")
     add_plugin_flag(parser)
+
+
+def add_search_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of a search."""
+    add = parser.add_argument
+    add("config", type=user_path, metavar="CONFIG", help="TOML file, or the name of a recipe, which `rff config` lists")
+    add("--space", type=user_path, metavar="FILE", required=True, help="TOML file of the keys to search and their values")
+    text = "finished trials of the study after which the search ends, those of earlier commands and other workers included"
+    add("--trials", metavar="N", default="50", help=f"{text} (default: 50)")
+    text = "database of the study: sqlite:///FILE, or postgresql+psycopg2://USER:PASSWORD@HOST/NAME"
+    add("--storage", metavar="URL", help=f"{text} (default: study.db in the folder of the results)")
+    add("--study", metavar="NAME", help="name of the study; the same name continues it (default: the name of CONFIG)")
+    add("--sampler", metavar="NAME", default="tpe", help="tpe, or random, which is random search (default: tpe)")
+    text = "median, hyperband or none: what ends a training early if it is not promising"
+    add("--pruner", metavar="NAME", default="median", help=f"{text} (default: median)")
+    text = "seed of the sampler; the trainings have training.seed of the configuration"
+    add("--seed", metavar="N", default="0", dest="sampler_seed", help=f"{text} (default: 0)")
+    text = "folder in which the folder search-NAME with the results is created"
+    add("--output-dir", type=user_path, metavar="DIR", help=f"{text} (default: runs)")
+    _add_override_flag(parser)
+    _add_common_flags(parser)
 
 
 def add_report_flags(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,9 @@ from RecurrentFF.atomic_files import write_bytes
 from RecurrentFF.benchmarks.baselines import BackpropagationLearner, make_baseline
 from RecurrentFF.data.dataset import Splits
 from RecurrentFF.data.task import Task
+from RecurrentFF.distributed import session as joined
 from RecurrentFF.errors import CheckpointError, SettingsError
+from RecurrentFF.launch import is_first
 from RecurrentFF.model.network import Network
 from RecurrentFF.paths import kind_of, read_bytes
 from RecurrentFF.registry import name_of
@@ -21,8 +23,10 @@ from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.build import build_untrained
 from RecurrentFF.training.callbacks import Callback, default_callbacks
 from RecurrentFF.training.callbacks.base import require_callbacks
+from RecurrentFF.training.callbacks.default import core_callbacks
 from RecurrentFF.training.content import Checkpoint
 from RecurrentFF.training.files import RunFolder
+from RecurrentFF.training.restarts import folder_before_restart, note_launch
 from RecurrentFF.training.run import run_training, start_training
 from RecurrentFF.training.splits import load_splits
 from RecurrentFF.training.trainer import BatchLearner, Trainer
@@ -45,6 +49,10 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
         DataError: the data can't be read.
     """
     keep_freed_memory()
+    group = joined(settings.distributed.timeout)
+    before = None if group is None else group.world.object_of(0, lambda: folder_before_restart(parent, group.launch))
+    if before is not None:
+        return resume(before, lambda settings: settings, callbacks=callbacks)
     name = name_of(settings.data) + (f"-{baseline}" if baseline else "")
     prepared = _prepare(settings, baseline)
     weights = settings.training.weights
@@ -56,7 +64,14 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
     if weights is not None:
         file = checkpoint.best_in(Path(weights))
         checkpoint.load_weights(prepared.network, checkpoint.read(file), file, any_circuit=True)
-    return start_training(parent, name, lambda folder: prepared.trainer(folder, callbacks)).finished
+    if not is_first():
+        return prepared.trainer(None, callbacks).fit()
+
+    def prepare(folder: RunFolder) -> Trainer:
+        note_launch(folder)
+        return prepared.trainer(folder, callbacks)
+
+    return start_training(parent, name, prepare).finished
 
 
 def resume(
@@ -82,34 +97,51 @@ def resume(
         SettingsError: the change does not fit the run.
     """
     keep_freed_memory()
+    group = joined()
+    if group is not None and group.launch.rank > 0:  # the first process reads the checkpoint for all
+        saved, start = group.world.received_from(0)
+        return _continue(None, saved, start, change, continue_stopped, callbacks)
     is_file = kind_of(path, CheckpointError) == "file"
     folder = RunFolder.existing(path.parent if is_file else path)
     with folder.lock():
-        return _continue(folder, path if is_file else folder.last_to_load, change, continue_stopped, callbacks)
+        start = path if is_file else folder.last_to_load
+        saved = _read(start, folder)
+        if group is not None:
+            group.world.object_of(0, lambda: (saved, start))
+        return _continue(folder, saved, start, change, continue_stopped, callbacks)
 
 
 def _continue(
-    folder: RunFolder, start: Path, change: Callable[[Settings], Settings], continue_stopped: bool, callbacks: Sequence[Callback]
+    folder: RunFolder | None,
+    saved: Checkpoint,
+    start: Path,
+    change: Callable[[Settings], Settings],
+    continue_stopped: bool,
+    callbacks: Sequence[Callback],
 ) -> bool:
-    saved = _read(start, folder)
+    """Continue from the content of a checkpoint, whose path is `start`; without a folder, in a process that does not write."""
     before = checkpoint.settings(saved, start)
     settings = change(before)
     epochs = settings.training.epochs
     if epochs != before.training.epochs and settings.schedule.needs_fixed_epochs:
         raise SettingsError(
             f"--epochs {epochs}: the {name_of(settings.schedule)} schedule of this run ends with its {before.training.epochs} "
-            f"epochs; start another run from it with --weights {folder.last_to_load}"
+            f"epochs; start another run from it with --weights {start}"
         )
     baseline = checkpoint.require_training(saved, start).learner.get("baseline")
     if baseline is None:
         checkpoint.require_own_weights(saved, before, start)
     prepared = _prepare(settings, baseline)
+    if folder is not None:
+        note_launch(folder)
     trainer = prepared.trainer(folder, callbacks)
     trainer.resume_from(saved, start)
     if trainer.progress.epoch > epochs:
         raise SettingsError(f"--epochs {epochs}: the run has trained {trainer.progress.epoch} already")
     if continue_stopped or epochs != before.training.epochs:
         trainer.continue_stopped()
+    if folder is None:
+        return trainer.fit()
     if saved.format == checkpoint.FORMAT and start.resolve() != folder.last.resolve():  # which may be damaged
         write_bytes(folder.last, read_bytes(start, CheckpointError))
     return run_training(trainer, folder)
@@ -122,9 +154,10 @@ class _Prepared(NamedTuple):
     splits: Splits
     learner: BatchLearner | None
 
-    def trainer(self, folder: RunFolder, callbacks: Sequence[Callback]) -> Trainer:
-        """A trainer with the callbacks that the settings ask for, and further ones."""
-        own = default_callbacks(self.network.settings, folder)
+    def trainer(self, folder: RunFolder | None, callbacks: Sequence[Callback]) -> Trainer:
+        """A trainer with the callbacks that the settings ask for, and further ones; without a folder, one that does not write."""
+        settings = self.network.settings
+        own = core_callbacks(settings) if folder is None else default_callbacks(settings, folder)
         return Trainer(self.network, self.splits, [*own, *require_callbacks(callbacks)], learner=self.learner)
 
 

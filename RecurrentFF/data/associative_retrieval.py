@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.data.dataset import Batch, LabeledSamples, SplitOptions, Splits, split
-from RecurrentFF.data.random_bits import random_numbers
 from RecurrentFF.data.source import Count, DataSource, SourceTask
 from RecurrentFF.data.transforms import Prepared, Transform
 from RecurrentFF.errors import DataError, InputError
 from RecurrentFF.options import Flag
+from RecurrentFF.random_bits import random_numbers
 from RecurrentFF.registry import register
 
 SYMBOLS = "abcdefghijklmnopqrstuvwxyz0123456789?"

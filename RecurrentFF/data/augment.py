@@ -22,11 +22,11 @@ from RecurrentFF.data.dataset import Batch, Dataset, LabeledSamples, TensorDatas
 from RecurrentFF.data.image_transforms import ImageTransform
 from RecurrentFF.data.moments import NO_NORMALIZATION, NormalizationConfig, normalize
 from RecurrentFF.data.pixels import scaled_pixels
-from RecurrentFF.data.random_bits import random_numbers
 from RecurrentFF.data.transforms import Transform
 from RecurrentFF.data.warp import affine_grid, warp
 from RecurrentFF.errors import DataError
 from RecurrentFF.options import Section
+from RecurrentFF.random_bits import random_numbers
 
 ELASTIC_KNOTS = 5
 """Number of knots of the elastic distortion's random field, in each direction."""

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from RecurrentFF.data.random_bits import random_bits
 from RecurrentFF.errors import InputError
+from RecurrentFF.random_bits import random_bits
 
 
 @contextmanager

@@ -21,11 +21,11 @@ from torch.nn import functional as F
 from RecurrentFF.data import mnist
 from RecurrentFF.data.dataset import Batch, LabeledImages, SplitOptions, Splits, split
 from RecurrentFF.data.image_transforms import Frames, OrientedGradients
-from RecurrentFF.data.random_bits import random_bits
 from RecurrentFF.data.source import DataSource, SourceTask, fitted_transform
 from RecurrentFF.data.transforms import Transform, as_given
 from RecurrentFF.errors import DataError
 from RecurrentFF.options import Flag
+from RecurrentFF.random_bits import random_bits
 from RecurrentFF.registry import register
 
 CANVAS_SIDE = 64

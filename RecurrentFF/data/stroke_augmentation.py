@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from RecurrentFF.data.random_bits import random_numbers
 from RecurrentFF.options import Section
+from RecurrentFF.random_bits import random_numbers
 
 PURPOSE = "strokes"
 """Name under which the random numbers are drawn. Another name would change the strokes of every seed."""

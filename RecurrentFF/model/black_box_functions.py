@@ -26,36 +26,38 @@ from torch import Tensor
 
 from RecurrentFF.errors import BlackBoxError, first_line
 from RecurrentFF.model.black_box_processes import Program
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.registry import Component, register
 
 
 class Draws(NamedTuple):
     """The randomness of one source at one timestep.
 
-    In training every sample has draws of its own, from the generator of the training. In a prediction they are a fixed function
+    In training every sample has draws of its own, which `BatchDraws` gives. In a prediction they are a fixed function
     of layer, source and timestep, the same for all samples, so that a prediction can be repeated, and does not depend on the
     other samples of its batch. Candidates always share their draws: what is compared under two labels is the same otherwise.
     """
 
-    generator: torch.Generator | None
-    """The generator of a training; None in a prediction."""
+    batch: BatchDraws | None
+    """The random numbers of a training batch; None in a prediction."""
     seed: int = 0
-    """The seed of a prediction's draws."""
+    """The seed of a prediction's draws, and the purpose of those of a training."""
 
     def uniform(self, values: Tensor) -> Tensor:
         """Numbers from 0 to 1, without 1, float32. Their shape is (units, 1, batch), or (units, 1, 1) in a prediction."""
-        return self._draw(torch.rand, values)
+        if self.batch is not None:
+            return self.batch.uniform(f"black box {self.seed}", len(values), 1)
+        return torch.rand(len(values), 1, 1, generator=self._generator(), dtype=torch.float32).to(values.device)
 
     def normal(self, values: Tensor) -> Tensor:
         """Numbers from the standard normal distribution, in the shape and type of `uniform`."""
-        return self._draw(torch.randn, values)
+        if self.batch is not None:
+            return self.batch.normal(f"black box {self.seed}", len(values), 1)
+        return torch.randn(len(values), 1, 1, generator=self._generator(), dtype=torch.float32).to(values.device)
 
-    def _draw(self, draw: Callable[..., Tensor], values: Tensor) -> Tensor:
-        if self.generator is None:  # on the CPU, so that all devices have the same
-            generator = torch.Generator().manual_seed(self.seed)
-            return draw(len(values), 1, 1, generator=generator, dtype=torch.float32).to(values.device)
-        shape = len(values), 1, values.shape[2]
-        return draw(shape, generator=self.generator, dtype=torch.float32, device=values.device)
+    def _generator(self) -> torch.Generator:
+        """The generator of a prediction, on the CPU, so that all devices have the same numbers."""
+        return torch.Generator().manual_seed(self.seed)
 
 
 class AppliedFunction(Protocol):

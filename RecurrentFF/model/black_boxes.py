@@ -28,14 +28,15 @@ from RecurrentFF.errors import BlackBoxError, printable
 from RecurrentFF.model.black_box_functions import BlackBoxFunction, Draws, Spikes, checked, seed_of
 from RecurrentFF.model.connection_kinds import ConnectionKind, DenseKind, Place, Sources
 from RecurrentFF.model.connections import Connection, Masks, Memory
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.registry import ComponentOf, make, register
 
 
 class BoxMemory(NamedTuple):
     """The memory of a black-box connection between two timesteps."""
 
-    generator: torch.Generator | None = None
-    """The source of randomness of a training sequence; None in a prediction."""
+    draws: BatchDraws | None = None
+    """The random numbers of a training batch; None in a prediction."""
     timestep: int = 0
     """The number of timesteps since the sequence began."""
     outputs: tuple[Tensor, ...] = ()
@@ -96,21 +97,21 @@ class BlackBox(Connection):
         weights: dict[str, Tensor] = inner.weights()
         return weights
 
-    def initial_memory(self, like: Tensor, generator: torch.Generator | None = None) -> BoxMemory:
-        """The generator, and the memory of the connection behind the function."""
-        return BoxMemory(generator, inner=self.inner.initial_memory(like, generator))
+    def initial_memory(self, like: Tensor, draws: BatchDraws | None = None) -> BoxMemory:
+        """The random numbers of the batch, and the memory of the connection behind the function."""
+        return BoxMemory(draws, inner=self.inner.initial_memory(like, draws))
 
     def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
         """The drive from the outputs of the function, which are kept in the memory. See `Connection.forward`."""
         before, outputs = self._outputs(reads, memory)
         drive, inner = self.inner(outputs, before.inner)
-        return drive, BoxMemory(before.generator, before.timestep + 1, outputs, inner)
+        return drive, BoxMemory(before.draws, before.timestep + 1, outputs, inner)
 
     def masked_forward(self, reads: Sequence[Tensor], masks: Masks, memory: Memory = None) -> tuple[Tensor, Memory]:
         """`forward` under dropout of the drives."""
         before, outputs = self._outputs(reads, memory)
         drive, inner = self.inner.masked_forward(outputs, masks, before.inner)
-        return drive, BoxMemory(before.generator, before.timestep + 1, outputs, inner)
+        return drive, BoxMemory(before.draws, before.timestep + 1, outputs, inner)
 
     def gradients(
         self, reads: Sequence[Tensor], grad_drive: Tensor, before: Memory = None, after: Memory = None
@@ -171,7 +172,7 @@ class BlackBox(Connection):
 
     def _output(self, source: str, read: Tensor, before: BoxMemory) -> Tensor:
         """The output of the function for a source, which is checked. The place is added to the message of an error."""
-        draws, function = Draws(before.generator, seed_of(self.seed, source, before.timestep)), type(self.function)
+        draws, function = Draws(before.draws, seed_of(self.seed, source, before.timestep)), type(self.function)
         try:
             return checked(self._applied.apply(read, draws), read, function.__qualname__, finite=not function.always_finite)
         except BlackBoxError as error:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from RecurrentFF.model import functional
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.initialization import Kind, initial_weight
 
 Memory = Any
@@ -102,13 +103,13 @@ class Connection(nn.Module, ABC):
         """
         return {"+".join(self.sources): self(reads, memory)[0]}
 
-    def initial_memory(self, like: Tensor, generator: torch.Generator | None = None) -> Memory:
+    def initial_memory(self, like: Tensor, draws: BatchDraws | None = None) -> Memory:
         """The memory before the first timestep of a sequence. None, by default.
 
         Args:
             like: the layer's initial activity, (units, 1, batch), whose batch size, type and device a memory may take. A
                 memory that differs between candidates must broadcast over their axis, for it starts with one for all.
-            generator: the source of randomness of a training sequence; None in a prediction.
+            draws: the random numbers of a training sequence; None in a prediction.
         """
         return None
 

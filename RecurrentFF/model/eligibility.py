@@ -29,6 +29,7 @@ from torch import Tensor
 
 from RecurrentFF.model.connection_kinds import ConnectionKind, Place, signed_weights
 from RecurrentFF.model.connections import Connection, Dense, Masks, Memory
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.registry import register
 
 
@@ -49,7 +50,7 @@ class Eligible(Dense):
         super().__init__(sources, units, top_down=top_down, weight=weight)
         self.decay = decay
 
-    def initial_memory(self, like: Tensor, generator: torch.Generator | None = None) -> Memory:
+    def initial_memory(self, like: Tensor, draws: BatchDraws | None = None) -> Memory:
         """A trace of zeros for each source, (features, 1, batch). See `Connection.initial_memory`."""
         return [like.new_zeros(size, 1, like.shape[2]) for size in self.source_sizes.values()]
 

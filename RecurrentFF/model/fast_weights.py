@@ -33,6 +33,7 @@ from torch import Tensor
 from RecurrentFF.model import functional
 from RecurrentFF.model.connection_kinds import ConnectionKind, Place, Sources, signed_weights
 from RecurrentFF.model.connections import Connection, Dense, Memory
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.options import Flag
 from RecurrentFF.registry import register
 
@@ -99,7 +100,7 @@ class FastWeights(Connection):
         options = f"decay={self.decay}, rate={self.rate}, inner_steps={self.inner_steps}, normalize={self.normalize}"
         return f"{self.sources[0]}, {options}, kept={self.kept or 'all'}"
 
-    def initial_memory(self, like: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, ...]:
+    def initial_memory(self, like: Tensor, draws: BatchDraws | None = None) -> tuple[Tensor, ...]:
         """No patterns. See `Connection.initial_memory`."""
         return ()
 

@@ -221,14 +221,20 @@ def source_gradient(grad_drive: Tensor, weight: Tensor, candidates: int) -> Tens
     return linear_drive(weight.T, sum_candidates(grad_drive, candidates))
 
 
-def hardest_samples(grad_badness: Tensor, count: int) -> Tensor:
-    """Indices (count,) of the samples whose loss has the steepest gradient (online hard example mining).
+def steepness(grad_badness: Tensor) -> Tensor:
+    """The steepness of each sample's loss, Σ |∂loss/∂badness| over the candidates, (candidates, batch) → (batch,)."""
+    return grad_badness.abs().sum(0)
+
+
+def hardest_samples(steepness: Tensor, fraction: float) -> Tensor:
+    """Indices (chosen,) of the samples of steepest loss (online hard example mining), of which there is at least one.
 
     Args:
-        grad_badness: (candidates, batch).
-        count: how many samples to choose.
+        steepness: (batch,), of all samples of the batch.
+        fraction: the fraction of the samples to choose.
     """
-    return grad_badness.abs().sum(0).topk(count, sorted=False).indices
+    count = max(1, round(fraction * len(steepness)))
+    return steepness.topk(count, sorted=False).indices
 
 
 # ---------------------------------------------------------------- peer normalization
@@ -237,22 +243,29 @@ PEER_DECAY = 0.9
 """The fraction ρ of its previous value that a running mean of activity keeps at a timestep."""
 
 
-def update_running_activity(running: Tensor, h: Tensor, sample_weight: Tensor) -> Tensor:
+def weighted_activity(h: Tensor, sample_weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The sum of the samples' weights, (), and that of the weighted activity of each unit, a mean over candidates, (units,).
+
+    Args:
+        h: (units, candidates, batch) activity after the timestep.
+        sample_weight: (batch,) weight of each sample in a mean over the batch; the sum is below 1 where some are invalid.
+    """
+    return sample_weight.sum(), (h * sample_weight).sum(2).mean(1)
+
+
+def update_running_activity(running: Tensor, activity: Tensor, total: Tensor) -> Tensor:
     """The running mean of each unit's activity, m ← ρ·m + (1 − ρ)·mean(h'), updated in place and returned.
 
     The mean is over candidates and the samples that are valid; where none is, m does not change.
 
     Args:
         running: (units,) m.
-        h: (units, candidates, batch) activity after the timestep.
-        sample_weight: (batch,) weight of each sample in a mean over the batch; the sum is below 1 where some are invalid.
+        activity, total: from `weighted_activity`, of all samples of the batch.
     """
-    total = sample_weight.sum()
-    mean = (h * (sample_weight / total.clamp(min=1e-9))).sum(2).mean(1)
-    return running.lerp_(mean, (1 - PEER_DECAY) * (total > 0).to(h))
+    return running.lerp_(activity / total.clamp(min=1e-9), (1 - PEER_DECAY) * (total > 0).to(activity))
 
 
-def peer_gradient(running: Tensor, h: Tensor, sample_weight: Tensor, strength: float) -> Tensor:
+def peer_gradient(running: Tensor, h: Tensor, weight: Tensor, strength: float) -> Tensor:
     """The gradient that peer normalization adds to ∂loss/∂h', (units, 1, batch).
 
     Its loss is λ · (mean over the units of (m − mean of m)²). It keeps units from being always off or always on
@@ -260,10 +273,10 @@ def peer_gradient(running: Tensor, h: Tensor, sample_weight: Tensor, strength: f
 
     Args:
         running: (units,) m, already updated with `h`.
-        h, sample_weight: as for `update_running_activity`.
+        h: (units, candidates, batch) activity after the timestep.
+        weight: (batch,) weight of each sample in the mean over the valid samples of the batch.
         strength: λ.
     """
-    weight = sample_weight / sample_weight.sum().clamp(min=1e-9)
     excess = running - running.mean()
     scale = 2 * strength * (1 - PEER_DECAY) / (h.shape[0] * h.shape[1])
     return (scale * excess)[:, None, None] * weight
@@ -272,7 +285,7 @@ def peer_gradient(running: Tensor, h: Tensor, sample_weight: Tensor, strength: f
 # ---------------------------------------------------------------- perturbed inputs
 
 
-def signed_gradient_noise(gradient: Tensor, size: float, generator: torch.Generator) -> Tensor:
+def signed_gradient_noise(gradient: Tensor, size: float, signs: Tensor) -> Tensor:
     """Noise along a gradient with a random sign for each sample and candidate, of the shape of `gradient`.
 
     Always adding it would be adversarial training (Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572). But a
@@ -284,12 +297,12 @@ def signed_gradient_noise(gradient: Tensor, size: float, generator: torch.Genera
     Args:
         gradient: (features, candidates, batch) ∂loss/∂x. The noise is zero where it is zero.
         size: root mean square of the noise over the features.
-        generator: the source of the signs, on the gradient's device.
+        signs: (candidates, batch), true where the noise has the sign of the gradient.
     """
-    sign = torch.empty(gradient.shape[1:], device=gradient.device).bernoulli_(0.5, generator=generator).mul_(2).sub_(1)
+    sign = signs.to(gradient).mul_(2).sub_(1)
     tiny = torch.finfo(gradient.dtype).tiny
     gradient = gradient / gradient.abs().amax(0, keepdim=True).clamp(min=tiny)  # the square of a small value would vanish
-    return size * math.sqrt(len(gradient)) * sign.to(gradient) * F.normalize(gradient, dim=0)
+    return size * math.sqrt(len(gradient)) * sign * F.normalize(gradient, dim=0)
 
 
 # ---------------------------------------------------------------- timesteps of a sequence

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from RecurrentFF.errors import InputError, SettingsError
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.imagination import generated_inputs
 from RecurrentFF.model.negatives import Count, InputNegatives, Negatives, NegativeSource, SamplingContext, sample_wrong_labels
 from RecurrentFF.model.projection import LATENT, latent_of, levels
@@ -55,24 +56,35 @@ class GeneratedNegatives(InputNegatives):
         Raises:
             InputError: the inputs change over time.
         """
-        network, generator = context.network, context.generator
+        network, draws = context.network, context.draws
         if len(context.inputs) > 1:
             raise InputError("negatives: the inputs change over time; only inputs that stay the same can be generated")
-        learned = latent_of(network).class_weight > 0
+        latent = latent_of(network)
+        learned = network.processes.computed_by(latent.name, lambda: latent.class_weight > 0, latent.class_weight > 0)
         if int(learned.sum()) <= self.count:
-            return Negatives(inputs=context.inputs[:, :, 0, _of_other_classes(self.count, context.labels[0], generator)])
+            others = _of_other_classes(self.count, context.gathered(context.labels[0]), draws)
+            return Negatives(inputs=context.gathered(context.inputs)[:, :, 0, others])
         logits = torch.zeros(network.num_classes, device=network.device).masked_fill(~learned, -torch.inf)
-        numbers = sample_wrong_labels(logits, context.labels[0], generator, count=self.count)
-        generated = generated_inputs(network, numbers.flatten(), generator, self.temperature)
-        return Negatives(inputs=generated.view(1, -1, *numbers.shape))
+        numbers = sample_wrong_labels(logits, context.labels[0], draws, count=self.count)
+        noise = draws.normal("generated negatives", latent.size, self.count).flatten(1).to(network.dtype)
+
+        def generate() -> Tensor:
+            return generated_inputs(network, numbers.flatten(), noise, self.temperature).view(1, -1, *numbers.shape)
+
+        like = context.inputs.new_empty(1, network.input_size, *numbers.shape)
+        return Negatives(inputs=network.processes.computed_by(latent.name, generate, like))
 
 
-def _of_other_classes(count: int, labels: Tensor, generator: torch.Generator) -> Tensor:
-    """For each sample the indices of random ones of other classes, (count, batch); its own where there is no other class."""
-    batch = len(labels)
-    keys = torch.rand(batch, batch, generator=generator, device=generator.device)
-    keys = keys.masked_fill(labels == labels.unsqueeze(1), -1.0)
-    best = keys.topk(min(count, batch), 1)
-    own = torch.arange(batch, device=labels.device).unsqueeze(1)
-    chosen = torch.where(best.values < 0, own, best.indices).T
+def _of_other_classes(count: int, labels: Tensor, draws: BatchDraws) -> Tensor:
+    """For each sample the indices of random ones of other classes, (count, batch); its own where there is no other class.
+
+    Args:
+        count: the number of indices.
+        labels: the class numbers of the whole batch, to which the indices belong.
+        draws: the random numbers of this process's samples.
+    """
+    own = torch.arange(len(labels), device=labels.device)[draws.part]
+    keys = draws.uniform("other classes", len(labels)).masked_fill(labels.unsqueeze(1) == labels[own], -1.0)
+    best = keys.topk(min(count, len(labels)), 0)
+    chosen = torch.where(best.values < 0, own, best.indices)
     return chosen[torch.arange(count, device=labels.device) % len(chosen)]

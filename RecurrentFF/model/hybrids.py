@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from RecurrentFF.errors import SettingsError
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.negatives import Count, InputNegatives, Negatives, NegativeSource, SamplingContext
 from RecurrentFF.registry import register
 
@@ -62,29 +63,28 @@ class HybridNegatives(InputNegatives):
         features, batch = context.inputs.shape[1], context.inputs.shape[3]
         if self.mask == "image":
             *channels, height, width = _image_shape(context.network)
-            patches = random_patches(self.count, batch, height, width, self.blur, context.generator)
-            own = patches.permute(2, 3, 0, 1).reshape(1, height * width, self.count, batch).repeat(1, *(channels or [1]), 1, 1)
+            patches = random_patches(self.count, height, width, self.blur, context.draws)
+            own = patches.permute(1, 2, 0, 3).reshape(1, height * width, self.count, batch).repeat(1, *(channels or [1]), 1, 1)
         else:
-            shape = (1, features, self.count, batch)
-            own = torch.rand(shape, generator=context.generator, device=context.inputs.device) < 0.5
-        partners = random_partners(self.count, batch, context.generator)
-        return Negatives(inputs=torch.where(own, context.inputs, context.inputs[:, :, 0, partners]))
+            own = context.draws.chosen("mask of features", 0.5, 1, features, self.count)
+        partners = random_partners(self.count, context.draws)
+        return Negatives(inputs=torch.where(own, context.inputs, context.gathered(context.inputs)[:, :, 0, partners]))
 
 
-def random_patches(count: int, batch: int, height: int, width: int, blur: int, generator: torch.Generator) -> Tensor:
-    """Random masks of patches, of which about half the pixels are true: (count, batch, height, width).
+def random_patches(count: int, height: int, width: int, blur: int, draws: BatchDraws) -> Tensor:
+    """Random masks of patches, of which about half the pixels are true: (count, height, width, batch).
 
     Args:
-        count, batch: the masks.
+        count: the masks of each sample.
         height, width: the size of a mask.
         blur: the number of times that random bits are blurred with [1/4, 1/2, 1/4] in both directions. Beyond the border they
             are continued by those at the border.
-        generator: the source of the bits, on the device of the masks.
+        draws: the random numbers of the batch, on the device of the masks.
     """
-    bits = torch.rand(count, batch, height, width, generator=generator, device=generator.device).round()
+    bits = draws.chosen("patches", 0.5, count, height, width).to(torch.float32).movedim(3, 1)
     rows, columns = (_blur_matrix(length, blur).to(bits) for length in (height, width))
     blurred: Tensor = rows @ bits @ columns
-    return blurred > 0.5
+    return (blurred > 0.5).movedim(1, 3)
 
 
 @cache  # the same for every batch
@@ -98,17 +98,17 @@ def _blur_matrix(length: int, repetitions: int) -> Tensor:
     return power
 
 
-def random_partners(count: int, batch: int, generator: torch.Generator) -> Tensor:
-    """For each sample of a batch the indices of others, (count, batch): different ones, if the batch is large enough.
+def random_partners(count: int, draws: BatchDraws) -> Tensor:
+    """For each sample the indices of others in the whole batch, (count, batch): different ones, if the batch is large enough.
 
     A random order of the samples is closed to a circle, and the partners of a sample are those that follow it.
     """
-    order = torch.randperm(batch, generator=generator, device=generator.device)
+    order = draws.whole.uniform("partners").argsort(stable=True)
+    batch, place = len(order), torch.arange(len(order), device=order.device)
     steps = 1 + torch.arange(count, device=order.device) % max(1, batch - 1)
-    place = torch.arange(batch, device=order.device)
     partners = torch.empty(count, batch, dtype=torch.long, device=order.device)
     partners[:, order] = order[(place + steps.unsqueeze(1)) % batch]
-    return partners
+    return partners[:, draws.part]
 
 
 def _image_shape(network: Network) -> tuple[int, ...]:

@@ -131,8 +131,8 @@ def generate(network: Network, labels: Any, n: int = 1, seed: int = 0, temperatu
     if type(given) not in (int, float) or not 0 <= given <= MAX_TEMPERATURE:
         raise InputError(f"generate: temperature = {shown(temperature)}: expected a number from 0 to {MAX_TEMPERATURE:g}")
     numbers = _class_numbers(network, labels, None, "generate")
-    generator = torch.Generator(device=network.device).manual_seed(seed)
-    generated = generated_inputs(network, numbers.repeat_interleave(n), generator, given, steps)
+    numbers = numbers.repeat_interleave(n)
+    generated = generated_inputs(network, numbers, drawn_noise(network, numbers, seed), given, steps)
     return as_samples(network, generated[None])
 
 
@@ -142,16 +142,27 @@ def learned_classes(network: Network) -> list[int]:
     return [number for number, weight in enumerate(weights) if weight > 0]
 
 
+def drawn_noise(network: Network, numbers: Tensor, seed: int) -> Tensor:
+    """The noise of generated samples of given classes, (n,), from the standard normal distribution: (size of the code, n).
+
+    It is drawn class by class, so that the samples of a class do not depend on the order of the classes.
+    """
+    generator = torch.Generator(device=network.device).manual_seed(seed)
+    noise = torch.empty(latent_of(network).size, len(numbers), dtype=network.dtype, device=network.device)
+    for number in sorted(set(numbers.tolist())):
+        chosen = numbers == number
+        noise[:, chosen] = torch.empty_like(noise[:, chosen]).normal_(generator=generator)
+    return noise
+
+
 @torch.no_grad()
-def generated_inputs(
-    network: Network, numbers: Tensor, generator: torch.Generator, temperature: float = 1.0, steps: int = 0
-) -> Tensor:
+def generated_inputs(network: Network, numbers: Tensor, noise: Tensor, temperature: float = 1.0, steps: int = 0) -> Tensor:
     """Generate network inputs of given classes.
 
     Args:
         network: a network with a circuit.
         numbers: class numbers, (n,).
-        generator: the source of randomness, on the network's device.
+        noise: numbers from the standard normal distribution, (size of the code, n).
         temperature: the factor of the standard deviation of the codes.
         steps: how often the network reads what was generated, to generate it again from the likeliest code of its class.
 
@@ -169,7 +180,7 @@ def generated_inputs(
     for number in sorted(set(numbers.tolist())):
         chosen = numbers == number
         _require_learned(network, number)
-        codes[..., chosen] = latent.sample(number, int(chosen.sum()), temperature, generator)
+        codes[..., chosen] = latent.sample(number, noise[:, chosen], temperature)
     inputs = clipped(network, project_code(network, codes))
     for _ in range(steps):
         inputs = clipped(network, project_code(network, _likely_codes(network, inputs[None], numbers)))

@@ -20,8 +20,11 @@ from torch import Tensor, nn
 from RecurrentFF.model import functional
 from RecurrentFF.model.activations import Activation, LeakyReLU
 from RecurrentFF.model.connections import Connection, Masks, Memory
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.functional import Reduction
+from RecurrentFF.model.learning_rule import Hyperparameters, activate, hardest_samples, loss_gradients, loss_of
 from RecurrentFF.model.objectives import Objective
+from RecurrentFF.model.processes import WHOLE, BatchShare
 from RecurrentFF.registry import make
 
 if TYPE_CHECKING:  # its module is above this one
@@ -67,6 +70,8 @@ class LearningContext(NamedTuple):
     """True if the input is the same at all timesteps of the sequence."""
     labels: Tensor | None = None
     """The class number of each sample, (batch,), which label-free training shows to no layer; None if it is unknown."""
+    share: BatchShare = WHOLE
+    """The part of the batch that this process has, over whose samples the sums of the gradients are."""
 
 
 class LocalResult(NamedTuple):
@@ -105,16 +110,16 @@ class LocalModule(nn.Module, ABC):
     optimizer: Optimizer | None = None
 
     @abstractmethod
-    def initial_state(self, batch: int, compute_dtype: torch.dtype, generator: torch.Generator | None) -> BlockState:
+    def initial_state(self, batch: int, compute_dtype: torch.dtype, draws: BatchDraws | None) -> BlockState:
         """The state of zero activity, before the first timestep of a sequence; the same for all candidates.
 
         Args:
             batch: the number of samples.
             compute_dtype: the type of the pattern.
-            generator: the source of randomness of a training sequence; None in a prediction.
+            draws: the random numbers of a training sequence; None in a prediction.
         """
 
-    def draw_masks(self, candidates: int, batch: int, generator: torch.Generator) -> Sequence[Masks] | None:
+    def draw_masks(self, candidates: int, draws: BatchDraws) -> Sequence[Masks] | None:
         """Dropout factors of one training timestep, for each connection; None for a module without dropout."""
         return None
 
@@ -146,75 +151,6 @@ class LocalModule(nn.Module, ABC):
 
     def apply_constraints(self) -> None:
         """Restore the constraints on the parameters after they were loaded."""
-
-
-class Hyperparameters(NamedTuple):
-    """The numbers and functions of a layer's timestep that are not learned."""
-
-    damping: float | Tensor
-    """The damping factor d of all units, or of each one, (units, 1, 1)."""
-    epsilon: float
-    """The ε of the normalized activity."""
-    activation: Activation
-    """The activation function."""
-    reduction: Reduction
-    """The mean or the sum of squares as badness."""
-    peer_normalization: float
-    """The strength λ of peer normalization."""
-    hard_examples: int | None
-    """The number of samples that gradients are computed from; None for all."""
-    positions: int = 1
-    """The number of positions of the layer's plane."""
-    position_exponent: float = 1.0
-    """The exponent of the power mean over positions as badness; 1 for the mean over all units."""
-
-
-class LossGradients(NamedTuple):
-    """A layer's loss at one timestep, and its gradients up to the pre-activation."""
-
-    loss: Tensor
-    """The loss, ()."""
-    grad_badness: Tensor
-    """∂loss/∂badness, (candidates or 1, batch)."""
-    grad_z: Tensor
-    """∂loss/∂z, (units, candidates or 1, batch)."""
-
-
-def activate(z: Tensor, h: Tensor, hyper: Hyperparameters) -> tuple[Tensor, Tensor, Tensor]:
-    """The activity h', the pattern n(h') and the badness, from the pre-activation z and the previous activity h."""
-    h = functional.next_activity(z, h, hyper.damping, hyper.activation)
-    mean_squares = functional.mean_square(h)
-    pattern = functional.normalize(h, mean_squares, hyper.epsilon)
-    if hyper.position_exponent != 1:
-        return h, pattern, functional.position_badness(h, hyper.positions, hyper.position_exponent, hyper.reduction)
-    return h, pattern, functional.badness(h, mean_squares, hyper.reduction)
-
-
-def loss_gradients(
-    z: Tensor, h: Tensor, badness: Tensor, hyper: Hyperparameters, learning: LearningContext, running: Tensor | None
-) -> LossGradients:
-    """The three factors of the learning rule: ∂loss/∂badness, ∂badness/∂h' and ∂h'/∂z.
-
-    Args:
-        z: (units, candidates or 1, batch) the pre-activation.
-        h: (units, candidates or 1, batch) the activity that followed from it.
-        badness: (candidates or 1, batch) its badness.
-        hyper: the layer's hyperparameters.
-        learning: the objective and the weight of each sample.
-        running: (units,) running activity for peer normalization, updated in place; None without.
-    """
-    positive, negative = functional.split_candidates(badness)
-    loss = loss_of(badness, learning)
-    gradients = learning.objective.gradients(positive, negative)
-    grad_badness = learning.sample_weight * functional.join_gradients(*gradients, len(badness))
-    grad_h = functional.activity_gradient(grad_badness, h, hyper.reduction)
-    if hyper.position_exponent != 1:
-        grad_h = functional.position_gradient(grad_h, h, hyper.positions, hyper.position_exponent)
-    if running is not None:
-        running = functional.update_running_activity(running, h, learning.sample_weight)
-        grad_h = grad_h + functional.peer_gradient(running, h, learning.sample_weight, hyper.peer_normalization)
-    grad_z = functional.pre_activation_gradient(grad_h, z, hyper.damping, hyper.activation)
-    return LossGradients(loss, grad_badness, grad_z)
 
 
 class Layer(LocalModule):
@@ -287,28 +223,25 @@ class Layer(LocalModule):
         """The number or the shape of the units, and the activation."""
         return f"units={self.units if len(self.shape) == 1 else self.shape}, activation={self.activation}"
 
-    def hyperparameters(self, damping: float, batch: int) -> Hyperparameters:
-        """The hyperparameters of a timestep with this damping factor and number of samples."""
-        hard = None if self.hard_example_fraction == 1 else max(1, round(self.hard_example_fraction * batch))
+    def hyperparameters(self, damping: float) -> Hyperparameters:
+        """The hyperparameters of a timestep with this damping factor."""
         fixed = self.epsilon, self.activation, self.reduction, self.peer_normalization
         factor = damping if self.rates is None else damping * self.rates
-        return Hyperparameters(factor, *fixed, hard, self.units_per_bias, self.position_exponent)
+        return Hyperparameters(factor, *fixed, self.hard_example_fraction, self.units_per_bias, self.position_exponent)
 
-    def initial_state(self, batch: int, compute_dtype: torch.dtype, generator: torch.Generator | None) -> BlockState:
+    def initial_state(self, batch: int, compute_dtype: torch.dtype, draws: BatchDraws | None) -> BlockState:
         """The state of zero activity, see `LocalModule.initial_state`."""
         activity = torch.zeros(self.units, 1, batch, dtype=self.bias.dtype, device=self.bias.device)
-        memory = tuple(connection.initial_memory(activity, generator) for connection in self.connections)
+        memory = tuple(connection.initial_memory(activity, draws) for connection in self.connections)
         return BlockState(activity, activity.to(compute_dtype), memory=memory)
 
-    def draw_masks(self, candidates: int, batch: int, generator: torch.Generator) -> Sequence[Masks] | None:
+    def draw_masks(self, candidates: int, draws: BatchDraws) -> Sequence[Masks] | None:
         """Dropout factors of 0 or 1/(1 − dropout) for every drive of each connection, (units, candidates, batch)."""
         if self.dropout == 0:
             return None
-        keep, shape = 1 - self.dropout, (self.units, candidates, batch)
 
         def mask() -> Tensor:
-            ones = torch.empty(shape, dtype=self.bias.dtype, device=self.bias.device)
-            return ones.bernoulli_(keep, generator=generator).div_(keep)
+            return draws.dropout(f"dropout {self.name}", self.dropout, self.units, candidates, dtype=self.bias.dtype)
 
         return [[mask() for _ in range(connection.dropout_masks)] for connection in self.connections]
 
@@ -323,7 +256,7 @@ class Layer(LocalModule):
                 drive, memory = connection.masked_forward(reads, context.masks[index], memory)
             z = z + drive
             memories.append(memory)
-        hyper = self.hyperparameters(context.damping, before.activity.shape[2])
+        hyper = self.hyperparameters(context.damping)
         h, pattern, badness = activate(z, before.activity, hyper)
         return BlockState(h, pattern.to(before.pattern.dtype), z, badness, tuple(memories))
 
@@ -340,12 +273,12 @@ class Layer(LocalModule):
         assert z is not None and badness is not None, "the layer has not made a timestep"
         if self.has_nothing_to_learn(len(badness), learning.objective):
             return LocalResult(loss_of(badness, learning), badness, {})
-        hyper = self.hyperparameters(context.damping, h.shape[2])
+        hyper = self.hyperparameters(context.damping)
         loss, grad_badness, grad_z = loss_gradients(z, h, badness, hyper, learning, self.running_activity)
         grad_z = grad_z.to(before.pattern.dtype)
         grad_input = self._input_gradient(patterns, before, after, grad_z, context) if learning.input_gradient else None
-        if hyper.hard_examples is not None and len(badness) > 1:  # the other samples contribute nothing
-            chosen = functional.hardest_samples(grad_badness, hyper.hard_examples)
+        if hyper.hard_example_fraction < 1 and len(badness) > 1:  # the other samples contribute nothing
+            chosen = hardest_samples(grad_badness, hyper, learning)
             grad_z = grad_z * torch.zeros_like(grad_z[0, 0]).index_fill(0, chosen, 1)
         gradients = self._parameter_gradients(patterns, before, after, grad_z, context)
         return LocalResult(loss, badness, gradients, grad_input)
@@ -392,9 +325,3 @@ class Layer(LocalModule):
                 gradient = connection.source_gradient(position, reads, grad_drive, *memories)
                 total = gradient if total is None else total + gradient
         return total
-
-
-def loss_of(badness: Tensor, learning: LearningContext) -> Tensor:
-    """The loss of a layer, (), from its badness, (candidates, batch), or (1, batch) where it is the same for all candidates."""
-    positive, negative = functional.split_candidates(badness)
-    return (learning.sample_weight * learning.objective.loss(positive, negative).mean(0)).sum()

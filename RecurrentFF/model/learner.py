@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,15 +10,21 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.errors import InputError
+from RecurrentFF.messages import shown
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.functional import at_timestep, split_candidates, window_weights
 from RecurrentFF.model.integrity import require_intact, require_network
-from RecurrentFF.model.layers import LearningContext, LocalModule, LocalResult, StepContext, loss_of
+from RecurrentFF.model.layers import LearningContext, LocalModule, LocalResult, StepContext
+from RecurrentFF.model.learning_rule import loss_of
 from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext, require_shapes
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import Objective
+from RecurrentFF.model.optimizers import Updates
+from RecurrentFF.model.processes import BatchPlace, BatchShare
 from RecurrentFF.model.regularizers import Regularizers
 from RecurrentFF.model.state import State
 from RecurrentFF.tensors import as_labels, as_mask, check_labels
+from RecurrentFF.values import of_python
 
 
 class BatchMetrics(NamedTuple):
@@ -67,22 +73,21 @@ class Learner:
 
     Args:
         network: changed in place.
-        generator: the source of negative labels and dropout, on the network's device; a new one with the settings' seed if
-            left out.
+        seed: the seed of negative labels and dropout; that of the settings if left out.
         objective: the loss as a function of badness; the one that the settings name if left out.
         negatives: the source of negative candidates; the one that the settings name if left out.
         observers: called as training proceeds.
 
     Raises:
-        InputError: the objective does not give one loss for each sample and negative, or the weights can't be changed because
-            they were copied under `torch.inference_mode()`.
+        InputError: the objective does not give one loss for each sample and negative, the seed is no whole number, or the
+            weights can't be changed because they were copied under `torch.inference_mode()`.
     """
 
     @torch.inference_mode(False)
     def __init__(
         self,
         network: Network,
-        generator: torch.Generator | None = None,
+        seed: int | None = None,
         *,
         objective: Objective | None = None,
         negatives: NegativeSource | None = None,
@@ -97,14 +102,13 @@ class Learner:
         self.network = network
         self.settings = network.settings
         self._home = (network.dtype, network.device)
-        options, seed = self.settings.network, self.settings.training.seed
-        self.generator = generator or torch.Generator(device=network.device).manual_seed(seed)
+        options = self.settings.network
+        self.seed = _whole_seed(self.settings.training.seed if seed is None else seed)
         self.objective = self.settings.objective if objective is None else objective
         _check_objective(self.objective)
         self.negatives = (self.settings.negatives if negatives is None else negatives).for_network(network)
         self.observers = _require_observers(observers)
         self._frozen = [module for module in network.local_modules if module not in network.trained_modules()]
-        self._beside = torch.Generator(device=network.device)
         self.regularizers = Regularizers(options.input_dropout, options.activity_dropout, options.adversarial_noise)
         self.optimizers = {
             module.name: network.path.optimizer(module, module.optimizer or self.settings.optimizer)
@@ -118,8 +122,9 @@ class Learner:
                 "with parameters beside them"
             )
         self._base_rates = {name: optimizer.rate for name, optimizer in self.optimizers.items()}
+        self.place = BatchPlace()
         self._state: State | None = None
-        self._state_size = (0, 0)
+        self._state_key = (0, 0, network.processes)
 
     @torch.inference_mode(False)  # what is kept between batches must be usable outside of it, too
     @torch.no_grad()
@@ -141,53 +146,62 @@ class Learner:
             InputError: shapes, types or class numbers don't fit each other or the network; or, on a CPU, inputs are not finite
                 or so large that gradients would not be. Nothing has been learned then.
         """
-        network, options = self.network, self.settings.network
+        network, options, processes = self.network, self.settings.network, self.network.processes
         inputs, labels, mask = self._prepared(inputs, labels, mask)
         valid = network.valid_timesteps(mask, inputs.shape[3])
-        self._seed_circuit()
+        share, draws = self._next_batch(inputs.shape[3])
+        modules = processes.own(network.local_modules)
 
         # 1. Label-free timesteps: the label is uniform, nothing is learned.
         state = self._state_for(inputs.shape[3])
-        input_mask = self.regularizers.input_mask(inputs, self.generator)
-        state.pattern_masks = self._draw_pattern_masks(state)
+        input_mask = self.regularizers.input_mask(inputs, draws)
+        state.pattern_masks = self._draw_pattern_masks(state, draws)
         x = inputs if input_mask is None else inputs * input_mask
-        network.settle(state, x, self.generator, self._after_label_free_timestep)
+        network.settle(state, x, draws, self._after_label_free_timestep)
 
         # 2. Negative candidates beside the positive one, which is the input with its true label.
-        context = SamplingContext(network, state, inputs, input_mask, labels, mask, self.generator)
+        context = SamplingContext(network, state, inputs, input_mask, labels, mask, draws, share)
         negatives = require_shapes(self.negatives.sample(context), self.negatives, context)
         x, y = self._candidates(x, labels, negatives, input_mask)
         if x.shape[2] > 1:  # each candidate's input has label-free activity of its own
-            network.settle(state, x, self.generator)
+            network.settle(state, x, draws)
 
         # 3. Timesteps with the label. All modules read the previous timestep, so the order of their updates does not matter.
         results: list[list[LocalResult]] = []
         grad_x: Tensor | None = None
         for t in range(options.label_timesteps):
-            x_t = self.regularizers.perturb(at_timestep(x, options.prelabel_timesteps + t), grad_x, input_mask, self.generator)
+            x_t = self.regularizers.perturb(at_timestep(x, options.prelabel_timesteps + t), grad_x, input_mask, draws)
             state.clamp(x_t, at_timestep(y, t), static=len(x) == 1 and grad_x is None)
             perturb_next = self.regularizers.input_noise > 0 and t < options.label_timesteps - 1
-            weight, labels_now = valid[t] / valid.shape[1], at_timestep(labels, t)
-            learning = LearningContext(self.objective, weight, perturb_next, t == 0, len(x) == 1, labels_now)
+            weight, labels_now = valid[t] / share.size, at_timestep(labels, t)
+            learning = LearningContext(self.objective, weight, perturb_next, t == 0, len(x) == 1, labels_now, share)
             results.append([])
-            for module in network.local_modules:
-                generator = self._beside if module.only_learns else self.generator
-                step = StepContext(options.damping_factor, network.draw_masks(module, state, generator))
+            updates = Updates(self.optimizers)
+            for module in modules:
+                step = StepContext(options.damping_factor, network.draw_masks(module, state, draws))
                 result = self._learned(module, state, step, learning)  # a step, and its local gradients
                 self._observe(t, module, result)
                 if result.gradients:  # empty where there is nothing to learn
-                    self.optimizers[module.name].step(self.reduce(result.gradients))
+                    updates.begin(module.name, processes.reduce(module.name, result.gradients, share))
                 results[t].append(result._replace(gradients={}))
+            updates.finish()
             state.advance()
-            grad_x = _total([result.input_gradient for result in results[t]])
+            grad_x = self._input_gradient(results[t], x_t) if perturb_next else None
             for observer in self.observers:
                 observer.on_timestep(t, state)
-        return self._metrics(results, valid, negatives.readout_loss)
+        return self._metrics(results, valid, negatives.readout_loss, share)
 
-    def _seed_circuit(self) -> None:
-        """Seed the noise of the generative circuit by the generator, without advancing it: the layers learn as without it."""
-        if any(module.only_learns for module in self.network.local_modules):
-            self._beside.manual_seed(_next_seed(self.generator))
+    def _input_gradient(self, results: Sequence[LocalResult], x: Tensor) -> Tensor | None:
+        """The sum of ∂loss/∂x over all modules that read the input, in its shape; None where nothing was learned."""
+        return self.network.processes.sum_input_gradients([result.input_gradient for result in results], x)
+
+    def _next_batch(self, batch: int) -> tuple[BatchShare, BatchDraws]:
+        """This process's share of the next batch, and its random numbers. The place moves to the batch after it."""
+        place, whole = self.place, self.place.size_of(batch)
+        self.place = place._replace(first=place.first + whole)
+        share = self.network.processes.share(place, batch)
+        samples = torch.arange(place.first, place.first + whole, device=self.network.device)
+        return share, BatchDraws(self.seed, place.epoch, samples, None if share.is_whole else share.part)
 
     def _prepared(self, inputs: Any, labels: Any, mask: Any) -> tuple[Tensor, Tensor, Tensor | None]:
         """A checked batch. The arguments and the errors are those of `train_batch`.
@@ -214,25 +228,21 @@ class Learner:
         for observer in self.observers:
             observer.on_local_gradients(timestep, module, result)
 
-    def reduce(self, gradients: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The mean of a module's gradients over all processes that train it: with one process, the gradients themselves."""
-        return gradients
-
     def _after_label_free_timestep(self, state: State) -> None:
         for observer in self.observers:
             observer.on_label_free_timestep(state)
 
     def _state_for(self, batch: int) -> State:
         """The state of a batch: that of the previous batch, if it had the same size, since large tensors are costly to make."""
-        size = (1 + self.negatives.count, batch)
-        if self._state is None or self._state_size != size:
-            self._state, self._state_size = self.network.path.new_state(*size), size
+        key = (1 + self.negatives.count, batch, self.network.processes)
+        if self._state is None or self._state_key != key:
+            self._state, self._state_key = self.network.path.new_state(*key), key
         return self._state
 
-    def _draw_pattern_masks(self, state: State) -> dict[str, Tensor] | None:
-        """Activity dropout for a whole sequence, for each module a factor of its pattern; None without."""
-        units = {module.name: module.units for module in self.network.hidden_layers()}
-        return self.regularizers.pattern_masks(units, state.batch, state.compute_dtype, self.generator)
+    def _draw_pattern_masks(self, state: State, draws: BatchDraws) -> dict[str, Tensor] | None:
+        """Activity dropout for a whole sequence, for each module of this process a factor of its pattern; None without."""
+        units = {module.name: module.units for module in self.network.processes.own(self.network.hidden_layers())}
+        return self.regularizers.pattern_masks(units, state.compute_dtype, draws)
 
     def _candidates(
         self, positive_x: Tensor, positive_y: Tensor, negatives: Negatives, input_mask: Tensor | None
@@ -300,32 +310,40 @@ class Learner:
                 "Learner for it"
             )
 
-    def _metrics(self, results: list[list[LocalResult]], valid: Tensor, readout_loss: Tensor | None) -> BatchMetrics:
-        def grid(values: list[list[Tensor]]) -> Tensor:
-            return torch.stack([torch.stack(at) for at in values])
-
-        # Modules that only learn beside the hidden layers are left out.
-        hidden = [index for index, module in enumerate(self.network.local_modules) if module.is_hidden_layer]
-        by_layer = [[results_at[index] for index in hidden] for results_at in results]
-        split = [[split_candidates(_badness(result)) for result in at] for at in by_layer]
-        pos = grid([[positive[0] for positive, _ in at] for at in split])  # (label_timesteps, layers, batch)
-        neg = grid([[negative.mean(0) for _, negative in at] for at in split])
+    def _metrics(
+        self, results: list[list[LocalResult]], valid: Tensor, readout_loss: Tensor | None, share: BatchShare
+    ) -> BatchMetrics:
+        """The measurements of the whole batch, of which this process has some samples and some layers."""
+        processes, (timesteps, batch) = self.network.processes, valid.shape
+        hidden = self.network.hidden_layers()  # modules that only learn beside them are left out
+        loss = valid.new_zeros(timesteps, len(hidden))
+        pos, neg = valid.new_zeros(2, timesteps, len(hidden), batch)
+        columns = {module.name: column for column, module in enumerate(hidden)}
+        own = [columns.get(module.name) for module in processes.own(self.network.local_modules)]
+        for t, results_at in enumerate(results):
+            for column, result in zip(own, results_at, strict=True):
+                if column is not None:
+                    positive, negative = split_candidates(_badness(result))
+                    loss[t, column], pos[t, column], neg[t, column] = result.loss, positive[0], negative.mean(0)
         first, last = window = self.settings.prediction_window
-        names = [module.name for module in self.network.hidden_layers()]
-        predicting = [names.index(name) for name in self.network.prediction_layers]
+        predicting = [columns[name] for name in self.network.prediction_layers]
         gap = (window_weights(valid, window) * (pos - neg)[first : last + 1, predicting].mean(1)).sum(0)
-        weight = (valid / valid.sum(1, keepdim=True).clamp(min=1)).unsqueeze(1)
+        pos, neg = (valid.unsqueeze(1) * pos).sum(2), (valid.unsqueeze(1) * neg).sum(2)
+        loss, pos, neg, gap = processes.sum_over_layers(loss, pos, neg, gap)
+        right = ((gap < 0) if self.objective.real_is_low else (gap > 0)).to(loss.dtype).sum()
+        of_readout = loss.new_zeros(()) if readout_loss is None or batch == 0 else readout_loss.to(loss.dtype) * batch
+        loss, pos, neg, count, right, of_readout = share.summed(loss, pos, neg, valid.sum(1, keepdim=True), right, of_readout)
         return BatchMetrics(
-            loss=grid([[result.loss for result in at] for at in by_layer]),
-            badness_pos=(weight * pos).sum(2),
-            badness_neg=(weight * neg).sum(2),
-            pairwise_accuracy=((gap < 0) if self.objective.real_is_low else (gap > 0)).float().mean(),
-            valid_fraction=valid.mean(1, keepdim=True),
-            readout_loss=torch.zeros((), device=self.network.device) if readout_loss is None else readout_loss,
+            loss=loss,
+            badness_pos=pos / count.clamp(min=1),
+            badness_neg=neg / count.clamp(min=1),
+            pairwise_accuracy=right / share.size,
+            valid_fraction=count / share.size,
+            readout_loss=of_readout / share.size,
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """The optimizers: with the network's own state and the generator's seed, all that the next batch depends on."""
+        """The optimizers: with the network's own state and the place of the batch, all that the next batch depends on."""
         return {
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
             "negatives": self.negatives.state_dict(),
@@ -336,6 +354,14 @@ class Learner:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
         self.negatives.load_state_dict(state["negatives"])
+
+
+def _whole_seed(seed: Any) -> int:
+    """A seed as Python's own number. Raises InputError if it is no whole number, for instance a generator of torch."""
+    number = of_python(seed)
+    if type(number) is not int:
+        raise InputError(f"Learner: seed = {shown(seed)}: expected a whole number")
+    return number
 
 
 def _require_observers(observers: Sequence[Observer]) -> Sequence[Observer]:
@@ -363,19 +389,6 @@ def _check_objective(objective: Objective) -> None:
             f"{type(objective).__name__}.loss: gives shape {found} for 2 negatives and 3 samples, expected {shape}; "
             "return one loss for each sample and negative, without a mean"
         )
-
-
-def _next_seed(generator: torch.Generator) -> int:
-    """A seed that depends on the state of a generator, which is not changed."""
-    copy = torch.Generator(device=generator.device)
-    copy.set_state(generator.get_state())
-    return int(torch.randint(2**62, (), generator=copy, device=generator.device))
-
-
-def _total(gradients: Sequence[Tensor | None]) -> Tensor | None:
-    """The sum of the gradients that are there; None if none is."""
-    given = [gradient for gradient in gradients if gradient is not None]
-    return torch.stack(given).sum(0) if given else None
 
 
 def _badness(result: LocalResult) -> Tensor:

@@ -80,6 +80,11 @@ class MixtureNegatives(NegativeSource):
         return any(source.reads_activity for source in self.sources)
 
     @property
+    def predicts(self) -> bool:  # type: ignore[override]
+        """True if a source predicts."""
+        return any(source.predicts for source in self.sources)
+
+    @property
     def trains_readout(self) -> bool:  # type: ignore[override]
         """True if a source trains the readout."""
         return any(source.trains_readout for source in self.sources)
@@ -104,8 +109,8 @@ class _MixtureOfNetwork(NegativeSource):
     def sample(self, context: SamplingContext) -> Negatives:
         """Let all sources draw, and choose one of them for each sample."""
         drawn = [require_shapes(source.sample(context), source, context) for source in self.sources]
-        generator, batch = context.generator, context.inputs.shape[3]
-        chosen = torch.multinomial(self.weights.to(generator.device), batch, replacement=True, generator=generator)
+        limits = (self.weights.cumsum(0) / self.weights.sum())[:-1].to(context.inputs.device)
+        chosen = torch.searchsorted(limits, context.draws.uniform("mixture"), right=True)
         labels, inputs = [negatives.labels for negatives in drawn], [negatives.inputs for negatives in drawn]
         losses = [negatives.readout_loss for negatives in drawn if negatives.readout_loss is not None]
         return Negatives(

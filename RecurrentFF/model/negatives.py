@@ -16,7 +16,9 @@ from pydantic import Field
 from torch import Tensor
 
 from RecurrentFF.errors import InputError
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.optimizers import Optimizer
+from RecurrentFF.model.processes import WHOLE, BatchShare
 from RecurrentFF.model.readout_training import DEFAULT_READOUT_OPTIMIZER, ReadoutTraining, ReadoutUpdate
 from RecurrentFF.model.state import State
 from RecurrentFF.options import Flag
@@ -44,8 +46,22 @@ class SamplingContext(NamedTuple):
     """The true labels, (label timesteps or 1, batch)."""
     mask: Tensor | None
     """The valid timesteps, (timesteps, batch), true or false; None if all are valid."""
-    generator: torch.Generator
-    """The source of randomness, on the network's device."""
+    draws: BatchDraws
+    """The random numbers of the batch: the same for a sample, whatever process or batch it is in."""
+    share: BatchShare = WHOLE
+    """The part of the batch that this process has."""
+
+    def gathered(self, tensor: Tensor) -> Tensor:
+        """A tensor of this process's samples, (…, batch), as that of all samples of the batch, (…, whole batch).
+
+        All processes must call it alike. With one process, it is the tensor itself.
+        """
+        return self.share.gathered(tensor)
+
+    @property
+    def generator(self) -> torch.Generator:
+        """A generator for a source that does not draw sample by sample: each process has another one."""
+        return self.draws.generator("negatives")
 
 
 class Negatives(NamedTuple):
@@ -74,6 +90,7 @@ class NegativeSource(Component, ABC, kind="negatives"):
         needs_images: true if the network's inputs must be images.
         needs_circuit: true if the network's generative circuit makes the candidates, which are of different wrong classes.
         reads_activity: true if the source reads the label-free activity, and so needs timesteps before the label.
+        predicts: true if the source predicts the labels of every batch by badness.
         trains_readout: true if the source trains the network's readout, which can then predict.
     """
 
@@ -83,6 +100,7 @@ class NegativeSource(Component, ABC, kind="negatives"):
     needs_images: bool = False
     needs_circuit: bool = False
     reads_activity: bool = False
+    predicts: bool = False
     trains_readout: bool = False
 
     @abstractmethod
@@ -114,7 +132,7 @@ class UniformNegatives(NegativeSource):
     def sample(self, context: SamplingContext) -> Negatives:
         """Draw uniformly from the wrong classes."""
         logits = torch.zeros(context.network.num_classes, device=context.network.device)
-        return Negatives(sample_wrong_labels(logits, context.labels, context.generator, count=self.count))
+        return Negatives(sample_wrong_labels(logits, context.labels, context.draws, count=self.count))
 
 
 @register("negatives", "readout")
@@ -164,7 +182,7 @@ class SourceWithReadout(NegativeSource):
     def train_readout(self, context: SamplingContext) -> ReadoutUpdate:
         """Update the readout with the label-free activity of a batch and its true labels, those of the first timestep."""
         features = context.network.hidden_pattern(context.state)[:, 0].T
-        return self.training.update(features, context.labels[0])
+        return self.training.update(context.network, features, context.labels[0], context.share)
 
     def sample(self, context: SamplingContext) -> Negatives:
         """Train the readout, and return the negatives of the source."""
@@ -212,7 +230,7 @@ class _TrainedReadoutNegatives(SourceWithReadout):
     def sample(self, context: SamplingContext) -> Negatives:
         """Draw from softmax(logits / temperature) without the true class, and train the readout."""
         update = self.train_readout(context)
-        drawn = sample_wrong_labels(update.logits, context.labels, context.generator, self.temperature, self.count)
+        drawn = sample_wrong_labels(update.logits, context.labels, context.draws, self.temperature, self.count)
         return Negatives(drawn, readout_loss=update.loss)
 
 
@@ -226,24 +244,23 @@ class BadnessNegatives(NegativeSource):
     temperature: Temperature = 1.0
     """The temperature of the softmax: below 1 it favors the likely wrong labels, above 1 it gives more varied ones."""
     gives_labels = True
+    predicts = True
 
     def sample(self, context: SamplingContext) -> Negatives:
         """Draw from softmax(−badness / temperature) without the true class."""
         inputs = context.inputs if context.input_mask is None else context.inputs * context.input_mask
         logits = -context.network.badness_of(inputs, context.mask)
-        drawn = sample_wrong_labels(logits, context.labels, context.generator, self.temperature, self.count)
+        drawn = sample_wrong_labels(logits, context.labels, context.draws, self.temperature, self.count)
         return Negatives(drawn)
 
 
-def sample_wrong_labels(
-    logits: Tensor, labels: Tensor, generator: torch.Generator, temperature: float = 1.0, count: int = 1
-) -> Tensor:
+def sample_wrong_labels(logits: Tensor, labels: Tensor, draws: BatchDraws, temperature: float = 1.0, count: int = 1) -> Tensor:
     """Labels for each sample, drawn without repetition from softmax(logits / temperature) without the true class.
 
     Args:
         logits: (..., batch, classes), broadcast against `labels`; zeros give uniform wrong labels.
         labels: (..., batch) the true classes, of an integer type.
-        generator: the source of the draws, on the same device.
+        draws: the random numbers of the batch, on the same device.
         temperature: below 1 likely wrong labels become likelier, above 1 all become more alike.
         count: labels for each sample, fewer than there are classes.
 
@@ -255,7 +272,8 @@ def sample_wrong_labels(
     logits = (torch.nan_to_num(logits.float()) / temperature).clamp(-1e30, 1e30).expand(*labels.shape, logits.shape[-1])
     # The largest of logits + Gumbel noise is a draw from softmax(logits), with no probabilities that could all be zero. The
     # next largest are draws without repetition.
-    noise = torch.empty(logits.shape, device=logits.device).exponential_(generator=generator).log().neg()
+    timesteps, classes = labels.shape[:-1], logits.shape[-1]
+    noise = draws.uniform("wrong labels", classes, *timesteps).movedim(0, -1).log().neg().log().neg()
     scores = (logits + noise).scatter(-1, labels.long().unsqueeze(-1), -torch.inf)
     return scores.topk(count, -1).indices.movedim(-1, 0).to(labels.dtype)
 

@@ -12,12 +12,14 @@ from torch import Tensor, nn
 from RecurrentFF.model import imagination, prediction
 from RecurrentFF.model.assembly import are_described, block_sizes, check_blocks, make_modules
 from RecurrentFF.model.conversion import ConvertibleModule, require_weight_type
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.functional import at_timestep
 from RecurrentFF.model.fused import FusedPath
 from RecurrentFF.model.inputs import input_sequence, prepared, valid_timesteps
 from RecurrentFF.model.integrity import Made
 from RecurrentFF.model.layers import Layer, LocalModule, StepContext
 from RecurrentFF.model.paths import ComputePath, PlainPath
+from RecurrentFF.model.processes import ONE_PROCESS, Processes
 from RecurrentFF.model.readout import Readout
 from RecurrentFF.model.state import State
 from RecurrentFF.settings import Settings
@@ -44,6 +46,7 @@ class Network(ConvertibleModule):
         layers: the local modules by name. To exchange one, make a new network.
         readout: the linear classifier that proposes negative labels, and may predict.
         path: the way in which timesteps are computed, see `paths`.
+        processes: the processes among which a training is divided; at other times one, which has everything.
         task: the samples that the network was made for, and their transform; None if it takes network inputs.
 
     Raises:
@@ -89,6 +92,7 @@ class Network(ConvertibleModule):
             self.path = FusedPath(layers, others, self.num_classes, self.compute_dtype)
         else:
             self.path = PlainPath(modules, self.compute_dtype)
+        self.processes: Processes = ONE_PROCESS
         self._made = Made.of(self)  # for `require_intact`
 
     @property
@@ -163,7 +167,7 @@ class Network(ConvertibleModule):
         self,
         state: State,
         x: Tensor,
-        generator: torch.Generator | None = None,
+        draws: BatchDraws | None = None,
         after_timestep: Callable[[State], None] | None = None,
     ) -> None:
         """Compute the label-free timesteps from zero activity: the label uniform, d = 1 (full update), no learning.
@@ -171,46 +175,44 @@ class Network(ConvertibleModule):
         Args:
             state: from `path.new_state`. Nothing of it is kept, except its pattern masks.
             x: (timesteps or 1, features, candidates or 1, batch), of which the first `prelabel_timesteps` are read.
-            generator: the source of dropout masks; None for no dropout.
+            draws: the random numbers of a training; None in a prediction, without dropout.
             after_timestep: called after every timestep.
         """
-        self.path.begin()
-        state.reset(generator)
+        self.path.begin(self.processes.own(self.local_modules))
+        state.reset(draws)
         y = torch.full((self.num_classes, 1, 1), 1 / self.num_classes, dtype=self.dtype, device=self.device)
         for t in range(self.settings.network.prelabel_timesteps):
             state.clamp(at_timestep(x, t), y, static=len(x) == 1)
-            self.step(state, damping=1.0, generator=generator)
+            self.step(state, damping=1.0, draws=draws)
             if after_timestep is not None:
                 after_timestep(state)
 
-    def step(self, state: State, damping: float, generator: torch.Generator | None = None) -> dict[str, Tensor]:
+    def step(self, state: State, damping: float, draws: BatchDraws | None = None) -> dict[str, Tensor]:
         """Compute one timestep of all modules at once, without learning.
 
         Args:
             state: after `settle`, with input and label clamped.
             damping: the damping factor d, from 0 (h stays) to 1 (h is replaced).
-            generator: the source of dropout masks in training; None in a prediction, without dropout.
+            draws: the random numbers of a training; None in a prediction, without dropout.
 
         Returns:
             The badness of every hidden layer by name, (candidates, batch), or (1, batch) where all candidates have the same.
         """
         badness = {}
-        for module in [each for each in self.local_modules if not each.only_learns]:
-            own = self.path.step(module, state, StepContext(damping, self.draw_masks(module, state, generator)))
+        for module in [each for each in self.processes.own(self.local_modules) if not each.only_learns]:
+            own = self.path.step(module, state, StepContext(damping, self.draw_masks(module, state, draws)))
             if own is not None and module.is_hidden_layer:
                 badness[module.name] = own
         state.advance()
         return badness
 
-    def draw_masks(
-        self, module: LocalModule, state: State, generator: torch.Generator | None
-    ) -> Sequence[Sequence[Tensor]] | None:
-        """Dropout masks of a module for one timestep; None without generator or dropout."""
-        return None if generator is None else module.draw_masks(state.candidates, state.batch, generator)
+    def draw_masks(self, module: LocalModule, state: State, draws: BatchDraws | None) -> Sequence[Sequence[Tensor]] | None:
+        """Dropout masks of a module for one timestep; None in a prediction, and without dropout."""
+        return None if draws is None else module.draw_masks(state.candidates, draws)
 
     def hidden_pattern(self, state: State) -> Tensor:
-        """The normalized activity of all hidden layers, one below the other, (units, candidates or 1, batch)."""
-        return state.hidden_pattern([module.name for module in self.hidden_layers()])
+        """The normalized activity of this process's hidden layers, one below the other, (units, candidates or 1, batch)."""
+        return state.hidden_pattern([module.name for module in self.processes.own(self.hidden_layers())])
 
     # ---------------------------------------------------------------- prediction
 

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from RecurrentFF.errors import SettingsError, first_line
+from RecurrentFF.model.processes import Reduction
 from RecurrentFF.registry import Component, register
 
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -257,3 +258,29 @@ def _example_of_state(kind: Optimizer, axes: int) -> Mapping[str, Any]:
     optimizer.step()
     state: Mapping[str, Any] = optimizer.state[parameter]
     return state
+
+
+class Updates:
+    """The updates of one timestep. That of a module waits for the sums of its gradients while the next module computes.
+
+    Args:
+        optimizers: the optimizer of each module by name.
+    """
+
+    def __init__(self, optimizers: Mapping[str, LocalOptimizer]) -> None:
+        self.optimizers = optimizers
+        self._waiting: tuple[str, Reduction] | None = None
+
+    def begin(self, name: str, reduction: Reduction) -> None:
+        """Update the module before this one, whose sums had time to arrive."""
+        self.finish()
+        self._waiting = (name, reduction)
+        if reduction.is_finished:
+            self.finish()
+
+    def finish(self) -> None:
+        """Make the update that still waits, if there is one."""
+        if self._waiting is not None:
+            name, reduction = self._waiting
+            self.optimizers[name].step(reduction.wait())
+            self._waiting = None

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from RecurrentFF.model.layers import LearningContext, LocalModule, LocalResult, StepContext
 from RecurrentFF.model.optimizers import LocalOptimizer, Optimizer, TorchOptimizer
+from RecurrentFF.model.processes import ONE_PROCESS, Processes
 from RecurrentFF.model.state import State
 
 
@@ -23,11 +24,11 @@ class ComputePath(Protocol):
     compute_dtype: torch.dtype
     """The type of the patterns. It may change between two sequences."""
 
-    def new_state(self, candidates: int, batch: int) -> State:
-        """An uninitialized state for up to this number of candidates."""
+    def new_state(self, candidates: int, batch: int, processes: Processes = ONE_PROCESS) -> State:
+        """An uninitialized state for up to this number of candidates, of the modules that this process has."""
 
-    def begin(self) -> None:
-        """Prepare for a sequence. Called before its first timestep; parameters may have changed since the last one."""
+    def begin(self, modules: Sequence[LocalModule]) -> None:
+        """Prepare for a sequence of these modules. Called before its first timestep; parameters may have changed since."""
 
     def step(self, module: LocalModule, state: State, context: StepContext) -> Tensor | None:
         """Compute a timestep of a module, without learning, and store it in the state.
@@ -60,11 +61,11 @@ class PlainPath:
         self.modules = modules
         self.compute_dtype = compute_dtype
 
-    def new_state(self, candidates: int, batch: int) -> State:
+    def new_state(self, candidates: int, batch: int, processes: Processes = ONE_PROCESS) -> State:
         """An uninitialized state."""
-        return State(self.modules, batch, self.compute_dtype)
+        return State(processes.own(self.modules), batch, self.compute_dtype, processes.exchange())
 
-    def begin(self) -> None:
+    def begin(self, modules: Sequence[LocalModule]) -> None:
         """Prepare nothing."""
 
     def step(self, module: LocalModule, state: State, context: StepContext) -> Tensor | None:

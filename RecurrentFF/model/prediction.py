@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from RecurrentFF.errors import DivergenceError, InputError, SettingsError
 from RecurrentFF.messages import shown
 from RecurrentFF.model.connections import Connection
+from RecurrentFF.model.divided_readout import logits_of
 from RecurrentFF.model.functional import at_timestep, window_weights
 from RecurrentFF.model.projection import has_feedback, with_feedback
 from RecurrentFF.model.state import State
@@ -141,14 +142,14 @@ def _proposed_and_verified(network: Network, x: Tensor, weights: Tensor, proposa
 
 def _settled(network: Network, x: Tensor, candidates: int) -> State:
     """The state after the label-free timesteps, which are the same for all candidates."""
-    state = network.path.new_state(candidates, x.shape[3])
+    state = network.path.new_state(candidates, x.shape[3], network.processes)
     network.settle(state, x)
     return state
 
 
 def _readout(network: Network, state: State) -> Tensor:
     """The readout's logits, (batch, classes), of a state that has seen no label; NaN where an activity is too large to square."""
-    logits: Tensor = network.readout(network.hidden_pattern(state)[:, 0].T)
+    logits = logits_of(network, network.hidden_pattern(state)[:, 0].T)
     squares = [state.blocks[module.name].activity[:, 0].square().sum(0) for module in network.hidden_layers()]
     return logits.masked_fill(~torch.stack(squares).isfinite().all(0).unsqueeze(1), torch.nan)  # its pattern would be 0
 
@@ -170,10 +171,11 @@ def _badness(network: Network, state: State, x: Tensor, y: Tensor, weights: Tens
     """
     first, last = network.settings.prediction_window
     total = torch.zeros(y.shape[1], x.shape[3], dtype=network.dtype, device=network.device)
-    layers = network.prediction_layers
+    layers = [name for name in network.prediction_layers if network.processes.has(name)]
     for t, badness in enumerate(_with_labels(network, state, x, y, last + 1)):  # what follows the window does not matter
         if t >= first:
-            total += weights[t - first] * sum(badness[name] for name in layers) / len(layers)
+            total += weights[t - first] * sum(badness[name] for name in layers) / len(network.prediction_layers)
+    (total,) = network.processes.sum_over_layers(total)
     return total.T
 
 

@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+ALL = slice(None)
+"""All columns of the weight."""
+
 
 class ReadoutGradients(NamedTuple):
     """The cross-entropy of a readout on one batch, and its gradients."""
 
     loss: Tensor
-    """The mean over the batch, ()."""
+    """The mean over these samples, ()."""
     weight: Tensor
     """∂loss/∂weight, (classes, features)."""
     bias: Tensor
@@ -48,18 +51,31 @@ class Readout(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits, (batch, classes), of features (batch, features) in any floating-point type."""
-        return F.linear(features, self.weight.to(features.dtype)) + self.bias
+        return self.drive(features) + self.bias
 
-    def gradients(self, logits: Tensor, features: Tensor, labels: Tensor) -> ReadoutGradients:
+    def drive(self, features: Tensor, columns: slice = ALL) -> Tensor:
+        """The logits without the bias, (batch, classes), that come from some of the features.
+
+        Args:
+            features: (batch, columns).
+            columns: the columns of the weight for these features.
+        """
+        return F.linear(features, self.weight[:, columns].to(features.dtype))
+
+    def gradients(
+        self, logits: Tensor, features: Tensor, labels: Tensor, *, columns: slice = ALL, batch: int | None = None
+    ) -> ReadoutGradients:
         """∂loss/∂logits = (softmax(logits) − one_hot(labels)) / batch, and from it the parameters' gradients.
 
         Args:
             logits: (batch, classes), from `forward`.
-            features: (batch, features).
+            features: (batch, columns).
             labels: (batch,) class numbers.
+            columns: the columns of the weight for these features. The gradients of the others are zero.
+            batch: the size of the whole batch, if these are a part of it. The gradients are then parts of those of the batch.
         """
         log_probabilities = F.log_softmax(logits, 1)
-        grad_logits = (log_probabilities.exp() - F.one_hot(labels, logits.shape[1])) / len(labels)
-        loss = F.nll_loss(log_probabilities, labels)
-        weight = grad_logits.to(features.dtype).T @ features
-        return ReadoutGradients(loss, weight.to(self.weight.dtype), grad_logits.sum(0).to(self.bias.dtype))
+        grad_logits = (log_probabilities.exp() - F.one_hot(labels, logits.shape[1])) / (batch or len(labels))
+        weight = torch.zeros_like(self.weight)
+        weight[:, columns] = (grad_logits.to(features.dtype).T @ features).to(weight.dtype)
+        return ReadoutGradients(F.nll_loss(log_probabilities, labels), weight, grad_logits.sum(0).to(self.bias.dtype))

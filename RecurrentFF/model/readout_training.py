@@ -5,12 +5,17 @@ A source of negatives that trains the readout has a `ReadoutTraining`. The layer
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from RecurrentFF.model.divided_readout import logits_of, own_columns
 from RecurrentFF.model.optimizers import Optimizer, RMSprop, load_state
+from RecurrentFF.model.processes import WHOLE, BatchShare
 from RecurrentFF.model.readout import Readout
+
+if TYPE_CHECKING:  # the network imports nothing from here, but its type is needed
+    from RecurrentFF.model.network import Network
 
 DEFAULT_READOUT_OPTIMIZER = RMSprop(learning_rate=1e-3)
 """The optimizer of a readout, unless another one is chosen."""
@@ -40,17 +45,19 @@ class ReadoutTraining:
         self.frozen = frozen
         self.optimizer = kind.make(readout.parameters())
 
-    def update(self, features: Tensor, labels: Tensor) -> ReadoutUpdate:
+    def update(self, network: Network, features: Tensor, labels: Tensor, share: BatchShare = WHOLE) -> ReadoutUpdate:
         """Learn from one batch, unless the readout is frozen.
 
         Args:
-            features: (batch, features), the label-free activity of the hidden layers.
+            network: the network, whose layers may be divided among processes.
+            features: (batch, features), the label-free activity of this process's hidden layers.
             labels: (batch,) class numbers.
+            share: the part of the batch that these samples are.
         """
-        logits = self.readout(features)
-        gradients = self.readout.gradients(logits, features, labels)
+        logits, columns = logits_of(network, features), own_columns(network)
+        gradients = self.readout.gradients(logits, features, labels, columns=columns, batch=share.size)
         if not self.frozen:
-            self.readout.weight.grad, self.readout.bias.grad = gradients.weight, gradients.bias
+            self.readout.weight.grad, self.readout.bias.grad = share.summed(gradients.weight, gradients.bias)
             self.optimizer.step()
         return ReadoutUpdate(logits, gradients.loss)
 

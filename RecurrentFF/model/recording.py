@@ -70,7 +70,7 @@ def record_inputs(network: Network, x: Tensor, labels: Tensor, layers: Sequence[
     activity: dict[str, list[Tensor]] = {name: [] for name in names}
     badness: dict[str, list[Tensor]] = {name: [] for name in names}
     drives: dict[str, list[dict[str, Tensor]]] = {name: [] for name in names}
-    network.path.begin()
+    network.path.begin(network.local_modules)
     state = network.path.new_state(1, x.shape[3])
     state.reset()
     for t in range(network.settings.timesteps):

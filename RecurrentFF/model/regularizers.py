@@ -13,12 +13,7 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.model import functional
-
-
-def dropout_mask(probability: float, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-    """A mask of zeros with this probability, elsewhere 1/(1 − probability), of float32 on the generator's device."""
-    keep = 1 - probability
-    return torch.empty(shape, device=generator.device).bernoulli_(keep, generator=generator).div_(keep)
+from RecurrentFF.model.draws import BatchDraws
 
 
 @dataclass(frozen=True)
@@ -35,34 +30,32 @@ class Regularizers:
     activity_dropout: float = 0.0
     input_noise: float = 0.0
 
-    def input_mask(self, inputs: Tensor, generator: torch.Generator) -> Tensor | None:
+    def input_mask(self, inputs: Tensor, draws: BatchDraws) -> Tensor | None:
         """Dropout factors of the inputs, (features, 1, batch) for inputs (…, features, …, batch); None without dropout."""
         if not self.input_dropout:
             return None
-        shape = inputs.shape[3], inputs.shape[1]
-        return dropout_mask(self.input_dropout, shape, generator).to(inputs.dtype).T.unsqueeze(1)
+        return draws.dropout("input dropout", self.input_dropout, inputs.shape[1], 1, dtype=inputs.dtype)
 
-    def pattern_masks(
-        self, units: Mapping[str, int], batch: int, dtype: torch.dtype, generator: torch.Generator
-    ) -> dict[str, Tensor] | None:
+    def pattern_masks(self, units: Mapping[str, int], dtype: torch.dtype, draws: BatchDraws) -> dict[str, Tensor] | None:
         """Dropout factors of each layer's pattern, (units, 1, batch), from the layers' sizes by name; None without dropout."""
         if not self.activity_dropout:
             return None
-        mask = dropout_mask(self.activity_dropout, (sum(units.values()), batch), generator).to(dtype).unsqueeze(1)
-        return dict(zip(units, torch.split(mask, list(units.values())), strict=True))
+        probability = self.activity_dropout
+        return {name: draws.dropout(f"activity dropout {name}", probability, n, 1, dtype=dtype) for name, n in units.items()}
 
-    def perturb(self, x: Tensor, gradient: Tensor | None, mask: Tensor | None, generator: torch.Generator) -> Tensor:
+    def perturb(self, x: Tensor, gradient: Tensor | None, mask: Tensor | None, draws: BatchDraws) -> Tensor:
         """An input with noise along ∂loss/∂x of the previous timestep; what is dropped stays zero.
 
         Args:
             x: (features, candidates or 1, batch).
             gradient: of the shape of `x`; None leaves the input unchanged.
             mask: from `input_mask`.
-            generator: the source of the noise's sign.
+            draws: give the noise's sign.
         """
         if gradient is None:
             return x
         gradient = gradient.to(x)
         if mask is not None:
             gradient = mask * gradient
-        return x + functional.signed_gradient_noise(gradient, self.input_noise, generator)
+        signs = draws.chosen("signs of the noise", 0.5, x.shape[1])
+        return x + functional.signed_gradient_noise(gradient, self.input_noise, signs)

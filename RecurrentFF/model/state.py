@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.layers import BlockState, LocalModule
+from RecurrentFF.model.processes import Exchange
 
 
 class State:
@@ -26,26 +28,32 @@ class State:
             candidates or 1, batch).
         blocks: for each local module its own state.
         pattern_masks: activity dropout, for each layer a factor (units, 1, batch) of its pattern; None without.
+        exchange: brings the patterns of blocks that other processes have; None if this process has all.
     """
 
-    def __init__(self, modules: Sequence[LocalModule], batch: int, compute_dtype: torch.dtype) -> None:
+    def __init__(
+        self, modules: Sequence[LocalModule], batch: int, compute_dtype: torch.dtype, exchange: Exchange | None = None
+    ) -> None:
         self.modules = tuple(modules)
         self.batch = batch
         self.compute_dtype = compute_dtype
         self.patterns: dict[str, Tensor] = {}
         self.blocks: dict[str, BlockState] = {}
         self.pattern_masks: dict[str, Tensor] | None = None
+        self.exchange = exchange
         self._next: dict[str, BlockState] = {}
 
-    def reset(self, generator: torch.Generator | None = None) -> None:
+    def reset(self, draws: BatchDraws | None = None) -> None:
         """Start a sequence: no activity, the same for all candidates. The pattern masks stay.
 
         Args:
-            generator: the source of randomness of a training sequence; None in a prediction.
+            draws: the random numbers of a training sequence; None in a prediction.
         """
         for module in self.modules:
-            self.blocks[module.name] = module.initial_state(self.batch, self.compute_dtype, generator)
+            self.blocks[module.name] = module.initial_state(self.batch, self.compute_dtype, draws)
         self.patterns = {name: block.pattern for name, block in self.blocks.items()}
+        if self.exchange is not None:
+            self.patterns |= self.exchange.begin(self.batch, self.compute_dtype, is_training=draws is not None)
 
     def clamp(self, x: Tensor, y: Tensor, *, static: bool = False) -> None:
         """Set input and label for the next timestep.
@@ -57,6 +65,7 @@ class State:
         """
         self.patterns["x"] = x.to(self.compute_dtype)
         self.patterns["y"] = y.to(self.compute_dtype).expand(-1, -1, self.batch)
+        self._expect()
 
     @property
     def candidates(self) -> int:
@@ -65,16 +74,30 @@ class State:
 
     def store(self, name: str, after: BlockState) -> None:
         """Keep the state of a module after the running timestep. Other modules still read the previous one."""
+        mask = None if self.pattern_masks is None else self.pattern_masks.get(name)
+        if mask is not None:
+            after = after._replace(pattern=self._masked(after.pattern, mask))
         self._next[name] = after
+        if self.exchange is not None:
+            self.exchange.send(name, after.pattern)
 
     def advance(self) -> None:
         """End the timestep: what was stored is what the modules read at the next one."""
         for name, block in self._next.items():
-            mask = None if self.pattern_masks is None else self.pattern_masks.get(name)
-            pattern = block.pattern if mask is None else block.pattern * mask
-            self.blocks[name] = block._replace(pattern=pattern)
-            self.patterns[name] = pattern
+            self.blocks[name] = block
+            self.patterns[name] = block.pattern
         self._next.clear()
+        if self.exchange is not None:
+            self.patterns |= self.exchange.received()
+
+    def _masked(self, pattern: Tensor, mask: Tensor) -> Tensor:
+        """A pattern under activity dropout."""
+        return pattern * mask
+
+    def _expect(self) -> None:
+        """Let the exchange prepare for the patterns after this timestep, now that input and label are clamped."""
+        if self.exchange is not None:
+            self.exchange.expect({name: self.patterns[name].shape[1] for name in ("x", "y")})
 
     def hidden_pattern(self, names: Sequence[str]) -> Tensor:
         """The patterns of these modules, one below the other, (units, candidates or 1, batch)."""

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from RecurrentFF.model.connection_kinds import ConnectionKind, Place, Sources
 from RecurrentFF.model.connections import Connection, Dense, Masks, Memory
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.linear_memories import Dynamics, joined, leaky, legendre, oscillating, total
 from RecurrentFF.options import Flag
 from RecurrentFF.registry import register
@@ -88,7 +89,7 @@ class Traces(Connection):
         """One mask for the drive of each source."""
         return self.dense.dropout_masks
 
-    def initial_memory(self, like: Tensor, generator: torch.Generator | None = None) -> Memory:
+    def initial_memory(self, like: Tensor, draws: BatchDraws | None = None) -> Memory:
         """An empty memory for each source, (K, features, 1, batch). See `Connection.initial_memory`."""
         return [like.new_zeros(len(self.input), size, 1, like.shape[2]) for size in self.source_sizes.values()]
 

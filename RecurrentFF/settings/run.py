@@ -1,12 +1,12 @@
-"""The configuration's sections [training], [device] and [tracking]: the run, the hardware, and where metrics go."""
+"""The configuration's sections [training], [device], [distributed] and [tracking]: the run, the hardware, where metrics go."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from RecurrentFF.options import Flag, Section, as_device, as_switch
+from RecurrentFF.options import Flag, Section, as_device, as_switch, as_tuple
 
 
 class TrainingSettings(Section):
@@ -63,6 +63,41 @@ class DeviceSettings(Section):
 
     The value "auto" compiles if the training is expected to take minutes, and runs on a GPU or on a CPU with AMX.
     """
+
+
+class DistributedSettings(Section):
+    """The section [distributed]: the division of a training among the processes that `torchrun` starts.
+
+    One process ignores it. The result is that of one process, up to the order of sums.
+    """
+
+    mode: Literal["auto", "data", "layer"] = "auto"
+    """The division: by the samples of each batch ("data"), or by the layers ("layer"); "auto" takes what should be faster.
+
+    With "data", the gradients of every layer are summed over the processes at each timestep. With "layer", processes exchange the
+    activity of neighboring layers at each timestep, and no gradient.
+    """
+    layer_processes: Annotated[int, Field(ge=1)] | None = None
+    """The number of processes among which the layers are divided; with fewer than all, the samples are divided, too.
+
+    It must be a divisor of the number of processes. The default is all of them. With mode = "data" it has no effect.
+    """
+    layers_per_process: Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_tuple)] | None = None
+    """The number of hidden layers of each of these processes, bottom to top; the default balances their cost.
+
+    With mode = "data" it has no effect.
+    """
+    reduce_precision: Literal["float32", "bfloat16"] = "float32"
+    """The type in which gradients are summed over processes: "float32" (that of the weights), or "bfloat16", half the bytes."""
+    timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
+    """The seconds after which a process that does not answer ends the training. It must exceed the time of an evaluation."""
+
+    @model_validator(mode="after")
+    def _check_division(self) -> DistributedSettings:
+        layers, counts = self.layer_processes, self.layers_per_process
+        if counts is not None and layers not in (None, len(counts)):
+            raise ValueError(f"distributed.layers_per_process: {len(counts)} numbers, but layer_processes = {layers}")
+        return self
 
 
 class TrackingSettings(Section):

@@ -24,7 +24,7 @@ from RecurrentFF.settings.former_keys import former_path
 from RecurrentFF.settings.network import NetworkSettings
 from RecurrentFF.settings.overrides import concerns, is_former_value, merged, options_of, overridden
 from RecurrentFF.settings.plugins import import_modules
-from RecurrentFF.settings.run import DeviceSettings, TrackingSettings, TrainingSettings
+from RecurrentFF.settings.run import DeviceSettings, DistributedSettings, TrackingSettings, TrainingSettings
 from RecurrentFF.settings.sections import DEFAULT_NAMES, SECTIONS
 from RecurrentFF.values import of_python, require_values
 
@@ -76,6 +76,8 @@ class Settings(Section):
     """Seed, length, batches and evaluation of a run."""
     device: DeviceSettings = DeviceSettings()
     """The device, and how it computes."""
+    distributed: DistributedSettings = DistributedSettings()
+    """The division of a training among several processes."""
     tracking: TrackingSettings = TrackingSettings()
     """The destinations of metrics, besides the run's folder."""
 

@@ -7,7 +7,7 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -30,13 +30,24 @@ Predict = Callable[[Tensor, "Tensor | None"], Tensor]
 """Predicts class numbers, (batch,), from the inputs of a batch and the mask of their valid timesteps."""
 
 
-def accuracy(network: Network, dataset: Dataset, predict: Predict | None = None) -> float:
+class Counts(Protocol):
+    """The division of the batches of an evaluation among processes."""
+
+    def has_batch(self, number: int) -> bool:
+        """True if this process predicts the batch of this number, from 1."""
+
+    def summed(self, counts: Tensor) -> Tensor:
+        """The sum of whole numbers over all processes."""
+
+
+def accuracy(network: Network, dataset: Dataset, predict: Predict | None = None, counts: Counts | None = None) -> float:
     """Measure the fraction of a data set's samples whose predicted label is the true one, 0 to 1.
 
     Args:
         network: the network.
         dataset: network inputs and class numbers, as a training has them; `evaluate` takes raw samples.
         predict: predicts class numbers from inputs and their mask; `network.predict_inputs` if left out.
+        counts: the division of the batches among several processes; None for one process.
 
     Raises:
         InputError: the labels change over time (a prediction has one label for the whole sequence), are out of range, or are not
@@ -46,13 +57,17 @@ def accuracy(network: Network, dataset: Dataset, predict: Predict | None = None)
     correct, samples = torch.zeros((), dtype=torch.long, device=network.device), 0
     batches = dataset.batches(network.settings.training.prediction_batch_size)
     for number, (inputs, labels, mask) in enumerate(batches, start=1):
+        if counts is not None and not counts.has_batch(number):
+            continue
         with errors_at(f"accuracy: batch {number}"):
             labels = check_labels(as_labels(labels), inputs.shape[-2], network.num_classes)
             correct += (predict(inputs, mask) == labels.to(network.device)).sum()
         samples += len(labels)
+    total = torch.tensor([int(correct), samples])
+    right, samples = (total if counts is None else counts.summed(total)).tolist()
     if samples == 0:
         raise InputError("accuracy: no samples; give at least one")
-    return correct.item() / samples
+    return float(right / samples)
 
 
 @dataclass(frozen=True)

@@ -63,14 +63,14 @@ def picture(path: Path, width: float, height: float, dpi: int = 110) -> Iterator
     """
     content = io.BytesIO()
     with drawing(path):
-        figure = _figure_class()(figsize=(width, height), layout="constrained")
+        figure = figure_class()(figsize=(width, height), layout="constrained")
     yield figure  # a mistake in the block is raised as it is
     with drawing(path):
         figure.savefig(content, format="png", dpi=dpi)
     write_bytes(path, content.getvalue())
 
 
-def _figure_class() -> type[Figure]:
+def figure_class() -> type[Figure]:
     """Import matplotlib, which takes a second.
 
     Its import fails if the environment names a backend that is not installed, as a notebook may do for programs that it starts.

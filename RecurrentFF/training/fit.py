@@ -16,6 +16,7 @@ from RecurrentFF.data.raw import is_pair, require_one_pair
 from RecurrentFF.data.task import Task
 from RecurrentFF.data.tensor_task import TensorTask
 from RecurrentFF.data.time_first import time_first_data
+from RecurrentFF.distributed import is_first
 from RecurrentFF.errors import InputError, SettingsError
 from RecurrentFF.model.integrity import require_intact, require_network
 from RecurrentFF.model.learner import Learner, Observer
@@ -28,6 +29,7 @@ from RecurrentFF.tensors import as_inputs, as_labels
 from RecurrentFF.training.callbacks import Callback, default_callbacks
 from RecurrentFF.training.callbacks.base import require_callbacks
 from RecurrentFF.training.callbacks.checkpoints import load_best
+from RecurrentFF.training.callbacks.default import core_callbacks
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.metrics import EpochMetrics
@@ -98,7 +100,8 @@ def fit(
         others: refused; samples and labels are one argument, a pair.
         validation: data of the same kind. Its accuracy is reported after every epoch. Its labels must be (samples,) or (batch,).
         epochs: the number of epochs.
-        output_dir: the folder for a run folder with configuration, metrics, checkpoints and pictures; None writes nothing.
+        output_dir: the folder for a run folder with configuration, metrics, checkpoints and pictures; None writes nothing. With
+            several processes, the first one writes it.
         quiet: print nothing.
         objective: the loss as a function of badness.
         negatives: the source of negative candidates.
@@ -126,8 +129,9 @@ def fit(
     own, task = require_callbacks(callbacks), _task(network, data, validation, batch_first)
 
     def prepare(folder: RunFolder | None) -> Trainer:
-        every = [*default_callbacks(settings, folder), *own]
-        return Trainer(network, task, every, learner=Learner(network, observers=observers), console=Console(quiet))
+        every = [*(default_callbacks(settings, folder) if is_first() else core_callbacks(settings)), *own]
+        console = Console(quiet or not is_first())
+        return Trainer(network, task, every, learner=Learner(network, observers=observers), console=console)
 
     return _train(network, settings, prepare, output_dir).history
 
@@ -153,7 +157,7 @@ def _train(
 
     with undone_if_untrained(restore) as watched:
         network.settings = settings
-        if output_dir is not None:
+        if output_dir is not None and is_first():
             parent = expanded(output_dir, SettingsError, "the run folder can't be created")
             trainer = start_training(parent, "fit", lambda folder: watched(prepare(folder)), CONTINUE)
         else:

@@ -175,9 +175,9 @@ def plot_generated(network: Network, path: Path) -> None:
     """Draw ten generated samples of each of the first ten classes that the circuit has learned."""
     task, rows = _task(network), []
     for number in imagination.learned_classes(network)[:COLUMNS]:
-        generator = torch.Generator(device=network.device).manual_seed(number)
         numbers = torch.full((COLUMNS,), number, device=network.device)
-        inputs = imagination.generated_inputs(network, numbers, generator, steps=1)[None]
+        noise = imagination.drawn_noise(network, numbers, seed=number)
+        inputs = imagination.generated_inputs(network, numbers, noise, steps=1)[None]
         rows.append((str(task.classes[number]), _images(network, inputs)))
     plot_grid(rows, [""] * COLUMNS, f"Generated samples of each class{_space(network)}", path)
 

@@ -17,6 +17,13 @@ class Interruption:
     A signal that is ignored stays so, as for a program that is started with `nohup`. Only the main thread receives signals: in
     another one, nothing is recorded. A block in a block records a signal for both.
 
+    Args:
+        shared: several processes end together. `requested` is then true only when they have agreed, by setting `agreed`.
+
+    Attributes:
+        received: true after the first signal.
+        agreed: true if the processes have agreed to end.
+
     Example:
         >>> with Interruption() as interruption:
         ...     for batch in batches:
@@ -25,10 +32,16 @@ class Interruption:
         ...             break
     """
 
-    def __init__(self) -> None:
-        self.requested = False
-        """True after the first signal."""
+    def __init__(self, shared: bool = False) -> None:
+        self.shared = shared
+        self.received = False
+        self.agreed = False
         self._previous_handlers: dict[int, Any] = {}
+
+    @property
+    def requested(self) -> bool:
+        """True after the first signal, or, with several processes, after the first batch at which all knew of one."""
+        return self.agreed if self.shared else self.received
 
     def __enter__(self) -> Interruption:
         for number in SIGNALS:
@@ -43,7 +56,7 @@ class Interruption:
         self._restore()
 
     def _record(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+        self.received = True
         outer = getattr(self._previous_handlers.get(number), "__self__", None)
         self._restore()
         if isinstance(outer, Interruption):

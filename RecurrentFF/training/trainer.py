@@ -16,6 +16,7 @@ from RecurrentFF.errors import CallbackError, CheckpointError, DivergenceError, 
 from RecurrentFF.model.integrity import require_network
 from RecurrentFF.model.learner import BatchMetrics, Learner
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.processes import BatchPlace
 from RecurrentFF.registry import name_of
 from RecurrentFF.settings import Settings
 from RecurrentFF.tensors import errors_at
@@ -26,11 +27,12 @@ from RecurrentFF.training.callbacks.dispatch import Callbacks
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.content import Checkpoint, SavedTraining
 from RecurrentFF.training.evaluation import accuracy
+from RecurrentFF.training.group import TrainingGroup
 from RecurrentFF.training.interruption import Interruption
 from RecurrentFF.training.methods import reported_accuracy
 from RecurrentFF.training.metrics import EpochMetrics, Totals, epoch_metrics, total_shapes
 from RecurrentFF.training.progress import Progress
-from RecurrentFF.training.randomness import batch_seed, epoch_order
+from RecurrentFF.training.randomness import epoch_order
 from RecurrentFF.training.splits import check_splits, load_splits, matching_task
 from RecurrentFF.training.stopwatch import Stopwatch
 
@@ -38,8 +40,8 @@ from RecurrentFF.training.stopwatch import Stopwatch
 class BatchLearner(Protocol):
     """A learner as the training loop needs it. `Learner` is that of Recurrent Forward-Forward networks."""
 
-    generator: torch.Generator
-    """The source of randomness, which is seeded anew for each batch."""
+    place: BatchPlace
+    """The place of the next batch in the training, on which its random draws depend."""
 
     def train_batch(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> BatchMetrics:
         """Train on one batch."""
@@ -52,7 +54,7 @@ class BatchLearner(Protocol):
         """The present learning rate."""
 
     def state_dict(self) -> dict[str, Any]:
-        """All that the next batch depends on, besides the weights and the generator's seed."""
+        """All that the next batch depends on, besides the weights and the place of the batch."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a `state_dict`."""
@@ -112,7 +114,8 @@ class Trainer:
         self.settings = settings.model_copy(update={"device": device})  # "auto" is resolved for this data
         self.name = name_of(settings.data) if network.task is None else network.task.name
         self.learner: BatchLearner = Learner(network) if learner is None else learner
-        self.console = console or Console()
+        self.group = TrainingGroup.of(network, self.settings, len(self.splits.train))
+        self.console = console or Console(quiet=not self.group.is_first)
         self.evaluated = network
         self.progress = Progress()
         self.history: list[EpochMetrics] = []
@@ -135,7 +138,7 @@ class Trainer:
             CallbackError: a callback has failed.
         """
         check_splits(self.splits, self.network)
-        with self.callbacks.closing(self), Interruption() as interruption:
+        with self.group.training(), self.callbacks.closing(self), Interruption(self.group.count > 1) as interruption:
             self.callbacks.emit("on_fit_start", self)
             while not self.finished and not interruption.requested:
                 self._train_epoch(interruption)
@@ -177,18 +180,20 @@ class Trainer:
         order = epoch_order(options.seed, epoch, len(train))[self.progress.batch * size :]
         self.callbacks.emit("on_epoch_start", self)
         clock = Stopwatch()
-        for batch in train.batches(size, order, epoch):
-            rate = self.settings.schedule.factor(epoch, self.progress.batch, batches, options.epochs)
-            self.learner.scale_learning_rates(rate * self.progress.rate_factor)
-            self.learner.generator.manual_seed(batch_seed(options.seed, epoch, self.progress.batch))
-            with errors_at(f"epoch {epoch + 1}, batch {self.progress.batch + 1}"):
-                samples = require_batch(batch).inputs.shape[-2]
-                metrics = self.learner.train_batch(*batch)
-            self.totals.add(metrics, samples)
-            self.progress.batch += 1
-            self.callbacks.emit("on_batch_end", self, metrics, samples)
-            if interruption.requested or self.progress.stopped:
-                break
+        with self.group.divided(self.network):
+            for place, batch in self.group.batches(train, size, order, epoch, self.totals.samples):
+                rate = self.settings.schedule.factor(epoch, self.progress.batch, batches, options.epochs)
+                self.learner.scale_learning_rates(rate * self.progress.rate_factor)
+                self.learner.place = place
+                with errors_at(f"epoch {epoch + 1}, batch {self.progress.batch + 1}"):
+                    samples = place.size_of(require_batch(batch).inputs.shape[-2])
+                    metrics = self.learner.train_batch(*batch)
+                self.totals.add(metrics, samples)
+                self.progress.batch += 1
+                self.callbacks.emit("on_batch_end", self, metrics, samples)
+                if self.group.agree_to_stop(interruption, self.progress):
+                    break
+        self.group.complete(self.network, self.evaluated, self.learner)
         self.callbacks.emit("on_batches_end", self)
         self._synchronize()
         self.progress.epoch_seconds += clock.seconds
@@ -204,7 +209,7 @@ class Trainer:
             epoch=progress.epoch + 1,
             seconds=progress.epoch_seconds,
             learning_rate=self.learner.learning_rate,
-            train_accuracy=self._accuracy(self.splits.train_subset, reported_accuracy),
+            train_accuracy=self._accuracy(self.splits.train_subset, reports=True),
             validation_accuracy=self._accuracy(self.splits.validation),
             test_accuracy=self._accuracy(self.splits.test) if self.settings.training.test_every_epoch else None,
         )
@@ -335,8 +340,13 @@ class Trainer:
         if saved.history and len(saved.history[0].badness_pos) != layers:
             raise ValueError(f"history has {len(saved.history[0].badness_pos)} layers, but the network has {layers}")
 
-    def _accuracy(self, dataset: Dataset | None, measure: Callable[[Network, Dataset], float] | None = None) -> float | None:
-        return None if dataset is None else (measure or accuracy)(self.evaluated, dataset)
+    def _accuracy(self, dataset: Dataset | None, *, reports: bool = False) -> float | None:
+        """The accuracy on a data set, which the processes measure together; None without one."""
+        if dataset is None:
+            return None
+        if reports:  # by a method that is chosen on the first samples, and so must be that of one process
+            return self.group.of_first(lambda: reported_accuracy(self.evaluated, dataset))
+        return accuracy(self.evaluated, dataset, counts=self.group)
 
     def _weights(self) -> list[Tensor]:
         return [layer.weight_vector() for layer in self.network.hidden_layers()]

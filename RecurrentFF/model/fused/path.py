@@ -19,10 +19,11 @@ from RecurrentFF.model.layers import (
     LocalModule,
     LocalResult,
     StepContext,
-    loss_of,
 )
+from RecurrentFF.model.learning_rule import loss_of
 from RecurrentFF.model.optimizers import LocalOptimizer, Optimizer, RMSprop, TorchOptimizer
 from RecurrentFF.model.paths import PlainPath
+from RecurrentFF.model.processes import ONE_PROCESS, Processes
 from RecurrentFF.model.state import State
 
 WEIGHT, BIAS = "connections.0.weight", "bias"
@@ -79,14 +80,16 @@ class FusedPath:
         """The path without compiled kernels, which can't be pickled; a copy from a pickle starts with eager ones."""
         return self.__dict__ | {"kernels": EAGER, "compute_weights": {}}
 
-    def new_state(self, candidates: int, batch: int) -> FusedState:
+    def new_state(self, candidates: int, batch: int, processes: Processes = ONE_PROCESS) -> FusedState:
         """An uninitialized state for up to this number of candidates."""
-        sizes = candidates, batch, self.classes
-        return FusedState(self.layers, self.others.modules, *sizes, self.compute_dtype, self.layers[0].bias.device)
+        modules = processes.own([*self.layers, *self.others.modules])
+        sizes, device = (candidates, batch, self.classes), self.layers[0].bias.device
+        return FusedState(self.layers, modules, *sizes, self.compute_dtype, device, processes.exchange())
 
-    def begin(self) -> None:
-        """Convert all weights to the compute dtype."""
-        self.compute_weights = {layer.name: _weight(layer).to(self.compute_dtype) for layer in self.layers}
+    def begin(self, modules: Sequence[LocalModule]) -> None:
+        """Convert the weights of these modules to the compute dtype."""
+        layers = [module for module in modules if isinstance(module, Layer) and module in self.layers]
+        self.compute_weights = {layer.name: _weight(layer).to(self.compute_dtype) for layer in layers}
 
     def step(self, module: LocalModule, state: State, context: StepContext) -> Tensor | None:
         """Compute a timestep of a module, without learning."""
@@ -100,7 +103,7 @@ class FusedPath:
         if state.static and context.masks is None and "x" in module.sources:
             bias, groups = self._static_z(module, state), groups[1:]
         inputs = self._inputs(module, state, groups, context, bias)
-        response = kernels.respond(inputs, module.hyperparameters(context.damping, state.batch))
+        response = kernels.respond(inputs, module.hyperparameters(context.damping))
         state.store(module.name, BlockState(response.h, inputs.output, response.z, response.badness))
         return response.badness
 
@@ -114,9 +117,12 @@ class FusedPath:
             return LocalResult(loss_of(badness, learning), badness, {})
         groups = self._groups(module, state, merged=context.masks is None)
         inputs = self._inputs(module, state, groups, context, module.bias.detach()[:, None, None])
-        hyper = module.hyperparameters(context.damping, state.batch)
+        hyper = module.hyperparameters(context.damping)
         here = learning._replace(input_gradient=learning.input_gradient and "x" in module.sources)
-        learned = self._kernels(groups, state).learn(inputs, hyper, here, module.running_activity)
+        # What a batch in parts sums over all of its samples, in the middle of a timestep, is not compiled.
+        in_parts = not learning.share.is_whole and (module.running_activity is not None or hyper.hard_example_fraction < 1)
+        kernels = EAGER if in_parts else self._kernels(groups, state)
+        learned = kernels.learn(inputs, hyper, here, module.running_activity)
         state.store(module.name, BlockState(learned.h, inputs.output, badness=learned.badness))
         state.static_z.pop(module.name, None)  # the weights are about to change
         mask = _dense(module).mask

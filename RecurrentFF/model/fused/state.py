@@ -8,7 +8,9 @@ from itertools import accumulate, pairwise
 import torch
 from torch import Tensor
 
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.layers import LocalModule
+from RecurrentFF.model.processes import Exchange
 from RecurrentFF.model.state import State
 
 
@@ -19,13 +21,14 @@ class FusedState(State):
     a block that is the same for all candidates, only the first candidate's part is used.
 
     Args:
-        layers: the hidden layers, bottom to top.
-        others: modules that learn beside the layers, whose patterns are tensors of their own.
+        layers: the hidden layers, bottom to top, with those of other processes.
+        modules: the local modules of this process. Those that learn beside the layers have patterns in tensors of their own.
         candidates: the largest number of candidates.
         batch: the number of samples.
         classes: the size of the label block.
         compute_dtype: the type of the patterns.
         device: where they are.
+        exchange: brings the patterns of blocks that other processes have; None if this process has all.
 
     Attributes:
         rows: the rows of each block in the tensor; the input has none.
@@ -38,14 +41,15 @@ class FusedState(State):
     def __init__(
         self,
         layers: Sequence[LocalModule],
-        others: Sequence[LocalModule],
+        modules: Sequence[LocalModule],
         candidates: int,
         batch: int,
         classes: int,
         compute_dtype: torch.dtype,
         device: torch.device,
+        exchange: Exchange | None = None,
     ) -> None:
-        super().__init__([*layers, *others], batch, compute_dtype)
+        super().__init__(modules, batch, compute_dtype, exchange)
         self.layers = tuple(layers)
         sizes = {layer.name: layer.units for layer in layers} | {"y": classes}
         edges = pairwise(accumulate(sizes.values(), initial=0))
@@ -56,17 +60,20 @@ class FusedState(State):
         self._previous_patterns = torch.empty(sum(sizes.values()), candidates, batch, dtype=compute_dtype, device=device)
         self._next_patterns = torch.empty_like(self._previous_patterns)
 
-    def reset(self, generator: torch.Generator | None = None) -> None:
+    def reset(self, draws: BatchDraws | None = None) -> None:
         """Start a sequence, see `State.reset`."""
         self._previous_patterns[:, :1].zero_()
         self.static, self.static_z = False, {}
         for module in self.modules:
-            state = module.initial_state(self.batch, self.compute_dtype, generator)
+            state = module.initial_state(self.batch, self.compute_dtype, draws)
             rows = self.rows.get(module.name)
             pattern = state.pattern if rows is None else self._previous_patterns[rows, :1]
             self.blocks[module.name] = state._replace(pattern=pattern)
             self.patterns[module.name] = pattern
         self.inactive = frozenset(layer.name for layer in self.layers)
+        if self.exchange is not None:
+            for name in self.exchange.begin(self.batch, self.compute_dtype, is_training=draws is not None):
+                self.patterns[name] = self._previous_patterns[self.rows[name], :1]
 
     def clamp(self, x: Tensor, y: Tensor, *, static: bool = False) -> None:
         """Set input and label for the next timestep, see `State.clamp`."""
@@ -75,6 +82,7 @@ class FusedState(State):
         label = self._previous_patterns[self.rows["y"], : y.shape[1]]
         label.copy_(y)
         self.patterns["y"] = label
+        self._expect()
 
     def read(self, names: Sequence[str]) -> Tensor:
         """The patterns of neighboring blocks with one number of candidates, as one view."""
@@ -90,13 +98,18 @@ class FusedState(State):
     def advance(self) -> None:
         """End the timestep: what was written is what the layers read at the next one."""
         for name, block in self._next.items():
-            if self.pattern_masks is not None and name in self.pattern_masks:
-                block.pattern.mul_(self.pattern_masks[name])
             self.blocks[name] = block
             self.patterns[name] = block.pattern
         self._next.clear()
+        if self.exchange is not None:
+            for name, pattern in self.exchange.received().items():
+                self.patterns[name] = self.output(name, pattern.shape[1]).copy_(pattern)
         self._previous_patterns, self._next_patterns = self._next_patterns, self._previous_patterns
         self.inactive = frozenset()
+
+    def _masked(self, pattern: Tensor, mask: Tensor) -> Tensor:
+        """A pattern under activity dropout, in its place: it is a view that other layers read."""
+        return pattern.mul_(mask)
 
     def hidden_pattern(self, names: Sequence[str]) -> Tensor:
         """The patterns of these modules, one below the other; a view where that is possible."""

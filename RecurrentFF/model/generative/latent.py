@@ -23,9 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from RecurrentFF.model import functional
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.generative.reconstruction import TopDownMap
 from RecurrentFF.model.layers import BlockState, LearningContext, LocalResult, StepContext
 from RecurrentFF.model.optimizers import Optimizer
+from RecurrentFF.model.processes import WHOLE, BatchShare
 
 DECAY = 0.99
 """The fraction of the former sums of a class that remains after a batch with samples of it."""
@@ -89,10 +91,9 @@ class LatentReconstruction(TopDownMap):
         if sizes["y"] != len(self.class_weight):
             raise ValueError(f"{self.name} has {len(self.class_weight)} classes, but the label has {sizes['y']}")
 
-    def draw_masks(self, candidates: int, batch: int, generator: torch.Generator) -> Sequence[Sequence[Tensor]] | None:
+    def draw_masks(self, candidates: int, draws: BatchDraws) -> Sequence[Sequence[Tensor]] | None:
         """The noise of a training timestep on what is read, (units, 1, batch)."""
-        noise = self.bias.new_empty(self.units, 1, batch)
-        return [[noise.normal_(std=self.noise, generator=generator)]]
+        return self.noise_masks(self.units, draws)
 
     def code(self, pattern: Tensor) -> Tensor:
         """The code v of a pattern of the top layer.
@@ -157,25 +158,26 @@ class LatentReconstruction(TopDownMap):
         if learning.is_first and learning.labels is not None:
             exact = self.code(self.target_pattern(patterns))  # without noise, which would widen the distribution
             membership = F.one_hot(learning.labels, len(self.class_weight)).T * (learning.sample_weight > 0)
-            self.track(exact[:, 0], membership.to(exact.dtype))
+            self.track(exact[:, 0], membership.to(exact.dtype), learning.share)
         gradients = {
             "weight": functional.weight_gradient(grad, code),
             "bias": functional.bias_gradient(grad, self.bias.dtype),
         }
         return LocalResult(loss, None, gradients)
 
-    def track(self, code: Tensor, membership: Tensor) -> None:
+    def track(self, code: Tensor, membership: Tensor, share: BatchShare = WHOLE) -> None:
         """Add a batch to the distributions of the classes. Those without a sample in it stay unchanged.
 
         Args:
             code: (size, batch).
             membership: (classes, batch), the label of each sample, one-hot.
+            share: the part of the batch that these samples are.
         """
-        count = membership.sum(1)
+        products = torch.einsum("cb,ib,jb->cij", membership, code, code)
+        count, total, products = share.summed(membership.sum(1), membership @ code.T, products)
         decay = DECAY ** (count > 0).to(code.dtype)
         self.class_weight.mul_(decay).add_(count)
-        self.class_sum.mul_(decay[:, None]).add_(membership @ code.T)
-        products = torch.einsum("cb,ib,jb->cij", membership, code, code)
+        self.class_sum.mul_(decay[:, None]).add_(total)
         self.class_products.mul_(decay[:, None, None]).add_(products)
 
     def distribution(self, number: int | None) -> tuple[Tensor, Tensor]:
@@ -185,21 +187,21 @@ class LatentReconstruction(TopDownMap):
         mean = total / weight
         return mean, products / weight - torch.outer(mean, mean)
 
-    def sample(self, number: int, count: int, temperature: float, generator: torch.Generator) -> Tensor:
+    def sample(self, number: int, noise: Tensor, temperature: float) -> Tensor:
         """Codes of a class, drawn from its Gaussian distribution.
 
         Args:
             number: the class, which has been seen in training.
-            count: the number of codes.
+            noise: (size, count) numbers from the standard normal distribution.
             temperature: the factor of the standard deviation.
-            generator: the source of randomness, on the module's device.
 
         Returns:
             (size, 1, count).
         """
         mean, covariance = self.distribution(number)
         variances, directions = torch.linalg.eigh(covariance)  # a class of few samples has a singular covariance
-        factor = (directions * variances.clamp(min=0).sqrt()) @ directions.T  # the symmetric root, of which there is only one
-        noise = torch.empty(self.size, count, dtype=mean.dtype, device=mean.device).normal_(generator=generator)
+        # Variances that are zero but for rounding are zero: their roots would be a thousand times larger than the rounding.
+        rounding = torch.finfo(mean.dtype).eps * self.size * (covariance.trace() + mean.square().sum())
+        factor = (directions * variances.where(variances > rounding, 0).sqrt()) @ directions.T  # the symmetric root is unique
         code: Tensor = mean[:, None] + temperature * factor @ noise
         return code.unsqueeze(1)

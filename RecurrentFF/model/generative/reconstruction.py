@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from RecurrentFF.model import functional
 from RecurrentFF.model.activations import Activation
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.layers import BlockState, LearningContext, LocalModule, LocalResult, StepContext
 from RecurrentFF.model.optimizers import Optimizer
 
@@ -70,10 +71,16 @@ class TopDownMap(LocalModule):
         if sizes[self.target] != self.units:
             raise ValueError(f"{self.name} has {self.units} units, but {self.target} has {sizes[self.target]}")
 
-    def initial_state(self, batch: int, compute_dtype: torch.dtype, generator: torch.Generator | None) -> BlockState:
+    def initial_state(self, batch: int, compute_dtype: torch.dtype, draws: BatchDraws | None) -> BlockState:
         """The state of no prediction, see `LocalModule.initial_state`."""
         activity = torch.zeros(self.units, 1, batch, dtype=self.bias.dtype, device=self.bias.device)
         return BlockState(activity, activity.to(compute_dtype))
+
+    def noise_masks(self, features: int, draws: BatchDraws) -> Sequence[Sequence[Tensor]] | None:
+        """The noise on a pattern that is read, (features, 1, batch), in the form of `draw_masks`; None without noise."""
+        if not self.noise:
+            return None
+        return [[draws.normal(f"noise {self.name}", features, 1).mul_(self.noise).to(self.bias.dtype)]]
 
     def target_pattern(self, patterns: Mapping[str, Tensor]) -> Tensor:
         """The pattern that is predicted, of the positive candidate, (units, 1, batch), in the parameters' type."""
@@ -133,10 +140,9 @@ class Reconstruction(TopDownMap):
                 f"{self.name} reads {self.weight.shape[1]} features of {self.source}, which has {sizes[self.source]}"
             )
 
-    def draw_masks(self, candidates: int, batch: int, generator: torch.Generator) -> Sequence[Sequence[Tensor]] | None:
+    def draw_masks(self, candidates: int, draws: BatchDraws) -> Sequence[Sequence[Tensor]] | None:
         """The noise of a training timestep on what is read, (features, 1, batch)."""
-        noise = self.bias.new_empty(self.weight.shape[1], 1, batch).normal_(std=self.noise, generator=generator)
-        return [[noise]]
+        return self.noise_masks(self.weight.shape[1], draws)
 
     def predict(self, pattern: Tensor) -> Tensor:
         """The prediction p, (units, candidates, batch), from a pattern of the source, (features, candidates, batch)."""

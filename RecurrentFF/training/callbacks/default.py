@@ -42,14 +42,7 @@ def default_callbacks(settings: Settings, folder: RunFolder | None = None) -> li
     Raises:
         SettingsError: the settings ask for files, and there is no folder.
     """
-    training, tracking = settings.training, settings.tracking
-    retries = MAX_RETRIES if training.on_divergence == "retry" else 0
-    callbacks: list[Callback] = [NonFiniteCheck()]
-    if training.weight_averaging:
-        callbacks.append(WeightAveraging(training.weight_averaging))
-    if training.early_stopping:
-        callbacks.append(EarlyStopping(training.early_stopping))
-    callbacks.append(Checkpoints(folder, retries))
+    tracking, callbacks = settings.tracking, core_callbacks(settings, folder)
     if folder is None:
         _refuse_files(settings)
         return [*callbacks, ProgressConsole()]
@@ -65,6 +58,25 @@ def default_callbacks(settings: Settings, folder: RunFolder | None = None) -> li
     if tracking.tensorboard:
         callbacks.append(TensorBoard(folder.path))
     return callbacks
+
+
+def core_callbacks(settings: Settings, folder: RunFolder | None = None) -> list[Callback]:
+    """Those of the default callbacks that change the training or keep its state: the first four.
+
+    A process that trains together with others, and is not the one that writes and speaks for all, has these alone.
+
+    Args:
+        settings: the configuration.
+        folder: the folder of the checkpoints; None to keep the best weights in memory.
+    """
+    training = settings.training
+    retries = MAX_RETRIES if training.on_divergence == "retry" else 0
+    callbacks: list[Callback] = [NonFiniteCheck()]
+    if training.weight_averaging:
+        callbacks.append(WeightAveraging(training.weight_averaging))
+    if training.early_stopping:
+        callbacks.append(EarlyStopping(training.early_stopping))
+    return [*callbacks, Checkpoints(folder, retries)]
 
 
 def _refuse_files(settings: Settings) -> None:

@@ -7,6 +7,9 @@ import zlib
 import torch
 from torch import Tensor
 
+_MASK = 2**64 - 1
+_STEP, _FIRST, _SECOND = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
 
 def random_bits(seed: int, purpose: str, samples: Tensor, epoch: int = 0) -> Tensor:
     """Draw 64 random bits for each sample, a pure function of the arguments.
@@ -20,8 +23,8 @@ def random_bits(seed: int, purpose: str, samples: Tensor, epoch: int = 0) -> Ten
     Returns:
         (n,) int64.
     """
-    key = mix(mix(mix(torch.tensor(seed)) ^ zlib.crc32(purpose.encode())) ^ epoch)
-    return mix(samples.long() ^ key.to(samples.device))
+    key = _mixed(_mixed(_mixed(seed) ^ zlib.crc32(purpose.encode())) ^ epoch)
+    return mix(samples.long() ^ _signed(key))
 
 
 def random_numbers(seed: int, purpose: str, samples: Tensor, epoch: int, count: int) -> Tensor:
@@ -41,11 +44,24 @@ def random_numbers(seed: int, purpose: str, samples: Tensor, epoch: int, count: 
 
 def mix(x: Tensor) -> Tensor:
     """Map 64-bit integers to random-looking ones, bijectively (the finalizer of splitmix64; integer products wrap around)."""
+    x = x + _signed(_STEP)
+    shifted = torch.empty_like(x)
+    for bits, factor in ((30, _FIRST), (27, _SECOND), (31, 1)):
+        torch.bitwise_right_shift(x, bits, out=shifted)
+        x.bitwise_xor_(shifted.bitwise_and_(2 ** (64 - bits) - 1))  # a logical shift: without the copies of the sign bit
+        if factor != 1:
+            x.mul_(_signed(factor))
+    return x
 
-    def shifted(value: Tensor, bits: int) -> Tensor:
-        return torch.bitwise_and(value >> bits, 2 ** (64 - bits) - 1)  # a logical shift: clears the copies of the sign bit
 
-    x = x + (0x9E3779B97F4A7C15 - 2**64)
-    x = (x ^ shifted(x, 30)) * (0xBF58476D1CE4E5B9 - 2**64)
-    x = (x ^ shifted(x, 27)) * (0x94D049BB133111EB - 2**64)
-    return x ^ shifted(x, 31)
+def _mixed(number: int) -> int:
+    """`mix` of one number, of which the lowest 64 bits count: from 0 to 2^64 − 1."""
+    x = (number + _STEP) & _MASK
+    x = ((x ^ x >> 30) * _FIRST) & _MASK
+    x = ((x ^ x >> 27) * _SECOND) & _MASK
+    return x ^ x >> 31
+
+
+def _signed(number: int) -> int:
+    """A number of 64 bits as torch has it, with a sign."""
+    return number - 2**64 if number >= 2**63 else number
