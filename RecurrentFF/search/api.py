@@ -1,0 +1,133 @@
+"""Search from Python, in one call. The command `rff search` makes the same call."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from RecurrentFF.errors import SettingsError
+from RecurrentFF.paths import expanded, reported
+from RecurrentFF.search.space import Space
+from RecurrentFF.settings import Settings
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.study import Study
+
+    from RecurrentFF.data.task import Task
+    from RecurrentFF.search.results import SearchResult
+
+DEFAULT_TRIALS = 50
+"""The number of trials of a search."""
+
+
+class SearchInterrupted(KeyboardInterrupt):
+    """The interruption of `search` by Ctrl-C.
+
+    Args:
+        study: Optuna's study.
+        finished: the number of its finished trials.
+
+    Attributes:
+        study: Optuna's study. Its finished trials are kept, and the interrupted one is run again first.
+        finished: the number of its finished trials.
+    """
+
+    def __init__(self, study: Study, finished: int) -> None:
+        super().__init__(f"after {finished} finished trials")
+        self.study = study
+        self.finished = finished
+
+
+def search(
+    settings: Settings | str | Path,
+    space: Space | Mapping[str, Any] | str | Path,
+    *,
+    trials: int = DEFAULT_TRIALS,
+    storage: str | BaseStorage | None = None,
+    study: str | None = None,
+    sampler: str = "tpe",
+    pruner: str = "median",
+    seed: int = 0,
+    task: Task | None = None,
+    output_dir: str | Path | None = None,
+    quiet: bool = False,
+) -> SearchResult:
+    """Train many configurations, and find the one of the highest validation accuracy. The test samples are never read.
+
+    A study in a storage is continued by the same call. Several processes may work on it at the same time.
+
+    Args:
+        settings: the configuration, or a TOML file or recipe. It names the data set, unless `task` is given.
+        space: the keys to search and their values: a `Space`, its entries, or a TOML file.
+        trials: the number of finished trials of the study after which the search ends, those of earlier calls and of other
+            processes included. Each process that works on it finishes the trial that it has begun.
+        storage: a database, such as "sqlite:///search.db", or a storage of Optuna; None keeps the study in memory.
+        study: the name of the study; by default, the name of the file or recipe, or "search".
+        sampler: "tpe", the tree-structured Parzen estimator (Bergstra et al. 2011, NeurIPS), or "random", random search.
+        pruner: "median" ends a training whose accuracy is below the median of earlier ones after the same epoch, from the sixth
+            trial on; "hyperband" (Li et al. 2018, arXiv:1603.06560); "none".
+        seed: the seed of the sampler, at least 0. The trainings have training.seed of the configuration.
+        task: data that a program passes, with validation samples.
+        output_dir: the folder for a folder "search-" and the study's name, with the best configuration, a table of all trials and
+            plots; None writes nothing.
+        quiet: print nothing.
+
+    Returns:
+        The result, with the best configuration.
+
+    Raises:
+        SettingsError: an argument is invalid, the configuration refuses a value of the space or has no validation samples, the
+            study is that of another configuration or space, the first trials are all refused for the same reason, no trial has
+            a result, or Optuna is not installed.
+        DataError: the data can't be read.
+        OutputError: the storage or the output folder can't be written.
+        SearchInterrupted: a KeyboardInterrupt, by Ctrl-C. The same call continues a study in a storage.
+
+    Example:
+        >>> result = search("mnist_raw", {"optimizer.learning_rate": Float(low=1e-4, high=1e-2, log=True)}, trials=20)
+        >>> rff.build(result.best_settings)
+    """
+    require_optuna()
+    name = study or (Path(settings).stem if isinstance(settings, str | Path) else "search")
+    if not re.fullmatch(r"\w[\w .+-]*", name):
+        raise SettingsError(f"study '{name}': a name has letters, digits, spaces, and the signs _ . + - only")
+    if trials < 1:
+        raise SettingsError(f"trials = {trials}: expected at least 1")
+    if isinstance(settings, str | Path):
+        settings = Settings.from_file(settings)
+    if isinstance(space, str | Path):
+        space = Space.from_file(space)
+    elif not isinstance(space, Space):
+        space = Space(space)
+    folder = None if output_dir is None else result_folder(output_dir, name)
+
+    from RecurrentFF.search.run import Plan, run  # imported late, with Optuna and torch
+
+    return run(Plan(settings, space, trials, storage, name, sampler, pruner, seed, task, folder, quiet))
+
+
+def result_folder(parent: str | Path, study: str) -> Path:
+    """Create the folder of the results of a study, if there is none.
+
+    Raises:
+        SettingsError: the folder can't be created.
+    """
+    folder = expanded(parent, SettingsError, "the folder of the results can't be created") / f"search-{study}"
+    with reported(folder, SettingsError, "can't be created"):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def require_optuna() -> None:
+    """Check that Optuna is installed.
+
+    Raises:
+        SettingsError: it is not.
+    """
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise SettingsError('a search needs Optuna 4.9 or newer: pip install "RecurrentFF[search]"') from None
