@@ -63,8 +63,8 @@ FEW = ("plain", "dropout", "readout")
 DIVISIONS: dict[str, tuple[int, dict[str, Any], tuple[str, ...]]] = {
     "data 2": (2, {"mode": "data"}, FEW),
     "layer 2": (2, {"mode": "layer"}, FEW),
-    "data 4": (4, {"mode": "data"}, tuple(CASES)),
-    "layer 3": (3, {"mode": "layer", "layers_per_process": [1, 1, 1]}, tuple(CASES)),
+    "data 4": (4, {"mode": "data"}, (*FEW, "hybrid", "generated", "peer normalization", "hard examples", "sequences")),
+    "layer 3": (3, {"mode": "layer", "layers_per_process": [1, 1, 1]}, (*FEW, "badness", "generated", "noise in two layers")),
     "mesh 2 x 2": (4, {"mode": "layer", "layer_processes": 2}, tuple(CASES)),
 }
 
@@ -200,7 +200,7 @@ def run(division: Mapping[str, Any], path: str, what: str) -> dict[str, Tensor] 
     return content(trainer) if finished else None
 
 
-SAME = [("data 2", "data 2"), ("mesh 2 x 2", "mesh 2 x 2")]
+SAME = [("mesh 2 x 2", "mesh 2 x 2")]
 OTHER = [("one", "layer 3"), ("layer 3", "data 2"), ("mesh 2 x 2", "one")]
 
 
