@@ -28,7 +28,7 @@ from RecurrentFF.benchmarks.flags import (
     user_path,
 )
 from RecurrentFF.errors import SettingsError
-from RecurrentFF.launch import is_first
+from RecurrentFF.launch import ended, is_first
 from RecurrentFF.messages import nearest
 from RecurrentFF.settings import Settings, legacy, recipes, reference
 from RecurrentFF.settings.network import METHODS
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 after an error (which is printed in one line), or 130 after Ctrl-C.
     """
-    return exit_code(lambda: _run(sys.argv[1:] if argv is None else list(argv)))
+    return ended(exit_code(lambda: _run(sys.argv[1:] if argv is None else list(argv))))
 
 
 def _run(argv: list[str]) -> bool:
@@ -87,7 +87,7 @@ def argument_parser() -> Parser:
     continued.set_defaults(work=lambda arguments: _with_plugins(arguments) and resume(arguments.run, arguments), takes_part=True)
 
     text = "search for the best values of keys of a configuration, by validation accuracy"
-    searched = commands.add_parser("search", help=text, description=f"{text.capitalize()}. The test samples are never read.")
+    searched = commands.add_parser("search", help=text, description=f"{text.capitalize()}. The test samples are not used.")
     add_search_flags(searched)
     searched.set_defaults(work=_search)
 

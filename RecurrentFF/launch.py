@@ -5,9 +5,11 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,13 +56,16 @@ class Launch:
         if found.get("WORLD_SIZE", "1") == "1":
             return None
         try:
-            rank, count, local_rank, port = (int(found[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_PORT"))
+            rank, count, port = (int(found[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+            local_rank = int(found.get("LOCAL_RANK", rank))
             restarts, most = (int(found.get(f"TORCHELASTIC_{name}", "0")) for name in ("RESTART_COUNT", "MAX_RESTARTS"))
             address = found["MASTER_ADDR"]
         except KeyError as error:
             raise ProcessError(f"WORLD_SIZE is set, but not {error.args[0]}; start several processes with torchrun") from None
         except ValueError as error:
             raise ProcessError(f"the variables of torchrun are no numbers ({error}); start several processes with it") from None
+        if not 0 <= rank < count:
+            raise ProcessError(f"RANK = {rank}, but there are {count} processes (WORLD_SIZE), numbered from 0")
         file = found.get("TORCHELASTIC_ERROR_FILE")  # its folder is that of the process, in that of all processes
         folder = None if file is None else Path(file).parent.parent
         has_agent = found.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
@@ -137,6 +142,11 @@ def is_new(file: Path) -> bool:
     return True
 
 
+def has_announced() -> bool:
+    """True if an error has ended a training of this program, of which the other processes know."""
+    return _Ending.announced
+
+
 def announce(error: BaseException) -> None:
     """Tell the other processes that this one ends with an error. Only the first call does so."""
     if _Ending.announced or _known() is None:
@@ -186,6 +196,21 @@ def ending_together() -> Iterator[None]:
     except BaseException as error:
         announce(error)
         raise
+
+
+def ended(code: int) -> int:
+    """End a command of several processes with an exit code. A single process returns the code.
+
+    The program ends without the destructors of C++: at that moment, threads of torch.distributed may still run, and their end
+    would abort the process.
+    """
+    if _known() is None:
+        return code
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):  # nobody may read it
+            stream.flush()
+    os._exit(code)
 
 
 def _of_another() -> ProcessError | None:

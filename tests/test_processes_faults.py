@@ -314,7 +314,7 @@ def test_processes_that_differ_are_refused(change: dict[str, Any], words: str) -
 def test_paths_and_numbers_of_gpus_may_be_different() -> None:
     def facts(**options: Any) -> Any:
         settings = settings_of(input_size=4, num_classes=3, **options)
-        return facts_of(Network(settings.with_arguments(device="cpu")), settings, 10)
+        return facts_of(Network(settings.with_arguments(device="cpu")), settings, {"training samples": 10})
 
     require_agreement([facts(device="cuda:0"), facts(device="cuda:1", weights="best.safetensors")])
     with pytest.raises(SettingsError, match=r"device\.device"):

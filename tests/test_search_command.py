@@ -62,7 +62,7 @@ def test_a_search_prints_a_line_for_each_trial_and_writes_a_configuration_that_t
     assert errors == ""
     lines = output.splitlines()
     assert lines[0] == "study       smoke in sqlite:///runs/search-smoke/study.db; 0 of 3 trials finished"
-    assert lines[2] == "data        60 train, 30 validation samples; the test samples are not read"
+    assert lines[2] == "data        60 train, 30 validation samples; the test samples are not used"
     trials = [line for line in lines if line.startswith("trial ")]
     pattern = r"trial \d {4} complete +\d+\.\d\d % [* ] +\d+\.\d s  learning_rate = 0\.\d+, hidden_sizes = \[[\d, ]+\]"
     assert len(trials) == 4 and all(re.fullmatch(pattern, line) for line in trials[:3])

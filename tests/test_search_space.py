@@ -85,10 +85,14 @@ def test_files_that_are_no_space_are_refused(tmp_path: Path) -> None:
         (rate() | {"network.dropout": Float(low=0, high=1)}, "network.dropout, high = 1.0"),
         ({"network.activation": Categorical(choices=["relu", "rleu"])}, "network.activation, choices[1] = 'rleu'"),
         ({"training.epochs": Float(low=2.5, high=3.5)}, "training.epochs, low = 2.5: training.epochs = 2.5: expected a whole"),
-        ({"data.name": Categorical(choices=["mnist", "seq_mnist"])}, "data.name: would change the validation samples"),
-        ({"data_config.dataset": Categorical(choices=["Seq MNIST"])}, "would change the validation samples"),
-        ({"data.validation_samples": Int(low=1, high=2)}, "data.validation_samples: would change the validation samples"),
+        ({"data.name": Categorical(choices=["mnist", "seq_mnist"])}, "data.name: may change the validation samples"),
+        ({"data_config.dataset": Categorical(choices=["Seq MNIST"])}, "may change the validation samples"),
+        ({"data.validation_samples": Int(low=1, high=2)}, "data.validation_samples: may change the validation samples"),
         ({"tracking.wandb": Categorical(choices=[True])}, "tracking.wandb: the trials of a search are not tracked"),
+        ({"data.test_samples": Int(low=1, high=2)}, "data.test_samples: may change the validation samples"),
+        ({"device.device": Categorical(choices=["cpu", "cuda"])}, "device.device: all trials of a worker have the device"),
+        ({"distributed.mode": Categorical(choices=["data", "layer"])}, "distributed.mode: a search trains in one process"),
+        ({"training.seed": Int(low=0, high=1)}, "training.seed: the seed is the same in all trials"),
         ({"plugins": Categorical(choices=[["module"]])}, "plugins are imported before a search"),
     ],
 )  # fmt: skip
@@ -96,6 +100,25 @@ def test_values_that_a_configuration_refuses_are_named_before_a_search(entries: 
     settings = Settings.from_file(recipes.path_of("mnist_raw"))
     message = refusal(lambda: Space(entries, "space.toml").require_accepted(settings), SettingsError)
     assert message.startswith("space.toml: ") and words in message
+
+
+@pytest.mark.parametrize("key", ["data.pairs", "data.data_seed"])
+def test_an_easier_task_is_no_better_trial(key: str) -> None:
+    space, retrieval = Space({key: Int(low=1, high=4)}), Settings.from_arguments(data="associative_retrieval")
+    assert f"{key}: may change the validation samples" in refusal(lambda: space.require_accepted(retrieval), SettingsError)
+
+
+def test_of_the_data_only_what_changes_the_training_samples_alone_may_be_searched() -> None:
+    images = {"data.train_samples": Int(low=10, high=20), "data.augmentation.rotation": Float(low=0, high=15)}
+    Space(images).require_accepted(Settings.from_arguments(data="mnist"))
+    videos = Space({"data.fresh_velocities": Categorical(choices=[True, False])})
+    videos.require_accepted(Settings.from_arguments(data="moving_mnist"))
+
+
+def test_a_key_that_needs_another_one_is_compared_too() -> None:
+    space = Space({"data.pairs": Int(low=1, high=2), "data.name": Categorical(choices=["associative_retrieval"])})
+    message = refusal(lambda: space.require_accepted(Settings()), SettingsError)
+    assert "data.pairs: may change the validation samples" in message
 
 
 def test_a_value_that_needs_another_one_is_accepted() -> None:

@@ -11,6 +11,7 @@ from RecurrentFF import toml
 from RecurrentFF.benchmarks.benchmark import Benchmark
 from RecurrentFF.benchmarks.flags import Parser, add_training_flags, exit_code
 from RecurrentFF.errors import CheckpointError, SettingsError
+from RecurrentFF.launch import ended
 from RecurrentFF.messages import nearest
 from RecurrentFF.registry import name_of, names, tree_of
 from RecurrentFF.settings import Settings, recipes
@@ -34,7 +35,7 @@ def main(benchmark: Benchmark, argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 after an error (which is printed in one line), or 130 after Ctrl-C.
     """
-    return exit_code(lambda: start_or_resume(benchmark, argument_parser(benchmark).parse_args(argv)))
+    return ended(exit_code(lambda: start_or_resume(benchmark, argument_parser(benchmark).parse_args(argv))))
 
 
 def argument_parser(benchmark: Benchmark) -> Parser:

@@ -10,7 +10,7 @@ from RecurrentFF.atomic_files import write_bytes
 from RecurrentFF.benchmarks.baselines import BackpropagationLearner, make_baseline
 from RecurrentFF.data.dataset import Splits
 from RecurrentFF.data.task import Task
-from RecurrentFF.distributed import session as joined
+from RecurrentFF.distributed import session
 from RecurrentFF.errors import CheckpointError, SettingsError
 from RecurrentFF.launch import is_first
 from RecurrentFF.model.network import Network
@@ -49,7 +49,7 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
         DataError: the data can't be read.
     """
     keep_freed_memory()
-    group = joined(settings.distributed.timeout)
+    group = None if settings.distributed.mode == "none" else session(settings.distributed.timeout)
     before = None if group is None else group.world.object_of(0, lambda: folder_before_restart(parent, group.launch))
     if before is not None:
         return resume(before, lambda settings: settings, callbacks=callbacks)
@@ -64,11 +64,11 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
     if weights is not None:
         file = checkpoint.best_in(Path(weights))
         checkpoint.load_weights(prepared.network, checkpoint.read(file), file, any_circuit=True)
-    if not is_first():
+    if group is not None and not is_first():
         return prepared.trainer(None, callbacks).fit()
 
     def prepare(folder: RunFolder) -> Trainer:
-        note_launch(folder)
+        note_launch(folder, group)
         return prepared.trainer(folder, callbacks)
 
     return start_training(parent, name, prepare).finished
@@ -97,7 +97,7 @@ def resume(
         SettingsError: the change does not fit the run.
     """
     keep_freed_memory()
-    group = joined()
+    group = session()
     if group is not None and group.launch.rank > 0:  # the first process reads the checkpoint for all
         saved, start = group.world.received_from(0)
         return _continue(None, saved, start, change, continue_stopped, callbacks)
@@ -133,7 +133,7 @@ def _continue(
         checkpoint.require_own_weights(saved, before, start)
     prepared = _prepare(settings, baseline)
     if folder is not None:
-        note_launch(folder)
+        note_launch(folder, session())
     trainer = prepared.trainer(folder, callbacks)
     trainer.resume_from(saved, start)
     if trainer.progress.epoch > epochs:

@@ -25,13 +25,13 @@ TOLERANCE = 1e-4
 """The relative difference of the weights that random generators on different processors may have."""
 
 
-def facts_of(network: Network, settings: Settings, samples: int) -> Facts:
+def facts_of(network: Network, settings: Settings, data: Mapping[str, int]) -> Facts:
     """The facts about this process.
 
     Args:
         network: the network.
         settings: the configuration of the training.
-        samples: the number of training samples.
+        data: numbers of samples, and checksums, by their names.
     """
     from RecurrentFF import __version__
 
@@ -40,7 +40,7 @@ def facts_of(network: Network, settings: Settings, samples: int) -> Facts:
     return {
         "versions": {"RecurrentFF": __version__, "torch": torch.__version__},
         "settings": {key: value for key, value in flat.items() if not key.startswith(OF_A_HOST)} | {"device.device": device},
-        "data": {"training samples": samples},
+        "data": dict(data),
         "weights": {
             name: (list(tensor.shape), float(tensor.detach().double().norm()), float(tensor.detach().double().sum()))
             for name, tensor in network.named_parameters()
@@ -48,17 +48,17 @@ def facts_of(network: Network, settings: Settings, samples: int) -> Facts:
     }
 
 
-def require_agreement(found: Sequence[Facts]) -> None:
+def require_agreement(facts_of_all: Sequence[Facts]) -> None:
     """Check that all processes agree.
 
     Args:
-        found: the facts about each process.
+        facts_of_all: the facts about each process.
 
     Raises:
         SettingsError: they don't. It is the same in all processes.
     """
-    first = found[0]
-    for rank, other in enumerate(found):
+    first = facts_of_all[0]
+    for rank, other in enumerate(facts_of_all):
         for name, version in first["versions"].items():
             if other["versions"].get(name) != version:
                 raise SettingsError(
@@ -72,11 +72,12 @@ def require_agreement(found: Sequence[Facts]) -> None:
                 f"process {rank} has {key} = {theirs}, but process 0 has {ours}; start all processes with the same configuration",
                 key,
             )
-        theirs, ours = other["data"]["training samples"], first["data"]["training samples"]
-        if theirs != ours:
-            raise SettingsError(
-                f"process {rank} has {theirs:,} training samples, but process 0 has {ours:,}; give all processes the same data"
-            )
+        part = _first_difference(first["data"], other["data"])
+        if part is not None:
+            found = f"has other {part} than process 0"
+            if "samples" in part:
+                found = f"has {other['data'].get(part, 0):,} {part}, but process 0 has {first['data'].get(part, 0):,}"
+            raise SettingsError(f"process {rank} {found}; give all processes the same data in the same order")
         _require_weights(rank, first["weights"], other["weights"])
 
 

@@ -204,6 +204,7 @@ def _sums(work: Workload, division: Division, samples: int) -> Iterator[tuple[in
         yield division.layer_parts, element * (measured + samples)
         if work.trains_readout:
             yield division.layer_parts, element * samples * work.classes
+            yield division.layer_parts, element * work.classes * units
     if division.data_parts > 1:
         yield division.data_parts, element * (measured + work.label_timesteps + 2)
         if work.trains_readout:

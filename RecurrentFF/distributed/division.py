@@ -67,8 +67,8 @@ def divide(network: Network, options: DistributedSettings, processes: int, mode:
         )
     if parts > len(layers):
         raise SettingsError(
-            f"distributed: {parts} processes for {len(layers)} layers; set distributed.layer_processes to at most {len(layers)}, "
-            'or distributed.mode = "data"'
+            f"distributed: {parts} processes for {len(layers)} layers; start {len(layers)} processes, or a multiple of them with "
+            f'distributed.layer_processes = {len(layers)}, or set distributed.mode = "data"'
         )
     if counts is not None and sum(counts) != len(layers):
         raise SettingsError(

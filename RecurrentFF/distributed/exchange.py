@@ -61,7 +61,8 @@ class Routes:
         }
         readers = readers_of({name: block.sources for name, block in blocks.items()}, owners)
         outgoing = {name: each for name, each in readers.items() if blocks[name].owner == index}
-        return cls(blocks, outgoing, {name: blocks[name].owner for name, each in readers.items() if index in each})
+        # In the order of the modules, in which the owner sends them: nccl knows messages by their order alone.
+        return cls(blocks, outgoing, {name: block.owner for name, block in blocks.items() if index in readers.get(name, ())})
 
     def candidates_after(self, before: Mapping[str, int], *, is_training: bool) -> dict[str, int]:
         """The number of candidates of each block after a timestep: 1 as long as it is the same for all.

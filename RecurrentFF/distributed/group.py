@@ -70,15 +70,17 @@ class Group:
         ranks: the numbers of the processes.
         group: the group of torch.distributed with these processes.
         activity: of this process.
+        batched: true to begin all messages of a timestep together, as nccl needs it: two single messages that cross each other
+            would wait for ever.
     """
 
-    def __init__(self, ranks: Sequence[int], group: dist.ProcessGroup, activity: Activity) -> None:
+    def __init__(self, ranks: Sequence[int], group: dist.ProcessGroup, activity: Activity, *, batched: bool = False) -> None:
         self.ranks = tuple(ranks)
         self.group = group
         self.activity = activity
         self.size = len(self.ranks)
         self.index = self.ranks.index(dist.get_rank())
-        self._batched = dist.get_backend(group) == "nccl"  # which would wait for ever for messages that cross each other
+        self._batched = batched
 
     def sum_in_place(self, tensor: Tensor, purpose: str = "sums") -> Tensor:
         """Add up a tensor over the processes."""
@@ -159,11 +161,10 @@ class Group:
     def finish(self, begun: Sequence[Any]) -> None:
         """Wait for sums and messages that have begun."""
         with self.activity.waiting():
-            if self._batched and begun and isinstance(begun[0], dist.P2POp):
-                begun = dist.batch_isend_irecv(list(begun))
-            for work in begun:
-                if work is not None:
-                    work.wait()
+            messages = [work for work in begun if isinstance(work, dist.P2POp)]
+            others = [work for work in begun if work is not None and not isinstance(work, dist.P2POp)]
+            for work in [*others, *(dist.batch_isend_irecv(messages) if messages else [])]:
+                work.wait()
 
     def _message(self, operation: Callable[..., Any], tensor: Tensor, other: int, tag: int) -> Any:
         if tensor.numel() == 0:

@@ -11,7 +11,6 @@ from torch import Tensor
 from RecurrentFF.distributed.division import Division, part_of
 from RecurrentFF.distributed.exchange import PatternExchange, Routes
 from RecurrentFF.distributed.group import Group
-from RecurrentFF.model.divided_readout import own_columns
 from RecurrentFF.model.processes import BatchPlace, BatchShare, Exchange, Processes, Reduction
 
 if TYPE_CHECKING:
@@ -167,27 +166,16 @@ class DividedProcesses(Processes):
         return self.world.object_of(0, make)
 
     def complete(self, network: Network) -> None:
-        """Bring the weights of all layers of a network, each from the process that has it, to all processes."""
+        """Bring the weights of all layers of a network, each from the process that has it, to all processes.
+
+        The readout is the same in all of them already.
+        """
         if not self.divides_layers:
             return
         for module in network.local_modules:
             owner = self.division.owners[module.name]
             for tensor in (*module.parameters(), *module.buffers()):
                 self._broadcast(tensor.detach(), owner)
-        self.complete_columns(network, network.readout.weight.detach())
-
-    def complete_columns(self, network: Network, values: Tensor) -> None:
-        """Bring the columns of a tensor, each from the process with the unit of that number, to all processes.
-
-        Args:
-            network: the network.
-            values: (classes, units of all hidden layers), as the readout's weight, changed in place.
-        """
-        if self.divides_layers:
-            columns = own_columns(network)
-            own = torch.zeros_like(values)
-            own[:, columns] = values[:, columns]
-            values.copy_(self.layers.sum_in_place(own, "state"))
 
     def complete_states(self, names: Sequence[str], state: Callable[[str], Any]) -> dict[str, Any]:
         """The states of modules, each from the process that has the module.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from RecurrentFF.distributed.agreement import facts_of, require_agreement
 from RecurrentFF.distributed.cost import better_mode
@@ -44,6 +45,7 @@ class Session:
     def __init__(self, launch: Launch, timeout: float) -> None:
         self.launch = launch
         self.activity = Activity()
+        self._meshes: dict[tuple[str, int, int], DeviceMesh] = {}
         if torch.cuda.is_available():
             torch.cuda.set_device(launch.local_rank % torch.cuda.device_count())
         try:
@@ -56,34 +58,39 @@ class Session:
         self._join()
         self.world = Group(range(launch.count), dist.group.WORLD, self.activity)  # type: ignore[arg-type]
 
-    def processes(self, network: Network, settings: Settings, samples: int = 0) -> DividedProcesses:
+    def processes(self, network: Network, settings: Settings, data: Mapping[str, int] | None = None) -> DividedProcesses:
         """The division of a training among the processes.
 
         Args:
             network: the network.
             settings: the configuration of the training.
-            samples: the number of training samples, if all processes must have as many.
+            data: numbers that tell the data of all processes from others, by their names; none if left out.
 
         Raises:
             SettingsError: the settings don't fit the number of processes or of layers, or are not the same in all of them.
         """
-        found = self.world.objects((facts_of(network, settings, samples), self.watch.folder))
+        found = self.world.objects((facts_of(network, settings, data or {}), self.watch.folder))
         require_agreement([facts for facts, _ in found])
         self.watch.folder = found[0][1]
         options = settings.distributed
         division = divide(network, options, self.world.size, self._mode(network, settings))
-        with self.activity.waiting():
-            mesh = init_device_mesh(
-                network.device.type, (division.data_parts, division.layer_parts), mesh_dim_names=("data", "layer")
-            )
-        data, layers = (self._group(mesh.get_group(name)) for name in ("data", "layer"))
-        return DividedProcesses(network, division, self.world, data, layers, options)
+        groups = self._groups(network.device.type, division.data_parts, division.layer_parts)
+        return DividedProcesses(network, division, self.world, *groups, options)
 
-    def _group(self, group: dist.ProcessGroup) -> Group:
+    def _groups(self, device_type: str, data_parts: int, layer_parts: int) -> tuple[Group, Group]:
+        """This process's groups: those with other parts of each batch, and those with other layers."""
+        key = device_type, data_parts, layer_parts
+        if key not in self._meshes:  # a mesh has connections of its own, which later trainings use again
+            with self.activity.waiting():
+                self._meshes[key] = init_device_mesh(device_type, (data_parts, layer_parts), mesh_dim_names=("data", "layer"))
+        mesh, batched = self._meshes[key], device_type == "cuda"
+        return self._group(mesh.get_group("data"), batched), self._group(mesh.get_group("layer"), batched)
+
+    def _group(self, group: dist.ProcessGroup, batched: bool) -> Group:
         set_timeout = getattr(dist.distributed_c10d, "set_timeout", None) or dist.distributed_c10d._set_pg_timeout
         with contextlib.suppress(Exception):  # there is no public name before torch 2.14, and not all kinds of groups can do this
             set_timeout(_NEVER, group)
-        return Group(dist.get_process_group_ranks(group), group, self.activity)
+        return Group(dist.get_process_group_ranks(group), group, self.activity, batched=batched)
 
     def _mode(self, network: Network, settings: Settings) -> str:
         mode = settings.distributed.mode

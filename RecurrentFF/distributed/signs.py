@@ -92,8 +92,6 @@ class Signs:
         self.failure = ""
         """Why the store can't be reached any more."""
         self._wake = threading.Event()
-        self._speaker: str | None = None
-        self._asks = False
 
     def start(self) -> None:
         """Begin to exchange signs."""
@@ -129,23 +127,15 @@ class Signs:
                 self._wake.set()
         return self.done >= number
 
-    def is_speaker(self, seconds: float) -> bool | None:
-        """True if this process is the first of its machine that asks this; None if the store does not answer."""
-        self._asks = True
-        self.exchange_now(seconds)
-        return None if self._speaker is None else self._speaker == str(self.launch.rank)
-
     def _exchange(self, store: Store) -> None:
         self.begun += 1
-        begun, asks, own = self.begun, self._asks, self.own()
+        begun, own = self.begun, self.own()
         store.set(self._key(self.launch.rank), json.dumps(asdict(own)))
         missing = [rank for rank in range(self.launch.count) if rank not in self.others and rank != self.launch.rank]
         ranks = [*self.others, *(rank for rank in missing if store.check([self._key(rank)]))]
         if ranks:
             contents = store.multi_get([self._key(rank) for rank in ranks])
             self.others |= {rank: Sign(**json.loads(content)) for rank, content in zip(ranks, contents, strict=True)}
-        if asks and self._speaker is None:
-            self._speaker = store.compare_set(f"speaks/{own.machine}", "", str(self.launch.rank)).decode()
         self.done = begun
 
     @staticmethod

@@ -120,10 +120,7 @@ class Watch:
 
     def claim(self) -> bool:
         """True in the first process of this host that asks."""
-        is_first = self._signs.is_speaker(_EXCHANGE_SECONDS)
-        if is_first is not None:
-            return is_first
-        host = self._signs.others.get(0, self._sign)  # of the store, which has ended
+        host = self._signs.others.get(0, self._sign)  # of this training: process 0, if it is known
         file = Path(tempfile.gettempdir()) / f"RecurrentFF-{self.launch.port}-{host.pid}"
         try:
             is_first = is_new(file)
@@ -292,8 +289,11 @@ class Watch:
         hosts = self._claim is not None or (self.launch.rank == 0 and not self.launch.has_agent)
         end = time.monotonic() + 2 * GRACE
         while hosts and self._sign.state not in ("trains", "rests") and time.monotonic() < end:
-            signs = [sign for rank, sign in self._signs.others.items() if rank not in self._overdue]
-            hosts = any(not sign.has_gone(self._sign.machine) for sign in signs if self._is_near(sign) or sign.state == "trains")
+            hosts = any(
+                not sign.has_gone(self._sign.machine)
+                for rank, sign in self._signs.others.items()
+                if self._is_near(sign) or (sign.state == "trains" and rank not in self._overdue)
+            )
             time.sleep(0.02)
         if self._claim is not None:
             with contextlib.suppress(OSError):

@@ -150,8 +150,10 @@ def _settled(network: Network, x: Tensor, candidates: int) -> State:
 def _readout(network: Network, state: State) -> Tensor:
     """The readout's logits, (batch, classes), of a state that has seen no label; NaN where an activity is too large to square."""
     logits = logits_of(network, network.hidden_pattern(state)[:, 0].T)
-    squares = [state.blocks[module.name].activity[:, 0].square().sum(0) for module in network.hidden_layers()]
-    return logits.masked_fill(~torch.stack(squares).isfinite().all(0).unsqueeze(1), torch.nan)  # its pattern would be 0
+    own = network.processes.own(network.hidden_layers())
+    squares = torch.stack([state.blocks[module.name].activity[:, 0].square().sum(0) for module in own])
+    (infinite,) = network.processes.sum_over_layers((~squares.isfinite()).sum(0).to(squares.dtype))
+    return logits.masked_fill((infinite > 0).unsqueeze(1), torch.nan)  # the pattern of such an activity would be 0
 
 
 def _all_labels(network: Network) -> Tensor:

@@ -57,7 +57,8 @@ class ReadoutTraining:
         logits, columns = logits_of(network, features), own_columns(network)
         gradients = self.readout.gradients(logits, features, labels, columns=columns, batch=share.size)
         if not self.frozen:
-            self.readout.weight.grad, self.readout.bias.grad = share.summed(gradients.weight, gradients.bias)
+            weight, self.readout.bias.grad = share.summed(gradients.weight, gradients.bias)
+            (self.readout.weight.grad,) = network.processes.sum_over_layers(weight)  # each process has some of its columns
             self.optimizer.step()
         return ReadoutUpdate(logits, gradients.loss)
 

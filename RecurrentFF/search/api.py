@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from RecurrentFF.errors import SettingsError
+from RecurrentFF.messages import shown
 from RecurrentFF.paths import expanded, reported
 from RecurrentFF.search.space import Space
 from RecurrentFF.settings import Settings
+from RecurrentFF.values import of_python
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -55,7 +57,7 @@ def search(
     output_dir: str | Path | None = None,
     quiet: bool = False,
 ) -> SearchResult:
-    """Train many configurations, and find the one of the highest validation accuracy. The test samples are never read.
+    """Train many configurations, and find the one of the highest validation accuracy. The test samples are not used.
 
     A study in a storage is continued by the same call. Several processes may work on it at the same time.
 
@@ -80,9 +82,11 @@ def search(
 
     Raises:
         SettingsError: an argument is invalid, the configuration refuses a value of the space or has no validation samples, the
-            study is that of another configuration or space, the first trials are all refused for the same reason, no trial has
-            a result, or Optuna is not installed.
-        DataError: the data can't be read.
+            study is that of another configuration, space or data, the first trials are all refused for the same reason, no trial
+            has a result, or Optuna is not installed.
+        DataError, InputError: the data can't be read, or `task` is no task.
+        DeviceError: this machine does not have the device.
+        CheckpointError: a checkpoint that training.weights names can't be read.
         OutputError: the storage or the output folder can't be written.
         SearchInterrupted: a KeyboardInterrupt, by Ctrl-C. The same call continues a study in a storage.
 
@@ -91,22 +95,56 @@ def search(
         >>> rff.build(result.best_settings)
     """
     require_optuna()
-    name = study or (Path(settings).stem if isinstance(settings, str | Path) else "search")
+    name = (Path(settings).stem if isinstance(settings, str | Path) else "search") if study is None else study
+    if not isinstance(name, str):
+        raise SettingsError(f"study = {shown(name)}: expected text")
     if not re.fullmatch(r"\w[\w .+-]*", name):
         raise SettingsError(f"study '{name}': a name has letters, digits, spaces, and the signs _ . + - only")
-    if trials < 1:
-        raise SettingsError(f"trials = {trials}: expected at least 1")
+    trials, seed = _whole_number(trials, "trials", 1), _whole_number(seed, "seed", 0)
+    _require_storage(storage)
     if isinstance(settings, str | Path):
         settings = Settings.from_file(settings)
+    elif not isinstance(settings, Settings):
+        raise SettingsError(f"settings = {shown(settings)}: expected Settings, or the path of a TOML file")
     if isinstance(space, str | Path):
         space = Space.from_file(space)
     elif not isinstance(space, Space):
         space = Space(space)
+    from RecurrentFF.data.task import require_task  # imported late, with Optuna and torch
+    from RecurrentFF.search.run import Plan, run
+
+    task = None if task is None else require_task(task)
     folder = None if output_dir is None else result_folder(output_dir, name)
 
-    from RecurrentFF.search.run import Plan, run  # imported late, with Optuna and torch
-
     return run(Plan(settings, space, trials, storage, name, sampler, pruner, seed, task, folder, quiet))
+
+
+def _whole_number(value: object, name: str, lowest: int) -> int:
+    """A whole number of Python's own type.
+
+    Raises:
+        SettingsError: it is none, or too low.
+    """
+    number = of_python(value)
+    if type(number) is not int:
+        raise SettingsError(f"{name} = {shown(value)}: expected a whole number")
+    if number < lowest:
+        raise SettingsError(f"{name} = {number}: expected at least {lowest}")
+    return number
+
+
+def _require_storage(storage: object) -> None:
+    """Check the type of a storage.
+
+    Raises:
+        SettingsError: it is another one.
+    """
+    from optuna.storages import BaseStorage
+
+    if not isinstance(storage, str | BaseStorage | None):
+        raise SettingsError(
+            f"storage = {shown(storage)}: expected a URL such as sqlite:///search.db, a storage of Optuna, or None"
+        )
 
 
 def result_folder(parent: str | Path, study: str) -> Path:

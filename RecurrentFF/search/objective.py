@@ -12,6 +12,7 @@ from RecurrentFF.data.dataset import Splits
 from RecurrentFF.data.task import Task
 from RecurrentFF.errors import (
     BlackBoxError,
+    CheckpointError,
     DataError,
     DivergenceError,
     InputError,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from RecurrentFF.model.learner import BatchMetrics
     from RecurrentFF.training.metrics import EpochMetrics
 
-REFUSALS = (SettingsError, InputError, DataError, BlackBoxError)
+REFUSALS = (SettingsError, InputError, DataError, BlackBoxError, CheckpointError)
 """The errors of a configuration that can't be trained. The search continues after them."""
 
 OUTCOME, REASON, CAUSE = "outcome", "reason", "cause"
@@ -82,7 +83,7 @@ class Pruning(Callback):
 
 
 class SearchData:
-    """The data of a search, without test samples. They are read again only if the configuration asks for others.
+    """The data of a search, without test samples. They are loaded again only if the configuration asks for others.
 
     Args:
         task: the data that a program passes; None for the data set that the configuration names.

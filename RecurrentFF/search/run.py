@@ -13,10 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from RecurrentFF.data.task import Task
 from RecurrentFF.distributed import Launch
-from RecurrentFF.errors import SettingsError
+from RecurrentFF.errors import CheckpointError, SettingsError
 from RecurrentFF.search import storage as storages
 from RecurrentFF.search.api import SearchInterrupted
 from RecurrentFF.search.console import TrialConsole, short_names, shown_value
+from RecurrentFF.search.data_marks import marks_of
 from RecurrentFF.search.objective import Objective, SearchData, TrialInterrupted, cause_of, for_trials, outcome_of, reason_of
 from RecurrentFF.search.results import SearchResult, result_of, seconds_of
 from RecurrentFF.search.samplers import make_pruner, make_sampler
@@ -24,7 +25,7 @@ from RecurrentFF.search.space import Space
 from RecurrentFF.search.studies import FINISHED, finished_trials, open_study, quiet
 from RecurrentFF.settings import Settings
 from RecurrentFF.settings.user_paths import with_absolute_paths
-from RecurrentFF.training import devices
+from RecurrentFF.training import checkpoint, devices
 from RecurrentFF.training.allocation import keep_freed_memory
 from RecurrentFF.training.interruption import Interruption
 
@@ -57,12 +58,13 @@ def run(plan: Plan) -> SearchResult:
     sampler, pruner = make_sampler(plan.sampler, plan.seed), make_pruner(plan.pruner, _most_epochs(settings, space))
     space.require_accepted(settings)
     _require_own_data(plan)
+    _require_readable_weights(settings, space)
     console, data = TrialConsole(plan.quiet), SearchData(plan.task)
     splits = data.splits(for_trials(settings), torch.device(devices.resolve(settings.device).device))
     url = plan.storage if isinstance(plan.storage, str) else ""
     with quiet(), storages.reported(url):
         storage = storages.open_storage(plan.storage) if isinstance(plan.storage, str) else plan.storage
-        study = open_study(plan.study, storage, settings, space, sampler, pruner)
+        study = open_study(plan.study, storage, settings, space, marks_of(splits), sampler, pruner)
         for line in _header(plan, study, len(splits.train), len(splits.validation or ())):
             console.say(line)
         with Interruption() as interruption:
@@ -89,6 +91,23 @@ def _require_own_data(plan: Plan) -> None:
     key = next((key for key in plan.space if key.partition(".")[0] in ("data", "transform")), None)
     if plan.task is not None and key is not None:
         raise SettingsError(f"{plan.space.origin}: {key}: has no effect on a task that is passed; leave it out")
+
+
+def _require_readable_weights(settings: Settings, space: Space) -> None:
+    """Read the checkpoints from which trials begin.
+
+    Raises:
+        CheckpointError: one can't be read.
+    """
+    domain = space.get("training.weights")
+    values = [settings.training.weights] if domain is None else [value for _, value in domain.ends()]
+    for value in values:
+        weights = with_absolute_paths(settings.with_arguments(weights=value)).training.weights
+        if weights is not None:
+            try:
+                checkpoint.read(checkpoint.best_in(Path(weights)))
+            except CheckpointError as error:
+                raise CheckpointError(f"training.weights: {error}") from None
 
 
 def _train(study: Study, objective: Objective, trials: int) -> None:
@@ -149,7 +168,7 @@ def _header(plan: Plan, study: Study, train: int, validation: int) -> list[str]:
     return [
         f"study       {plan.study} {place}; {finished} of {plan.trials} trials finished",
         f"space       {', '.join(plan.space)}",
-        f"data        {train:,} train, {validation:,} validation samples; the test samples are not read",
+        f"data        {train:,} train, {validation:,} validation samples; the test samples are not used",
         f"method      {plan.sampler} sampler, seed {plan.seed}; {pruner}",
         "",
     ]

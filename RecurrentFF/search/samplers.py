@@ -42,7 +42,7 @@ class SeededSampler(BaseSampler):
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
         self._make = make
         self._seed = seed
-        self._sampler = make(seed)
+        self._sampler = make(0)  # until the first trial
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         """Seed the sampler for a trial."""
@@ -74,12 +74,10 @@ def make_sampler(name: str, seed: int) -> BaseSampler:
         seed: the seed, at least 0.
 
     Raises:
-        SettingsError: there is none of this name, or the seed is negative.
+        SettingsError: there is none of this name.
     """
-    if name not in SAMPLERS:
+    if not isinstance(name, str) or name not in SAMPLERS:
         raise SettingsError(f"sampler {name!r}: there is no such sampler{nearest(str(name), SAMPLERS)}")
-    if seed < 0:
-        raise SettingsError(f"seed {seed}: expected at least 0")
     return SeededSampler(SAMPLERS[name], seed)
 
 
@@ -93,6 +91,6 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
     Raises:
         SettingsError: there is none of this name.
     """
-    if name not in PRUNERS:
+    if not isinstance(name, str) or name not in PRUNERS:
         raise SettingsError(f"pruner {name!r}: there is no such pruner{nearest(str(name), PRUNERS)}")
     return PRUNERS[name](epochs)

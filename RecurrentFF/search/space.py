@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from random import Random
@@ -23,6 +24,9 @@ MAX_CHARACTERS = 2**20
 """The largest size of a file of a search space, in characters."""
 
 EXAMPLE = '{ type = "float", low = 1e-4, high = 1e-2, log = true }'
+
+TRAINING_ONLY = ("train_samples", "augmentation", "fresh_velocities")
+"""The options of data sets that change the training samples alone."""
 
 _DRAWS = 32
 """Number of random draws of the other keys, with which a value is tried that the configuration refuses by itself."""
@@ -122,23 +126,20 @@ class Space(Mapping[str, Domain]):
                 try:
                     changed = settings.override([override], [written])
                 except SettingsError as error:
-                    if not self._is_accepted_with_others(settings, key, value, random):
+                    accepted = self._accepted_with_others(settings, key, value, random)
+                    if accepted is None:
                         raise SettingsError(f"{self.origin}: {error}") from None
-                else:
-                    _require_comparable(settings, changed, f"{self.origin}: {key}")
+                    changed = accepted
+                _require_comparable(settings, changed, f"{self.origin}: {key}")
 
-    def _is_accepted_with_others(self, settings: Settings, key: str, value: Any, random: Random) -> bool:
-        """Check if any of a few random draws of the other keys makes the configuration accept a value."""
+    def _accepted_with_others(self, settings: Settings, key: str, value: Any, random: Random) -> Settings | None:
+        """The settings with a value, and with the first of a few random draws of the other keys that makes them valid."""
         others = {name: domain for name, domain in self.items() if name != key}
-        draws = ({name: domain.draw(random) for name, domain in others.items()} for _ in range(_DRAWS if others else 0))
-        return any(self._is_accepted(settings, draw | {key: value}) for draw in draws)
-
-    def _is_accepted(self, settings: Settings, values: Mapping[str, Any]) -> bool:
-        try:
-            self.applied(settings, values)
-        except SettingsError:
-            return False
-        return True
+        for _ in range(_DRAWS if others else 0):
+            draw = {name: domain.draw(random) for name, domain in others.items()}
+            with contextlib.suppress(SettingsError):
+                return self.applied(settings, draw | {key: value})
+        return None
 
     def _require_separate_keys(self) -> None:
         if not self._domains:
@@ -187,7 +188,7 @@ def _domain(key: str, entry: Any) -> Domain:
 
 
 def _require_comparable(settings: Settings, changed: Settings, place: str) -> None:
-    """Refuse a key on which the validation samples depend, or that has no effect in a search.
+    """Refuse a key on which the validation samples, chance or the machine depend, or that has no effect in a search.
 
     Raises:
         SettingsError: it is such a key.
@@ -196,7 +197,19 @@ def _require_comparable(settings: Settings, changed: Settings, place: str) -> No
         raise SettingsError(f"{place}: plugins are imported before a search; name them in the configuration")
     if changed.tracking != settings.tracking:
         raise SettingsError(f"{place}: the trials of a search are not tracked; leave it out")
-    parts = [(name_of(each.data), *(tree_of(each.data).get(key) for key in ("data_dir", "validation_samples")))
+    if changed.device != settings.device:
+        raise SettingsError(f"{place}: all trials of a worker have the device of the configuration; leave it out")
+    if changed.distributed != settings.distributed:
+        raise SettingsError(f"{place}: a search trains in one process; leave it out")
+    if changed.training.seed != settings.training.seed:
+        raise SettingsError(
+            f"{place}: the seed is the same in all trials; leave it out, and repeat the search or the best configuration with "
+            "other seeds"
+        )
+    parts = [(name_of(each.data), {key: value for key, value in tree_of(each.data).items() if key not in TRAINING_ONLY})
              for each in (settings, changed)]  # fmt: skip
     if parts[0] != parts[1]:
-        raise SettingsError(f"{place}: would change the validation samples, on which trials are compared; leave it out")
+        raise SettingsError(
+            f"{place}: may change the validation samples, on which trials are compared; leave it out (of [data], only "
+            f"{', '.join(TRAINING_ONLY)} may be searched)"
+        )

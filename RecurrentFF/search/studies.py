@@ -1,4 +1,4 @@
-"""Studies: what is known of all trials of a search. A study belongs to one configuration and one space. Imports Optuna."""
+"""Studies: what is known of all trials of a search. A study belongs to a configuration, a space and data. Imports Optuna."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from optuna.trial import TrialState
 from RecurrentFF import toml
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.messages import shown
+from RecurrentFF.search import data_marks
 from RecurrentFF.search.space import Space
 from RecurrentFF.settings import Settings
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 """The states that count as finished. A failed trial is one that was interrupted, and is run again."""
 
-_CONFIGURATION, _SPACE = "configuration", "space"
-"""The names of the attributes of a study that hold its configuration and its space as TOML."""
+_CONFIGURATION, _SPACE, _DATA = "configuration", "space", "data"
+"""The names of the attributes of a study that hold its configuration and its space as TOML, and the marks of its data."""
 
 _FREE = {"device": ("device", "compile"), "distributed": None, "tracking": None}
 """The keys in which workers on one study may differ: some of a section, or the whole section."""
@@ -47,6 +48,7 @@ def open_study(
     storage: BaseStorage | None,
     settings: Settings,
     space: Space,
+    marks: dict[str, dict[str, Any]],
     sampler: optuna.samplers.BaseSampler,
     pruner: optuna.pruners.BasePruner,
 ) -> Study:
@@ -57,24 +59,31 @@ def open_study(
         storage: the storage; None for the memory of this process.
         settings: the configuration of the search.
         space: the search space.
+        marks: the marks of the data, see `data_marks.marks_of`.
         sampler: chooses the values of the next trials.
         pruner: ends trials of this process early.
 
     Raises:
-        SettingsError: the study was made with another configuration or space, or by another program.
+        SettingsError: the study was made with another configuration, space or data, or by another program.
     """
     study = optuna.create_study(
         storage=storage, study_name=name, direction="maximize", sampler=sampler, pruner=pruner, load_if_exists=True
     )
-    present = {_CONFIGURATION: settings.to_toml(), _SPACE: space.to_toml()}
+    present = {_CONFIGURATION: settings.to_toml(), _SPACE: space.to_toml(), _DATA: marks}
+    begun = bool(study.trials)  # before the attributes, which another worker may write at this moment
     known = study.user_attrs
-    if not known.keys() & present.keys():
-        if study.trials:
-            raise SettingsError(f"study '{name}': was not made by a search of RecurrentFF; choose another name with --study")
-        for key, text in present.items():
-            study.set_user_attr(key, text)
+    if not known.keys() & present.keys() and begun:
+        raise SettingsError(f"study '{name}': was not made by a search of RecurrentFF; choose another name with --study")
+    if not begun:
+        for key in present.keys() - known.keys():
+            study.set_user_attr(key, present[key])
         known = study.user_attrs
     _require_same(name, settings, space, known)
+    found = data_marks.difference(known.get(_DATA) or {}, marks)
+    if found is not None:
+        raise SettingsError(
+            f"study '{name}': was made with other data ({found}); choose another name with --study, or use those data"
+        )
     return study
 
 

@@ -71,8 +71,10 @@ class DistributedSettings(Section):
     One process ignores it. The result is that of one process, up to the order of sums.
     """
 
-    mode: Literal["auto", "data", "layer"] = "auto"
+    mode: Literal["auto", "data", "layer", "none"] = "auto"
     """The division: by the samples of each batch ("data"), or by the layers ("layer"); "auto" takes what should be faster.
+
+    The value "none" lets each process train by itself, for a program that uses several processes for something else.
 
     With "data", the gradients of every layer are summed over the processes at each timestep. With "layer", processes exchange the
     activity of neighboring layers at each timestep, and no gradient.

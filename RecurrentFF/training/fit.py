@@ -127,13 +127,14 @@ def fit(
     settings = _with_changes(network.settings, epochs=epochs, objective=objective, negatives=negatives, optimizer=optimizer,
                              schedule=schedule)  # fmt: skip
     own, task = require_callbacks(callbacks), _task(network, data, validation, batch_first)
+    writes = is_first() or settings.distributed.mode == "none"
 
     def prepare(folder: RunFolder | None) -> Trainer:
-        every = [*(default_callbacks(settings, folder) if is_first() else core_callbacks(settings)), *own]
-        console = Console(quiet or not is_first())
+        every = [*(default_callbacks(settings, folder) if writes else core_callbacks(settings)), *own]
+        console = Console(quiet or not writes)
         return Trainer(network, task, every, learner=Learner(network, observers=observers), console=console)
 
-    return _train(network, settings, prepare, output_dir).history
+    return _train(network, settings, prepare, output_dir if writes else None).history
 
 
 def _with_changes(settings: Settings, **given: Any) -> Settings:
@@ -157,7 +158,7 @@ def _train(
 
     with undone_if_untrained(restore) as watched:
         network.settings = settings
-        if output_dir is not None and is_first():
+        if output_dir is not None:
             parent = expanded(output_dir, SettingsError, "the run folder can't be created")
             trainer = start_training(parent, "fit", lambda folder: watched(prepare(folder)), CONTINUE)
         else:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 from torch import Tensor
 
-from RecurrentFF.data.dataset import Batch, Dataset, LoaderDataset, require_batch
+from RecurrentFF.data.dataset import Batch, Dataset, LoaderDataset, Splits, require_batch
 from RecurrentFF.distributed import DividedProcesses, Session, session
-from RecurrentFF.errors import SettingsError
-from RecurrentFF.launch import announce
+from RecurrentFF.errors import ProcessError, SettingsError
+from RecurrentFF.launch import announce, has_announced
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.processes import ONE_PROCESS, BatchPlace
 from RecurrentFF.settings import Settings
+from RecurrentFF.training.same_data import facts_about, require_same_batch
 
 if TYPE_CHECKING:
     from RecurrentFF.training.interruption import Interruption
@@ -39,25 +41,35 @@ class TrainingGroup:
         self._session = session
 
     @classmethod
-    def of(cls, network: Network, settings: Settings, samples: int) -> TrainingGroup:
+    def of(cls, network: Network, settings: Settings, splits: Splits) -> TrainingGroup:
         """The group that this process belongs to.
 
         Args:
             network: the network.
             settings: the configuration of the training.
-            samples: the number of training samples.
+            splits: the data sets.
 
         Raises:
             SettingsError: the settings don't fit the number of processes, or are not the same in all of them; or a baseline is to
                 be trained by several.
-            ProcessError: the processes can't join each other.
+            ProcessError: the processes can't join each other, or an earlier training in this program has failed.
         """
-        joined = session(settings.distributed.timeout)
+        joined = None if settings.distributed.mode == "none" else session(settings.distributed.timeout)
         if joined is None:
             return cls()
         if not isinstance(network, Network):
             raise SettingsError("--baseline: a baseline is trained by one process; start it without torchrun")
-        return cls(joined.processes(network, settings, samples), joined)
+        if settings.training.on_divergence == "retry":
+            raise SettingsError(
+                'training.on_divergence = "retry": several processes might return to different epochs; set it to "stop"'
+            )
+        if has_announced():
+            raise ProcessError("an earlier training in this program has failed, and the processes went apart; start it again")
+        return cls(joined.processes(network, settings, facts_about(splits)), joined)
+
+    def __str__(self) -> str:
+        """The number of processes and what is divided among them, as in "2: layers h1 | h2"."""
+        return "1" if self.processes is None else f"{self.count}: {self.processes.division}"
 
     @property
     def index(self) -> int:
@@ -99,34 +111,37 @@ class TrainingGroup:
         finally:
             network.processes = ONE_PROCESS
 
-    def batches(self, train: Dataset, size: int, order: Tensor, epoch: int, done: int) -> Iterator[tuple[BatchPlace, Batch]]:
-        """This process's part of each batch, and the place of the batch.
+    def batches(
+        self, train: Dataset, size: int, order: Tensor, epoch: int, *, batches: int = 0, samples: int = 0
+    ) -> Iterator[tuple[BatchPlace, Batch]]:
+        """This process's part of each remaining batch of an epoch, and the place of the batch.
 
         Args:
             train: the training samples.
             size: the number of samples of a whole batch.
             order: the order of the remaining samples of the epoch.
             epoch: the number of the epoch, from 0.
-            done: the number of samples of this epoch in earlier batches.
+            batches: the number of batches that are done, which a loader yields once more.
+            samples: the number of samples in them.
+
+        Raises:
+            InputError: at the first batch, if the processes have read different ones.
         """
         processes = self.processes
-        if processes is None or processes.data.size == 1:
-            for batch in train.batches(size, order, epoch):
-                place = BatchPlace(epoch, done)
-                done += require_batch(batch).inputs.shape[-2]
-                yield place, batch
-        elif isinstance(train, LoaderDataset):
-            for batch in train.batches(size, order, epoch):
-                whole = require_batch(batch).inputs.shape[-2]
-                place, part = _place(processes, epoch, done, whole)
+        if processes is not None and processes.data.size > 1 and not isinstance(train, LoaderDataset):
+            yield from _parts(processes, train, size, order, epoch, samples)
+            return
+        skipped = batches if isinstance(train, LoaderDataset) else 0
+        for number, batch in enumerate(islice(train.batches(size, order, epoch), skipped, None)):
+            whole = require_batch(batch).inputs.shape[-2]
+            if processes is None:
+                yield BatchPlace(epoch, samples), batch
+            else:
+                if number == 0:
+                    require_same_batch(processes.world, batch)
+                place, part = _place(processes, epoch, samples, whole)
                 yield place, _part(batch, part)
-                done += whole
-        else:  # the order chooses the samples, so that a process makes only its own ones
-            for first in range(0, len(order), size):
-                whole = min(size, len(order) - first)
-                place, part = _place(processes, epoch, done + first, whole)
-                own = order[first + part.start : first + part.stop]
-                yield place, next(iter(train.batches(len(own), own, epoch)))
+            samples += whole
 
     def agree_to_stop(self, interruption: Interruption, progress: Progress) -> bool:
         """Find out if all processes end after this batch, since one was interrupted, or has stopped the training."""
@@ -150,7 +165,10 @@ class TrainingGroup:
             with self.divided(evaluated):
                 processes.complete(evaluated)
         if isinstance(learner, Learner):
-            _complete_learner(processes, learner)
+            optimizers = learner.optimizers
+            found = processes.complete_states(list(optimizers), lambda name: optimizers[name].state_dict())
+            for name, state in found.items():
+                optimizers[name].load_state_dict(state)
 
     # ---------------------------------------------------------------- evaluation
 
@@ -167,6 +185,20 @@ class TrainingGroup:
         return counts if self.processes is None else self.processes.sum_counts(counts)
 
 
+def _parts(
+    processes: DividedProcesses, train: Dataset, size: int, order: Tensor, epoch: int, samples: int
+) -> Iterator[tuple[BatchPlace, Batch]]:
+    """This process's parts of batches whose samples the order chooses, so that it makes only its own ones."""
+    for first in range(0, len(order), size):
+        whole = min(size, len(order) - first)
+        place, part = _place(processes, epoch, samples + first, whole)
+        own = order[first + part.start : first + part.stop]
+        batch = next(iter(train.batches(len(own), own, epoch)))
+        if first == 0:
+            require_same_batch(processes.layers, batch)
+        yield place, batch
+
+
 def _place(processes: DividedProcesses, epoch: int, first: int, whole: int) -> tuple[BatchPlace, slice]:
     """The place of this process's part of a batch, and the part itself: the first sample, as padding, where it has none."""
     part = processes.parts_of(whole)
@@ -178,27 +210,3 @@ def _place(processes: DividedProcesses, epoch: int, first: int, whole: int) -> t
 def _part(batch: Batch, part: slice) -> Batch:
     """Some of the samples of a batch."""
     return Batch(batch.inputs[..., part, :], batch.labels[..., part], None if batch.mask is None else batch.mask[:, part])
-
-
-def _complete_learner(processes: DividedProcesses, learner: Learner) -> None:
-    """Bring the states of all optimizers to all processes."""
-    optimizers = learner.optimizers
-    found = processes.complete_states(list(optimizers), lambda name: optimizers[name].state_dict())
-    for name, state in found.items():
-        optimizers[name].load_state_dict(state)
-    network = learner.network
-    network.processes = processes
-    try:
-        _visit(learner.negatives.state_dict(), network.readout.weight.shape, lambda t: processes.complete_columns(network, t))
-    finally:
-        network.processes = ONE_PROCESS
-
-
-def _visit(state: Any, shape: tuple[int, ...], change: Callable[[Tensor], None]) -> None:
-    """Change the tensors of one shape in a state, in place."""
-    if isinstance(state, Tensor):
-        if state.shape == shape:
-            change(state)
-        return
-    for value in state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ():
-        _visit(value, shape, change)

@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 from RecurrentFF.atomic_files import write_text
-from RecurrentFF.distributed import session
+from RecurrentFF.distributed import Session
 from RecurrentFF.errors import OutputError
 from RecurrentFF.launch import Launch
 from RecurrentFF.training.files import RunFolder
@@ -18,9 +18,13 @@ FILE = ".launch.json"
 """The file in the folder of a run that names the `torchrun` by which it was started."""
 
 
-def note_launch(folder: RunFolder) -> None:
-    """Write into the folder of a run which `torchrun` has started it, if one has. It is also named after a failure."""
-    joined = session()
+def note_launch(folder: RunFolder, joined: Session | None) -> None:
+    """Write into the folder of a run which `torchrun` has started it, if one has. It is also named after a failure.
+
+    Args:
+        folder: the folder.
+        joined: the membership of this process; None if it is the only one.
+    """
     if joined is not None:
         joined.watch.folder = str(folder.path)
         with contextlib.suppress(OutputError):  # the run itself says that its folder can't be written
@@ -51,8 +55,12 @@ def folder_before_restart(parent: Path, launch: Launch) -> Path | None:
 
 
 def _identity() -> dict[str, object]:
-    """The `torchrun` that has started this process: its name for the run, its host, and its process number."""
-    return {"run": os.environ.get("TORCHELASTIC_RUN_ID", ""), "host": socket.gethostname(), "process": os.getppid()}
+    """The `torchrun` that has started this process: its name for the run, its host, its process number, and when it began."""
+    parent, began = os.getppid(), ""
+    with contextlib.suppress(OSError, IndexError):  # only Linux has this file
+        began = Path(f"/proc/{parent}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19]
+        began += Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return {"run": os.environ.get("TORCHELASTIC_RUN_ID", ""), "host": socket.gethostname(), "process": parent, "began": began}
 
 
 def _content(file: Path) -> object:

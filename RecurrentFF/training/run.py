@@ -176,6 +176,7 @@ def _header(trainer: Trainer, folder: RunFolder) -> list[str]:
         _network_line(trainer),
         f"data        {trainer.name}: {', '.join(samples)} samples; batches of {_batch_size(trainer)}",
         f"device      {device.device}, {device.precision} matrix products{_precision_warning(device)}",
+        *([f"processes   {trainer.group}"] if trainer.group.count > 1 else []),
         f"run folder  {folder.path}",
     ]
     if not progress.is_initial:

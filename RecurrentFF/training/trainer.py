@@ -114,7 +114,7 @@ class Trainer:
         self.settings = settings.model_copy(update={"device": device})  # "auto" is resolved for this data
         self.name = name_of(settings.data) if network.task is None else network.task.name
         self.learner: BatchLearner = Learner(network) if learner is None else learner
-        self.group = TrainingGroup.of(network, self.settings, len(self.splits.train))
+        self.group = TrainingGroup.of(network, self.settings, self.splits)
         self.console = console or Console(quiet=not self.group.is_first)
         self.evaluated = network
         self.progress = Progress()
@@ -169,6 +169,7 @@ class Trainer:
             self._train_batches(interruption)
             if not interruption.requested:
                 self._end_epoch()
+                self.group.agree_to_stop(interruption, self.progress)
         except DivergenceError as error:
             if not any(self.callbacks.emit("on_divergence", self, error)):
                 raise
@@ -181,7 +182,8 @@ class Trainer:
         self.callbacks.emit("on_epoch_start", self)
         clock = Stopwatch()
         with self.group.divided(self.network):
-            for place, batch in self.group.batches(train, size, order, epoch, self.totals.samples):
+            done = {"batches": self.progress.batch, "samples": self.totals.samples}
+            for place, batch in self.group.batches(train, size, order, epoch, **done):
                 rate = self.settings.schedule.factor(epoch, self.progress.batch, batches, options.epochs)
                 self.learner.scale_learning_rates(rate * self.progress.rate_factor)
                 self.learner.place = place

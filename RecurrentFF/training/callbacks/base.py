@@ -41,6 +41,10 @@ class Callback:
     were evaluated. The learning rates are set anew at each batch: change `trainer.progress.rate_factor`, which multiplies all
     of them.
 
+    With several processes, all of them call their callbacks; `trainer.group.is_first` tells the one that writes. A prediction
+    within an epoch must be made by all of them alike. Where the layers are divided, the weights of other processes' layers are
+    up to date from the end of the epoch's batches on: change only those of `network.processes.own(…)` before that.
+
     An error in a callback ends the training with a CallbackError that names the callback and the event.
 
     Example:
