@@ -51,6 +51,7 @@ def run(settings: Settings, arguments: argparse.Namespace) -> bool:
         write_line(f"stopped     {interrupted.finished} trials are finished; the same command continues the study '{name}'")
         return False
     data = name_of(settings.data)
+    write_line("note        best.toml trains as many epochs and samples as a trial of the search; --epochs and --set change them")
     write_line(f"train it    rff train {data} --config-file {shlex.quote(str(folder / 'best.toml'))}")
     return True
 
