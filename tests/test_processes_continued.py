@@ -23,7 +23,7 @@ from RecurrentFF.training.files import RunFolder
 from tests.several_processes import Started, environment
 from tests.test_processes_faults import Fault, Mark, Slow, settings_of, started, train, wait_for_batches
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the processes are forked")
+pytestmark = [pytest.mark.faults, pytest.mark.skipif(sys.platform == "win32", reason="the processes are forked")]
 
 
 def folder_of(parent: Path) -> RunFolder:

@@ -295,7 +295,7 @@ class Watch:
                 if self._is_near(sign) or (sign.state == "trains" and rank not in self._overdue)
             )
             time.sleep(0.02)
-        if self._claim is not None:
+        if self._claim is not None and not hosts:  # otherwise a late one would say it again
             with contextlib.suppress(OSError):
                 self._claim.unlink()
 
