@@ -25,8 +25,8 @@ tutorial: $(VENV)/installed ## train the tutorial network, with the threshold ob
 test: $(VENV)/installed-dev ## run the tests; ARGS="-k oracle" selects some
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults" $(ARGS)
 
-faults: $(VENV)/installed-dev ## kill, stop and restart processes of trainings (the tests that wait most, a minute and a half)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m faults tests/test_processes_faults.py tests/test_processes_continued.py $(ARGS)
+faults: $(VENV)/installed-dev ## kill, stop and restart processes of trainings and searches (the tests that wait most, two minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m faults tests/test_processes_*.py tests/test_search_workers.py $(ARGS)
 
 lint: $(VENV)/installed-dev ## check style, types, words and docstrings
 	$(BIN)/ruff format --check .

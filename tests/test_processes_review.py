@@ -22,6 +22,8 @@ from RecurrentFF.training.trainer import Trainer
 from tests.several_processes import in_processes
 from tests.test_processes import BASE, FEATURES
 
+pytestmark = pytest.mark.faults
+
 
 def rank() -> int:
     launch = Launch.from_environment()

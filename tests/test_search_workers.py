@@ -20,7 +20,7 @@ from RecurrentFF.training.callbacks import Callback, default_callbacks
 from RecurrentFF.training.trainer import Trainer
 from tests.search_helpers import RATE, load, tiny_search, url_of
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a fork is safe on Linux only")
+pytestmark = [pytest.mark.faults, pytest.mark.skipif(sys.platform != "linux", reason="a fork is safe on Linux only")]
 
 pwd = pytest.importorskip("pwd")
 COMPLETE, FAIL, RUNNING = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.FAIL, optuna.trial.TrialState.RUNNING
