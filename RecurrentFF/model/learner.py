@@ -150,12 +150,10 @@ class Learner:
         inputs, labels, mask = self._prepared(inputs, labels, mask)
         valid = network.valid_timesteps(mask, inputs.shape[3])
         share, draws = self._next_batch(inputs.shape[3])
-        modules = processes.own(network.local_modules)
 
         # 1. Label-free timesteps: the label is uniform, nothing is learned.
-        state = self._state_for(inputs.shape[3])
+        state = self._state_for(inputs.shape[3], draws)
         input_mask = self.regularizers.input_mask(inputs, draws)
-        state.pattern_masks = self._draw_pattern_masks(state, draws)
         x = inputs if input_mask is None else inputs * input_mask
         network.settle(state, x, draws, self._after_label_free_timestep)
 
@@ -177,7 +175,7 @@ class Learner:
             learning = LearningContext(self.objective, weight, perturb_next, t == 0, len(x) == 1, labels_now, share)
             results.append([])
             updates = Updates(self.optimizers)
-            for module in modules:
+            for module in processes.own(network.local_modules):
                 step = StepContext(options.damping_factor, network.draw_masks(module, state, draws))
                 result = self._learned(module, state, step, learning)  # a step, and its local gradients
                 self._observe(t, module, result)
@@ -232,11 +230,15 @@ class Learner:
         for observer in self.observers:
             observer.on_label_free_timestep(state)
 
-    def _state_for(self, batch: int) -> State:
-        """The state of a batch: that of the previous batch, if it had the same size, since large tensors are costly to make."""
+    def _state_for(self, batch: int, draws: BatchDraws) -> State:
+        """The state of a batch, with its activity dropout: that of the previous batch, if it had the same size.
+
+        Large tensors are costly to make.
+        """
         key = (1 + self.negatives.count, batch, self.network.processes)
         if self._state is None or self._state_key != key:
             self._state, self._state_key = self.network.path.new_state(*key), key
+        self._state.pattern_masks = self._draw_pattern_masks(self._state, draws)
         return self._state
 
     def _draw_pattern_masks(self, state: State, draws: BatchDraws) -> dict[str, Tensor] | None:

@@ -73,8 +73,7 @@ def search(
             trial on; "hyperband" (Li et al. 2018, arXiv:1603.06560); "none".
         seed: the seed of the sampler, at least 0. The trainings have training.seed of the configuration.
         task: data that a program passes, with validation samples.
-        output_dir: the folder for a folder "search-" and the study's name, with the best configuration, a table of all trials and
-            plots; None writes nothing.
+        output_dir: the folder for "search-NAME", with the best configuration, a table of trials, and plots; None writes nothing.
         quiet: print nothing.
 
     Returns:
@@ -85,8 +84,7 @@ def search(
             study is that of another configuration, space or data, the first trials are all refused for the same reason, no trial
             has a result, or Optuna is not installed.
         DataError, InputError: the data can't be read, or `task` is no task.
-        DeviceError: this machine does not have the device.
-        CheckpointError: a checkpoint that training.weights names can't be read.
+        DeviceError, CheckpointError: this machine does not have the device, or training.weights can't be read.
         OutputError: the storage or the output folder can't be written.
         SearchInterrupted: a KeyboardInterrupt, by Ctrl-C. The same call continues a study in a storage.
 
@@ -95,28 +93,46 @@ def search(
         >>> rff.build(result.best_settings)
     """
     require_optuna()
-    name = (Path(settings).stem if isinstance(settings, str | Path) else "search") if study is None else study
-    if not isinstance(name, str):
-        raise SettingsError(f"study = {shown(name)}: expected text")
-    if not re.fullmatch(r"\w[\w .+-]*", name):
-        raise SettingsError(f"study '{name}': a name has letters, digits, spaces, and the signs _ . + - only")
+    name = _study_name(study, settings)
     trials, seed = _whole_number(trials, "trials", 1), _whole_number(seed, "seed", 0)
     _require_storage(storage)
-    if isinstance(settings, str | Path):
-        settings = Settings.from_file(settings)
-    elif not isinstance(settings, Settings):
-        raise SettingsError(f"settings = {shown(settings)}: expected Settings, or the path of a TOML file")
-    if isinstance(space, str | Path):
-        space = Space.from_file(space)
-    elif not isinstance(space, Space):
-        space = Space(space)
+    settings, space = _settings_of(settings), _space_of(space)
     from RecurrentFF.data.task import require_task  # imported late, with Optuna and torch
     from RecurrentFF.search.run import Plan, run
 
     task = None if task is None else require_task(task)
     folder = None if output_dir is None else result_folder(output_dir, name)
-
     return run(Plan(settings, space, trials, storage, name, sampler, pruner, seed, task, folder, quiet))
+
+
+def _study_name(study: object, settings: object) -> str:
+    """The name of a study: the given one, that of the configuration's file or recipe, or "search".
+
+    Raises:
+        SettingsError: it is no text, or has other characters.
+    """
+    name = (Path(settings).stem if isinstance(settings, str | Path) else "search") if study is None else study
+    if not isinstance(name, str):
+        raise SettingsError(f"study = {shown(name)}: expected text")
+    if not re.fullmatch(r"\w[\w .+-]*", name):
+        raise SettingsError(f"study '{name}': a name has letters, digits, spaces, and the signs _ . + - only")
+    return name
+
+
+def _settings_of(settings: Settings | str | Path) -> Settings:
+    """The configuration, read if it is a file. Raises SettingsError if it is neither."""
+    if isinstance(settings, str | Path):
+        return Settings.from_file(settings)
+    if not isinstance(settings, Settings):
+        raise SettingsError(f"settings = {shown(settings)}: expected Settings, or the path of a TOML file")
+    return settings
+
+
+def _space_of(space: Space | Mapping[str, Any] | str | Path) -> Space:
+    """The search space, read if it is a file, or made of its entries. Raises SettingsError if it is invalid."""
+    if isinstance(space, str | Path):
+        return Space.from_file(space)
+    return space if isinstance(space, Space) else Space(space)
 
 
 def _whole_number(value: object, name: str, lowest: int) -> int:

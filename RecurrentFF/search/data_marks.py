@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from RecurrentFF.data.dataset import Batch, Dataset, LoaderDataset, Splits, require_batch
 from RecurrentFF.data.loading import kept_randomness
 from RecurrentFF.tensors import as_labels, as_numbers
+from RecurrentFF.training.same_data import checksum
 
 _SAMPLES = 64
 """The number of samples whose inputs are looked at, the first ones of a data set."""
@@ -63,7 +63,7 @@ def _first_batch(dataset: Dataset) -> Batch:
 
 
 def _checksum(labels: Any) -> int:
-    return zlib.crc32(as_labels(labels).cpu().long().contiguous().numpy().tobytes())
+    return checksum(as_labels(labels))
 
 
 def _some(inputs: Any) -> list[float]:

@@ -100,8 +100,7 @@ def fit(
         others: refused; samples and labels are one argument, a pair.
         validation: data of the same kind. Its accuracy is reported after every epoch. Its labels must be (samples,) or (batch,).
         epochs: the number of epochs.
-        output_dir: the folder for a run folder with configuration, metrics, checkpoints and pictures; None writes nothing. With
-            several processes, the first one writes it.
+        output_dir: the folder for a run folder with configuration, metrics, checkpoints and pictures; None writes nothing.
         quiet: print nothing.
         objective: the loss as a function of badness.
         negatives: the source of negative candidates.
@@ -117,8 +116,7 @@ def fit(
     Raises:
         InputError: shapes or labels don't match the network, or the network's layers are not those that it was made with.
         SettingsError: an argument is invalid, the settings ask for files and `output_dir` is missing, or there are no data.
-        CallbackError: a callback has failed.
-        DivergenceError: the loss or the weights are NaN or infinite.
+        CallbackError, DivergenceError: a callback has failed; the loss or the weights are NaN or infinite.
         OutputError: the best weights could not be written to the run folder. The network is trained nevertheless.
         Interrupted: a KeyboardInterrupt, by Ctrl-C, with `history`. The network keeps what it has learned; `fit` again trains on.
     """
@@ -127,12 +125,12 @@ def fit(
     settings = _with_changes(network.settings, epochs=epochs, objective=objective, negatives=negatives, optimizer=optimizer,
                              schedule=schedule)  # fmt: skip
     own, task = require_callbacks(callbacks), _task(network, data, validation, batch_first)
-    writes = is_first() or settings.distributed.mode == "none"
+    writes = is_first() or settings.distributed.mode == "none"  # of several processes, one
 
     def prepare(folder: RunFolder | None) -> Trainer:
         every = [*(default_callbacks(settings, folder) if writes else core_callbacks(settings)), *own]
-        console = Console(quiet or not writes)
-        return Trainer(network, task, every, learner=Learner(network, observers=observers), console=console)
+        learner = Learner(network, observers=observers)
+        return Trainer(network, task, every, learner=learner, console=Console(quiet or not writes))
 
     return _train(network, settings, prepare, output_dir if writes else None).history
 
