@@ -218,3 +218,12 @@ def test_a_run_is_resumed_with_the_same_or_another_division(before: str, after: 
     if before == after:
         assert all(torch.equal(expected[name], found[name]) for name in expected)
     require_same(expected, found, (before, after), 1e-10)
+
+
+def test_sums_in_low_precision_are_near_those_of_one_process() -> None:
+    (one,) = in_processes(1, all_trained, {}, ("dropout",))
+    found = in_processes(2, all_trained, {"mode": "data", "reduce_precision": "bfloat16"}, ("dropout",))
+    gaps = differences(one["dropout"], found[0]["dropout"])
+    changed = [gap for name, gap in gaps.items() if name.endswith("weight") and name.startswith("/network/layers")]
+    assert 1e-7 < max(changed) < 1e-2  # bfloat16 has 8 bits
+    assert all(torch.equal(each, found[1]["dropout"][name]) for name, each in found[0]["dropout"].items())
