@@ -33,7 +33,7 @@ lint: $(VENV)/installed-dev ## check style, types, words and docstrings
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell RecurrentFF tests tools examples README.md CONTRIBUTING.md CHANGELOG.md docs/guide_*.md docs/former_configurations.md
+	$(BIN)/codespell RecurrentFF tests tools examples README.md CONTRIBUTING.md CHANGELOG.md docs/guides docs/reference/former_configurations.md
 	$(BIN)/python tools/check_docstrings.py RecurrentFF tools examples
 
 smoke: $(VENV)/installed ## a few batches of each benchmark, to check that it runs

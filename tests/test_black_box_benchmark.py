@@ -14,11 +14,11 @@ from RecurrentFF.training.build import build
 from tests.helpers import hidden_layers
 from tests.test_readme import run_blocks
 
-GUIDE = (Path(__file__).parents[1] / "docs" / "guide_black_boxes.md").read_text(encoding="utf-8")
+GUIDE = (Path(__file__).parents[1] / "docs" / "guides" / "black_boxes.md").read_text(encoding="utf-8")
 
 
 def test_the_examples_of_the_guide_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = run_blocks(GUIDE, "guide_black_boxes", monkeypatch)
+    module = run_blocks(GUIDE, "black_boxes_guide", monkeypatch)
     (layer, _) = module.network.local_modules
     assert isinstance(layer.connections[0], BlackBox)
 

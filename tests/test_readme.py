@@ -16,9 +16,9 @@ from RecurrentFF.settings.legacy import translate
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-GUIDE = (ROOT / "docs" / "guide_components.md").read_text(encoding="utf-8")
-FORMER = (ROOT / "docs" / "former_configurations.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+GUIDE = (ROOT / "docs" / "guides" / "components.md").read_text(encoding="utf-8")
+FORMER = (ROOT / "docs" / "reference" / "former_configurations.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 SHORTER = {
@@ -71,7 +71,7 @@ def test_the_guide_has_every_kind_of_component_and_its_examples_run(monkeypatch:
 def test_the_page_of_former_keys_is_what_the_tool_prints() -> None:
     command = [sys.executable, str(ROOT / "tools" / "former_configurations.py")]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout == FORMER, "run: python tools/former_configurations.py > docs/former_configurations.md"
+    assert done.stdout == FORMER, "run: python tools/former_configurations.py > docs/reference/former_configurations.md"
 
 
 def former_rows() -> list[tuple[str, list[str]]]:

@@ -451,8 +451,8 @@ def test_the_page_of_the_documentation_is_up_to_date(monkeypatch: pytest.MonkeyP
     built_in = {kind: {name: cls for name, cls in classes.items() if cls.__module__.startswith("RecurrentFF.")}
                 for kind, classes in registry._classes.items()}  # fmt: skip
     monkeypatch.setattr(registry, "_classes", built_in)  # without the components that other tests register
-    written = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
-    assert written == reference.markdown(), "run: python -m RecurrentFF.settings.reference > docs/configuration.md"
+    written = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
+    assert written == reference.markdown(), "run: python -m RecurrentFF.settings.reference > docs/reference/configuration.md"
 
 
 FORMER = """# The network of a paper.

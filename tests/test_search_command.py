@@ -133,7 +133,7 @@ def test_neither_help_nor_the_space_imports_torch_or_optuna() -> None:
 
 def blocks(language: str) -> list[str]:
     """The blocks of a language in the guide."""
-    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs/guide_search.md").read_text("utf-8"), flags=re.DOTALL)
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs/guides/search.md").read_text("utf-8"), flags=re.DOTALL)
 
 
 def test_the_example_of_the_guide_runs(capsys: pytest.CaptureFixture[str]) -> None:

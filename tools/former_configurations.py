@@ -1,4 +1,4 @@
-"""Print docs/former_configurations.md: python tools/former_configurations.py > docs/former_configurations.md
+"""Print docs/reference/former_configurations.md: python tools/former_configurations.py > docs/reference/former_configurations.md
 
 The page lists the keys of former configurations, as `RecurrentFF.settings.legacy` translates them, with their present form.
 """
@@ -9,7 +9,7 @@ from RecurrentFF.settings.former_keys import GROUPS, MOVED, OTHERS
 
 TOP = """# Keys of former configurations
 
-<!-- Written by: python tools/former_configurations.py > docs/former_configurations.md -->
+<!-- Written by: python tools/former_configurations.py > docs/reference/former_configurations.md -->
 
 Configurations of the original project, and of this one before it had components, have the sections `[model]` and
 `[data_config]`. They are read unchanged: by `--config-file`, by `--set`, by `rff.build` and in checkpoints. The command

@@ -1,6 +1,6 @@
 """The reference of all configuration keys, generated from the classes: type, default and docstring of each key.
 
-`python -m RecurrentFF.settings.reference > docs/configuration.md` writes the page in the documentation.
+`python -m RecurrentFF.settings.reference > docs/reference/configuration.md` writes the page in the documentation.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ ORDER = ("network", *COMPONENT_SECTIONS, *(name for name in SECTIONS if name != 
 INTRODUCTION = """\
 # Configuration
 
-<!-- Written by: python -m RecurrentFF.settings.reference > docs/configuration.md -->
+<!-- Written by: python -m RecurrentFF.settings.reference > docs/reference/configuration.md -->
 
 A configuration is a TOML file. Every key has a default, and `rff config mnist_fast` prints one of the files that come with the
 package. Keys of the command line's `--set` are written as `section.key=value`, for instance `--set training.epochs=3`.

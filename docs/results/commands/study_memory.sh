@@ -3,7 +3,7 @@
 # for each run, half a minute each. Names of variants as arguments run these alone. Then: rff report runs/study_memory/*
 # All results are those on validation digits.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../../.."
 export OMP_NUM_THREADS=1
 python=${PYTHON:-.venv/bin/python}
 folder=${FOLDER:-runs/study_memory}

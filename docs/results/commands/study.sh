@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # What each ingredient of the fast recipe brings: one changed at a time, half the epochs, seeds 0 to 2, one core for each run.
-# 18 runs of about a minute where bfloat16 is fast, else three to four. Then: python -m RecurrentFF.benchmarks.report runs/study_edges/* --csv docs/results/study.csv
+# 18 runs of about a minute where bfloat16 is fast, else three to four. Then: python -m RecurrentFF.benchmarks.report runs/study_edges/* --csv docs/results/logs/study.csv
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../../.."
 export OMP_NUM_THREADS=1
 python=${PYTHON:-.venv/bin/python}
 

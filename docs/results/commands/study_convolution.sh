@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The measurements of docs/guide_convolution.md: the recipe of Moving MNIST with 15,000 digits, 4 epochs and one change, one core for
+# The measurements of docs/guides/convolution.md: the recipe of Moving MNIST with 15,000 digits, 4 epochs and one change, one core for
 # each run, two minutes each. Names of changes as arguments run these alone. Then: rff report runs/study_convolution/*
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../../.."
 export OMP_NUM_THREADS=1
 python=${PYTHON:-.venv/bin/python}
 folder=${FOLDER:-runs/study_convolution}

@@ -2,7 +2,7 @@
 # What each source of negatives brings, in small networks after a short training: seeds 0 to 2, one core for each run, one to two
 # minutes each. Names of sources as arguments run these alone. Then: rff report runs/study_negatives/*
 set -euo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/../../.."
 export OMP_NUM_THREADS=1
 python=${PYTHON:-.venv/bin/python}
 folder=${FOLDER:-runs/study_negatives}
