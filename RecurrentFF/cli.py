@@ -17,6 +17,7 @@ from RecurrentFF.benchmarks.benchmark import MNIST, MOVING_MNIST, SEQ_MNIST, Ben
 from RecurrentFF.benchmarks.cli import configured, resume, start_or_resume
 from RecurrentFF.benchmarks.flags import (
     Parser,
+    add_analysis_flags,
     add_continuation_flags,
     add_plugin_flag,
     add_report_flags,
@@ -92,6 +93,7 @@ def argument_parser() -> Parser:
     searched.set_defaults(work=_search)
 
     _add_evaluate(commands)
+    _add_analyse(commands)
     _add_reports(commands)
     _add_config(commands)
     return parser
@@ -110,6 +112,14 @@ def _add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
     parser.add_argument("--device", default="auto", help=key_help("device", "device"))
     add_plugin_flag(parser)
     parser.set_defaults(work=_evaluate)
+
+
+def _add_analyse(commands: argparse._SubParsersAction[Parser]) -> None:
+    text = "report on a network in one HTML file: drives, badness, sparsity, weights, receptive fields, mistakes"
+    parser = commands.add_parser("analyse", aliases=["analyze"], help=text, description=f"Write a {text}.")
+    parser.add_argument("run", type=user_path, metavar="RUN", help=f"{RUN_HELP} (a folder: its best weights)")
+    add_analysis_flags(parser)
+    parser.set_defaults(work=_analyse)
 
 
 def _add_reports(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -172,6 +182,15 @@ def _evaluate(arguments: argparse.Namespace) -> bool:
     from RecurrentFF.benchmarks import evaluation
 
     evaluation.run(arguments.run, arguments.data_dir, arguments.predictions, arguments.device, arguments.prediction)
+    return True
+
+
+def _analyse(arguments: argparse.Namespace) -> bool:
+    import_modules(arguments.plugins)
+
+    from RecurrentFF.benchmarks import analysis
+
+    analysis.run(arguments)
     return True
 
 

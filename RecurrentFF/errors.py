@@ -19,7 +19,7 @@ def printable(text: str, length: int = MAX_MESSAGE) -> str:
         The text with an escape, such as \\n or \\x1b, in place of each character that is not printable: control characters, line
         ends, spaces other than " ", and bytes of a path that are not in the encoding of the file system.
 
-    Example:
+    Examples:
         >>> printable("two\\nlines")
         'two\\\\nlines'
     """

@@ -109,7 +109,7 @@ class RecurrentFFClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         n_features_in_: the number of features.
         feature_names_in_: (n_features_in_,) the names of the columns, if X was a frame with names.
 
-    Example:
+    Examples:
         >>> from sklearn.datasets import load_iris
         >>> X, y = load_iris(return_X_y=True)
         >>> RecurrentFFClassifier(random_state=0).fit(X, y).predict(X[:2])

@@ -36,7 +36,7 @@ def reported(path: str | Path, error: Error, failure: str = "can't be read") -> 
     Raises:
         RecurrentFFError: of the class `error`, after any OSError in the block, or if the path is not one of a file system.
 
-    Example:
+    Examples:
         >>> with reported("absent.txt", DataError):
         ...     Path("absent.txt").read_text()
         Traceback (most recent call last):

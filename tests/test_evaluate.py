@@ -219,7 +219,7 @@ def test_texts_as_labels_of_network_inputs_are_an_error_of_one_line() -> None:
 def test_a_folder_of_images_is_evaluated_as_the_program_predicts_its_images(tmp_path: Path) -> None:
     from PIL import Image
 
-    from RecurrentFF.benchmarks.evaluation import _image_folder
+    from RecurrentFF.training.run_data import load_run_data
     from tests.test_task import Seen
 
     images = torch.randint(0, 256, (40, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
@@ -231,9 +231,8 @@ def test_a_folder_of_images_is_evaluated_as_the_program_predicts_its_images(tmp_
     for number, (image, name) in enumerate(zip(images.numpy(), names, strict=True)):
         (tmp_path / "images" / name).mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(tmp_path / "images" / name / f"{number:02}.png")
-    name, dataset = _image_folder(network, tmp_path / "images", tmp_path)
-    found = evaluate(network, dataset)
+    data = load_run_data(network, tmp_path, tmp_path / "images")
+    found = evaluate(network, data.dataset)
     expected = evaluate(network, (images, [int(name) for name in names]))
-    assert (
-        name.endswith("images") and torch.equal(found.confusion, expected.confusion) and 0 < expected.confusion[:, 0].sum() < 40
-    )
+    assert data.name.endswith("images")
+    assert torch.equal(found.confusion, expected.confusion) and 0 < expected.confusion[:, 0].sum() < 40

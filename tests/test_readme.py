@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import RecurrentFF as rff
 from RecurrentFF.registry import HOMES
 from RecurrentFF.settings import Settings
 from RecurrentFF.settings.legacy import translate
@@ -18,23 +19,25 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDE = (ROOT / "docs" / "guides" / "components.md").read_text(encoding="utf-8")
 FORMER = (ROOT / "docs" / "reference" / "former_configurations.md").read_text(encoding="utf-8")
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 SHORTER = {
+    'data="mnist", epochs=2': 'data={"name": "mnist", "train_samples": 5000}, hidden_sizes=[100, 50], batch_size=100, epochs=1',
+    "(test.images, test.labels))": "(test.images[:500], test.labels[:500]))",
     "images[:10000], train.labels[:10000], validation=1000": "images[:6000], train.labels[:6000], validation=500",
     "hidden_sizes=[200, 200]": "hidden_sizes=[100, 100], train_accuracy_samples=500",
     "RecurrentFFClassifier(random_state=0)": "RecurrentFFClassifier(random_state=0, epochs=10)",
-    "objective=Margin(), epochs=1": "objective=Margin(), train_accuracy_samples=100, epochs=1",
+    'objective="pairwise", epochs=1': 'objective="pairwise", train_accuracy_samples=100, epochs=1',
 }
-"""Texts of the README's programs, and those that replace them here, with which the same training takes less time."""
+"""Texts of the programs in the README and in docs/, and those that replace them here, with which a training takes less time."""
 
 
-def shorter(text: str) -> str:
-    """The README with shorter trainings."""
-    for written, replacement in SHORTER.items():
-        assert text.count(written) == 1, f"the README has changed; correct SHORTER: {written}"
-        text = text.replace(written, replacement)
+def shorter(text: str, *written: str) -> str:
+    """A page with shorter trainings. Each of the texts must be in it."""
+    for old in written:
+        assert text.count(old) == 1, f"the page has changed; correct SHORTER: {old}"
+        text = text.replace(old, SHORTER[old])
     return text
 
 
@@ -48,15 +51,36 @@ def run_blocks(text: str, name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleT
     return module
 
 
+def test_the_readme_is_one_page() -> None:
+    assert len(README.splitlines()) <= 130
+    assert len(README.split()) <= 900
+
+
 def test_the_examples_of_the_readme_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = shorter(README, 'data="mnist", epochs=2', "(test.images, test.labels))")
+    module = run_blocks(text, "readme", monkeypatch)
+    digits = rff.load(tmp_path / "digits.safetensors")
+    assert rff.evaluate(digits, (module.test.images[:500], module.test.labels[:500])).accuracy > 0.75
+    assert module.network.settings.objective == module.Margin(size=0.3)
+
+
+def test_the_examples_of_the_page_for_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
-    module = run_blocks(shorter(README), "readme", monkeypatch)
+    text = shorter((ROOT / "docs/getting_started/python.md").read_text(encoding="utf-8"), *list(SHORTER)[2:])
+    module = run_blocks(text, "page_for_python", monkeypatch)
     images, labels = module.test.images[:500], module.test.labels[:500]
     for network, least in ((module.digits, 0.75), (module.network, 0.4)):
         assert (network.predict(images) == labels).float().mean() > least
     assert module.classifier.score(module.X_test, module.y_test) > 0.95
     assert (tmp_path / "digits.safetensors").exists()
+
+
+def test_the_examples_of_the_page_on_data_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = run_blocks((ROOT / "docs/data_sets/your_own.md").read_text(encoding="utf-8"), "page_on_data", monkeypatch)
+    assert module.history[-1].validation_accuracy > 0.8
+    assert set(module.network.predict(module.samples)) == {"low", "high"}
 
 
 def test_the_guide_has_every_kind_of_component_and_its_examples_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +172,7 @@ def test_no_placeholder_is_left() -> None:
     assert not re.findall(r"@[A-Z]+@", README)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_linked_files_and_headings_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for link, heading in re.findall(r"\]\(([^)#]*)(#[^)]*)?\)", text):

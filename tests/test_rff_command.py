@@ -26,6 +26,7 @@ from RecurrentFF.settings import Settings, recipes, reference
 from RecurrentFF.training.files import RunFolder
 from tests.checkpoints import weights_in
 from tests.test_cli import TINY, config_of, run_folder
+from tools.command_line import page
 
 ROOT = Path(__file__).resolve().parent.parent
 STEP = "--set=schedule.name=step"
@@ -209,7 +210,8 @@ def test_resume_trains_longer(finished: Path, capsys: pytest.CaptureFixture[str]
     output = succeed(["resume", str(folder), "--epochs=3"], capsys)
     assert "resumed     after 2 epochs and 0 batches" in output
     assert config_of(folder)["training"]["epochs"] == 3
-    assert succeed(["resume", str(folder / "last.safetensors")], capsys).count("training is complete") == 1
+    output = succeed(["resume", str(folder / "last.safetensors")], capsys)
+    assert output.count("training is complete") == 1 and "\n\n\n" not in output and output.count("\n\n") == 1
     assert "unrecognized arguments: --resume=copy" in refusal(["train", "mnist", "--resume=copy"], capsys)
     capsys.readouterr()
     assert benchmark_main(SEQ_MNIST, ["--resume=copy"]) == 2 == benchmark_main(MNIST, ["--resume=copy", "--seed=3"])
@@ -337,7 +339,7 @@ def test_a_plugin_of_the_command_line_is_recorded(plugin: str, capsys: pytest.Ca
 
 
 def test_runs_lists_what_was_trained_and_how_far(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = ("complete", "interrupted", "longer", "running", "damaged", "gru", "former", "seeds/0")
+    names = ("complete", "interrupted", "longer", "running", "damaged", "gru", "former", "two", "seeds/0")
     for name in names:
         shutil.copytree(finished, Path("runs") / name)
     (Path("runs") / "interrupted/summary.json").unlink()
@@ -346,6 +348,7 @@ def test_runs_lists_what_was_trained_and_how_far(finished: Path, capsys: pytest.
     metrics.write_text(metrics.read_text() + metrics.read_text().splitlines()[-1] + "\n")
     summary = json.loads((finished / "summary.json").read_text())
     (Path("runs") / "gru/summary.json").write_text(json.dumps(summary | {"baseline": "gru"}))
+    (Path("runs") / "two/summary.json").write_text(json.dumps(summary | {"processes": 2}))
     former: dict[str, Any] = {"model": {"hidden_sizes": [16, 12], "epochs": 9}, "training": {"seed": 0},
                               "data_config": {"data_size": 784, "num_classes": 10, "dataset": "MNIST"}}  # fmt: skip
     lines = [
@@ -363,6 +366,7 @@ def test_runs_lists_what_was_trained_and_how_far(finished: Path, capsys: pytest.
     assert table["interrupted"][-1] == "interrupted" and right not in table["interrupted"]
     assert table["longer"][4] == "3/2" and table["longer"][-1] == "interrupted" and right not in table["longer"]
     assert table["running"][-1] == "running" and table["damaged"] == ["damaged", "unreadable"]
+    assert table["two"][-3:] == ["complete,", "2", "processes"]
     assert table["gru"][2] == "gru" and table["former"][1:5] == ["MNIST", "784-16-12-10", "0", "2/9"]
     assert "absent: no run in this folder; start one with: rff train mnist" in refusal(["runs", "absent"], capsys)
 
@@ -471,6 +475,11 @@ dataset = "MNIST"
 iterations = 4
 rotation = 5.0
 """
+
+
+def test_the_page_of_the_command_line_is_what_the_parser_says() -> None:
+    written = (ROOT / "docs/reference/command_line.md").read_text(encoding="utf-8")
+    assert written == page() + "\n", "run: python -m tools.command_line > docs/reference/command_line.md"
 
 
 def test_a_former_configuration_is_printed_in_the_present_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

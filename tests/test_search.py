@@ -12,12 +12,14 @@ import matplotlib as mpl
 import optuna
 import pytest
 from matplotlib import pyplot
+from matplotlib.figure import Figure
 
 import RecurrentFF as rff
 from RecurrentFF.data.dataset import Splits
 from RecurrentFF.errors import DivergenceError, OutputError, SettingsError
 from RecurrentFF.search import Categorical, Float, Int, SearchInterrupted, search
 from RecurrentFF.search.objective import outcome_of
+from RecurrentFF.search.plots import make_readable
 from RecurrentFF.search.samplers import SeededSampler, make_pruner, make_sampler
 from RecurrentFF.settings import Settings
 from RecurrentFF.training.build import build
@@ -284,6 +286,7 @@ def test_optuna_must_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_plots_leave_matplotlib_unchanged_and_optuna_as_it_was(tmp_path: Path) -> None:
+    mpl.get_backend()  # which is chosen when it is first asked for
     before, level = mpl.rcParams.copy(), optuna.logging.get_verbosity()
     result = tiny_search(output_dir=tmp_path, space={RATE: SPACE[RATE], "network.dropout": Float(low=0, high=0.5)})
     names = {path.name for path in (tmp_path / "search-tiny").iterdir()}
@@ -294,6 +297,21 @@ def test_plots_leave_matplotlib_unchanged_and_optuna_as_it_was(tmp_path: Path) -
     lines = str(result).splitlines()
     assert lines[0].split() == ["trial", "validation", "epochs", "seconds", "learning_rate", "dropout"] and len(lines) == 5
     assert f"{100 * result.best_accuracy:.2f} %" in lines[1]
+
+
+def test_plots_have_room_for_long_choices_and_plain_numbers_on_logarithmic_axes() -> None:
+    figure = Figure()
+    choices, rates, numbers = figure.subplots(1, 3)
+    choices.plot(["'relu'", "'" + "x" * 100 + "'"], [1, 2])
+    choices.set_xlabel("network.activation")
+    rates.semilogx([1.5, 60], [1, 2])
+    numbers.plot([1, 2])
+    make_readable(figure, "the title")
+    names = [label.get_text() for label in choices.get_xticklabels()]
+    assert names[0] == "relu" and len(names[1]) <= 25 and choices.get_xticklabels()[1].get_rotation() > 0
+    assert choices.get_title() == "network.activation" and figure.get_suptitle() == "the title"
+    shown = [tick for tick in rates.get_xticks() if 1.5 <= tick <= 60]
+    assert shown == [2, 5, 10, 20, 50] and rates.xaxis.get_major_formatter()(20) == "20"
 
 
 def test_a_seeded_sampler_depends_on_the_number_of_the_trial_only() -> None:

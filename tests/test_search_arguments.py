@@ -36,7 +36,7 @@ from tests.search_helpers import SPACE, settings, task, tiny_search
         ({"storage": 3}, "storage = 3: expected a URL"),
         ({"study": 3}, "study = 3: expected text"),
         ({"study": "a/b"}, "study 'a/b': a name has letters"),
-        ({"given": {"epochs": 1}}, "expected Settings, or the path of a TOML file"),
+        ({"given": {"epochs": 1}}, "expected Settings, the path of a TOML file, or the name of a recipe"),
         ({"sampler": 3}, "sampler 3: there is no such sampler"),
         ({"sampler": ["tpe"]}, "sampler ['tpe']: there is no such sampler"),
         ({"pruner": ["none"]}, "pruner ['none']: there is no such pruner"),

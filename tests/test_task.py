@@ -19,6 +19,7 @@ from RecurrentFF.data.dataset import Batch, Dataset, SequenceDataset, TensorData
 from RecurrentFF.data.image_folder import ImageFolder, ImageFolderTask
 from RecurrentFF.data.image_transforms import Frames, OrientedGradients, Pixels
 from RecurrentFF.data.loader_task import LoaderTask
+from RecurrentFF.data.panels import Images
 from RecurrentFF.data.pen_strokes import PenStrokes
 from RecurrentFF.data.relabeled import RelabeledDataset
 from RecurrentFF.data.source import DataSource, Own
@@ -469,7 +470,8 @@ def test_a_task_takes_the_transform_and_the_class_numbers_of_another_one() -> No
                 torch.testing.assert_close(batch.inputs, network.inputs(IMAGES[chosen]), rtol=1e-5, atol=1e-5)
                 assert len(part or ()) == 6
                 assert torch.equal(batch.labels, network.class_numbers(names[chosen]))
-        assert adapted.show(adapted.splits().train, 2).shape == (1, 2, 28, 28)
+        (panel,) = adapted.show(adapted.splits().train, 2)
+        assert isinstance(panel, Images) and panel.images.shape == (1, 2, 1, 28, 28)
         with pytest.raises(InputError, match=r"has a class 'c', which is none of the network's: 'a', 'b'$"):
             task.adapted_to(replace(network, classes=("a", "b")))
         with pytest.raises(
@@ -588,4 +590,6 @@ def test_a_data_set_with_other_class_numbers_is_shown_as_it_shows_itself() -> No
             return torch.ones(1, samples, 2, 2)
 
     dataset = RelabeledDataset(Drawn(torch.zeros(6, 784), torch.zeros(6).long()), torch.tensor([3]))
-    assert torch.equal(DIGITS.show(dataset, 2), torch.ones(1, 2, 2, 2))
+    (images, inputs) = DIGITS.show(dataset, 2)
+    assert isinstance(images, Images) and torch.equal(images.images, torch.ones(1, 2, 1, 2, 2))
+    assert isinstance(inputs, Images) and inputs.images.shape == (1, 2, 1, 28, 28)

@@ -17,6 +17,7 @@ from RecurrentFF.data.image_transforms import Frames, ImageTransform, OrientedGr
 from RecurrentFF.data.moments import NormalizationConfig, normalize
 from RecurrentFF.data.moving_mnist import MovingMnist, render, trajectories, velocities
 from RecurrentFF.data.oriented_gradients import OrientedGradientConfig, oriented_gradients
+from RecurrentFF.data.panels import Images, Values
 from RecurrentFF.data.pen_strokes import PenStrokes
 from RecurrentFF.data.seq_mnist import SeqMnist, StrokeDataset
 from RecurrentFF.data.stroke_cache import trace_cached
@@ -127,7 +128,8 @@ def test_videos_of_moving_mnist_equal_those_of_former_versions_bit_by_bit(train:
     assert torch.equal(task.inputs(raw), expected) and torch.equal(task.inputs(raw.view(7, 20, 64, 64)), expected)
     torch.testing.assert_close(task.inputs(raw.numpy() / 255), expected)
     assert torch.equal(task.inputs(raw.view(7, 20, 64, 64)[0]), expected[0])  # a still image
-    assert torch.equal(task.show(splits.validation, 3), expected[:, :3].view(7, 3, 64, 64))  # type: ignore[arg-type]
+    (panel,) = task.show(splits.validation, 3)  # type: ignore[arg-type]
+    assert isinstance(panel, Images) and torch.equal(panel.images, raw[:, :3].view(7, 3, 1, 64, 64).float())
     assert digest(only(dataset).inputs for dataset in (splits.train, splits.validation, splits.test)) == "0974e6b71208c3c5"
 
 
@@ -138,7 +140,9 @@ def test_another_transform_of_moving_mnist_is_given_each_frame() -> None:
     assert batch.inputs.shape == (3, 4, 800)
     pixels = (plain.inputs * 255).round().to(torch.uint8).view(12, 64, 64)
     torch.testing.assert_close(batch.inputs.view(12, 800), task.transform(pixels), atol=1e-3, rtol=0)  # square roots of almost 0
-    assert task.show(source.task(task.transform).splits(timesteps=3).train, 2).shape == (3, 2, 33, 33)
+    frames, maps = task.show(source.task(task.transform).splits(timesteps=3).train, 2)
+    assert isinstance(frames, Images) and torch.equal(frames.images.flatten(0, 2), pixels.view(3, 4, 64, 64)[:, :2].flatten(0, 1))
+    assert isinstance(maps, Images) and maps.images.shape == (3, 2, 8, 10, 10)
     deskewed = source.task(OrientedGradients(deskew=True))  # its frames are rendered
     batch = only(deskewed.splits(timesteps=3).train)
     assert torch.equal(batch.inputs.view(12, 800), deskewed.transform(pixels))
@@ -161,7 +165,9 @@ def test_raw_digits_become_the_strokes_and_masks_of_seq_mnist(repeat: bool, trai
     strokes = trace_cached(LabeledImages(train.images[:30], train.labels[:30]))
     (former,) = StrokeDataset(strokes, 9, PenStrokes(repeat=repeat)).batches(30)
     assert torch.equal(former.inputs, only(splits.train).inputs)
-    assert task.show(splits.train, 4).shape == (9, 4, 28, 28)
+    drawings, inputs = task.show(splits.train, 4)
+    assert isinstance(drawings, Images) and drawings.images.shape == (9, 4, 1, 28, 28)
+    assert isinstance(inputs, Values) and inputs.values.shape == (9, 4, 128)
     with pytest.raises(DataError, match="pen_strokes or population_code, not Pixels"):
         source.task(Pixels())
 

@@ -193,6 +193,21 @@ def add_report_flags(parser: argparse.ArgumentParser) -> None:
     add_plugin_flag(parser)
 
 
+def add_analysis_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the analysis of a run."""
+    add = parser.add_argument
+    add("--output", type=user_path, metavar="HTML", help="the file to write (default: analysis.html in the folder of the run)")
+    text = "samples that are recorded under true and wrong labels; all are predicted"
+    add("--samples", type=int, default=500, metavar="N", help=f"{text} (default: 500)")
+    text = "validation, test or train: the samples to look at (default: the first of these that the run has)"
+    add("--split", choices=("validation", "test", "train"), metavar="SPLIT", help=text)
+    add("--seed", type=int, default=0, metavar="N", help="seed of the draw of these samples and of wrong labels (default: 0)")
+    data_help = "the folder of the data; one of images in class folders if a program has trained the network"
+    add("--data-dir", type=user_path, metavar="DIR", help=data_help)
+    add("--device", default="auto", help=key_help("device", "device"))
+    add_plugin_flag(parser)
+
+
 def add_speed_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the speed benchmark."""
     add = parser.add_argument

@@ -20,6 +20,7 @@ _RANGES: dict[str, tuple[float, float, bool]] = {
     "epoch": (1, _HIGHEST, False),
     "epochs": (0, _HIGHEST, False),
     "loss": (-_HIGHEST, _HIGHEST, False),
+    "processes": (1, _HIGHEST, False),
     "samples_per_second": (0, _HIGHEST, False),
     "seconds": (0, _HIGHEST, False),
     "test_accuracy": (0, 1, True),

@@ -40,7 +40,8 @@ class Line:
     time: str = ""
     """The duration of the run."""
     state: str = "unreadable"
-    """One of "complete", "interrupted", "running" (another process is training in the folder) and "unreadable"."""
+    """One of "complete", "interrupted", "running" (another process is training in the folder) and "unreadable". A complete run
+    of more than one process has their number, too."""
 
 
 def table(folder: Path) -> str:
@@ -94,8 +95,14 @@ def _described(
         _percent(best),
         _percent(summary["test_accuracy"]) if complete else "",
         f"{seconds:.0f} s" if seconds < 60 else f"{seconds / 60:.1f} min",
-        "running" if locked else "complete" if complete else "interrupted",
+        "running" if locked else f"complete{_together(summary)}" if complete else "interrupted",
     )
+
+
+def _together(summary: Mapping[str, Any]) -> str:
+    """Return how many processes have trained together, if there were several."""
+    count = summary.get("processes", 1)
+    return f", {count} processes" if count > 1 else ""
 
 
 def _percent(accuracy: float | None) -> str:

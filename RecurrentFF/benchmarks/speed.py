@@ -299,15 +299,17 @@ def plot_scaling(rates: dict[str, list[float]], precision: str, path: Path) -> N
     """Plot the result of `scaling` and save it as a PNG."""
     with picture(path, 13, 3.4) as figure:
         changed = f"3×500 units, batch {BATCH}, {PRELABEL} + {LABELED} timesteps, {precision}, and one of them changed"
-        figure.suptitle(f"Training samples per second: {changed}")
-        for axes, (name, values) in zip(figure.subplots(1, len(SCALES), sharey=True), SCALES.items(), strict=True):
+        figure.suptitle(f"Speed of training: {changed}")
+        all_axes = figure.subplots(1, len(SCALES), sharey=True)
+        all_axes[0].set_ylabel("training samples/s")
+        for axes, (name, values) in zip(all_axes, SCALES.items(), strict=True):
             axes.loglog(values, rates[name], marker=".")
             axes.set_xticks(values, [str(value) for value in values])
             axes.xaxis.minorticks_off()
             axes.yaxis.get_major_locator().set_params(subs=(1, 2, 5))
             axes.yaxis.minorticks_off()
             axes.yaxis.set_major_formatter("{x:,g}")
-            axes.set_xlabel(name)
+            axes.set_xlabel({"width": "units of each layer", "depth": "layers", "batch": "samples of a batch"}.get(name, name))
             axes.grid(alpha=0.3)
             axes.spines[["top", "right"]].set_visible(False)
 

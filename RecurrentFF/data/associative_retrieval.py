@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.data.dataset import Batch, LabeledSamples, SplitOptions, Splits, split
+from RecurrentFF.data.panels import Panel, Texts, Values
 from RecurrentFF.data.source import Count, DataSource, SourceTask
 from RecurrentFF.data.transforms import Prepared, Transform
 from RecurrentFF.errors import DataError, InputError
@@ -96,6 +97,14 @@ class OneHotSymbols(Transform):
             raise InputError(f"OneHotSymbols: samples of shape {input_shape}; expected an odd number of symbols, at least 5")
         return len(SYMBOLS)
 
+    def show_samples(self, samples: Tensor, distorted: Tensor | None, input_shape: tuple[int, ...]) -> list[Panel]:
+        """Return samples as texts for a picture, see `Transform.show_samples`."""
+        return [Texts(tuple(as_texts(samples)))]
+
+    def show_inputs(self, inputs: Tensor, mask: Tensor | None, input_shape: tuple[int, ...]) -> list[Panel]:
+        """Arrange network inputs for a picture, see `Transform.show_inputs`."""
+        return [Values("network input: which symbols are shown at each timestep", inputs, "symbol", tuple(SYMBOLS), mask)]
+
     def __call__(self, samples: Tensor) -> Tensor:
         """Return the inputs of as many timesteps as the symbols need, (timesteps, n, 37)."""
         return self.prepare(samples, None).inputs
@@ -147,6 +156,10 @@ class RetrievalDataset:
     def __getitem__(self, samples: slice) -> RetrievalDataset:
         """Return a slice of the data set."""
         return RetrievalDataset(self.samples[samples], self.timesteps, self.transform)
+
+    def originals(self, samples: int) -> Tensor:
+        """Return the symbols of the first samples, see `Task.show`."""
+        return self.samples.samples[:samples]
 
     def batch_count(self, size: int) -> int:
         """Return the number of batches of `size` samples; the last one may be smaller."""

@@ -147,6 +147,12 @@ def flattened(images: Tensor) -> Tensor:
     return images.flatten(1)
 
 
+def as_squares(pixels: Tensor) -> Tensor:
+    """Return pixels (n, side²) as images (n, side, side)."""
+    side = math.isqrt(pixels.shape[1])
+    return pixels.view(-1, side, side)
+
+
 class AugmentedImages:
     """A data set of square images with a new augmentation in every epoch.
 
@@ -188,12 +194,20 @@ class AugmentedImages:
         order = torch.arange(len(self)) if order is None else order
         numbers = torch.split(order.to(self.images.labels.device), size)
         for samples, (inputs, labels, _) in zip(numbers, self.images.batches(size, order), strict=False):
-            side = math.isqrt(inputs.shape[1])
-            yield Batch(self._inputs(inputs.view(-1, side, side), samples, epoch), labels)
+            yield Batch(self.encode(self._augmented(as_squares(inputs), samples, epoch)), labels)
 
-    def _inputs(self, images: Tensor, samples: Tensor, epoch: int) -> Tensor:
-        """Augment images (n, side, side) and return them as network inputs, (n, features)."""
-        augmented = augment(
+    def originals(self, samples: int) -> Tensor:
+        """Return the first images before augmentation, (samples, side, side), see `Task.show`."""
+        return as_squares(self.images.inputs[:samples])
+
+    def distorted(self, samples: int) -> Tensor:
+        """Return the first images as they are in epoch 0, (samples, side, side)."""
+        images = self.originals(samples)
+        return self._augmented(images, torch.arange(len(images), device=images.device), 0)
+
+    def _augmented(self, images: Tensor, samples: Tensor, epoch: int) -> Tensor:
+        """Augment and normalize images (n, side, side)."""
+        return augment(
             images,
             self.config,
             samples,
@@ -202,7 +216,6 @@ class AugmentedImages:
             background=self.background,
             normalization=self.normalization,
         )
-        return self.encode(augmented)
 
 
 def augmented_dataset(samples: LabeledSamples, transform: Transform, config: Augmentation, *, seed: int) -> Dataset:

@@ -69,6 +69,9 @@ class TensorDataset:
         InputError: the shapes or types don't fit, or there are no samples.
     """
 
+    kept: Tensor | None = None
+    """The first raw samples for pictures, such as images of features; None if they are unknown."""
+
     def __init__(self, inputs: Any, labels: Any) -> None:
         inputs, labels = as_numbers(inputs, "inputs"), as_labels(labels)
         if labels.shape[1:] == (1,):
@@ -89,6 +92,10 @@ class TensorDataset:
     def batch_count(self, size: int) -> int:
         """Return the number of batches of `size` samples; the last one may be smaller."""
         return math.ceil(len(self) / size)
+
+    def originals(self, samples: int) -> Tensor | None:
+        """Return the raw samples that are kept for pictures, None without any, see `Task.show`."""
+        return self.kept
 
     def __getitem__(self, samples: slice) -> TensorDataset:
         """Return a slice of the data set, as views."""
@@ -292,6 +299,9 @@ class SequenceDataset:
         mask: valid timesteps, (timesteps, samples); None if all are valid.
     """
 
+    kept: Tensor | None = None
+    """The first raw samples for pictures, such as images of features; None if they are unknown."""
+
     def __init__(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> None:
         self.inputs = inputs
         self.labels = labels
@@ -303,6 +313,10 @@ class SequenceDataset:
     def batch_count(self, size: int) -> int:
         """Return the number of batches of `size` samples; the last one may be smaller."""
         return math.ceil(len(self) / size)
+
+    def originals(self, samples: int) -> Tensor | None:
+        """Return the raw samples that are kept for pictures, None without any, see `Task.show`."""
+        return self.kept
 
     def __getitem__(self, samples: slice) -> SequenceDataset:
         """Return a slice of the data set, as views."""

@@ -79,7 +79,8 @@ def read(data_dir: Path | None = None, device: torch.device | None = None) -> tu
     """Read the 60,000 training and 10,000 test images, in their original order.
 
     Args:
-        data_dir, device: as for `load`.
+        data_dir: as for `load`.
+        device: as for `load`.
 
     Returns:
         Training and test images.

@@ -40,7 +40,7 @@ def read_idx(content: bytes, place: str, shape: tuple[int | None, ...]) -> Tenso
     Raises:
         DataError: the content is not in the format, damaged, of another shape, or of another length than the header says.
 
-    Example:
+    Examples:
         >>> read_idx(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 9]), "labels", (None,))
         tensor([7, 9], dtype=torch.uint8)
     """

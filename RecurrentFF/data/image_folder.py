@@ -96,7 +96,9 @@ class ImageFolderTask(TensorTask):
         transform: as for `TensorTask`; None for `Pixels`.
         augmentation: as for `TensorTask`.
         name: the name of the data set; None for that of the folder.
-        seed, train_samples, test_samples: as for `TensorTask`.
+        seed: as for `TensorTask`.
+        train_samples: as for `TensorTask`.
+        test_samples: as for `TensorTask`.
 
     Raises:
         DataError: the folder is missing, has no images, or has one that can't be read.

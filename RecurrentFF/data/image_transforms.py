@@ -17,6 +17,7 @@ from RecurrentFF.data.oriented_gradients import (
     oriented_gradients,
     tile_maps,
 )
+from RecurrentFF.data.panels import Images, Panel, direction_names, image_panel, maps_of
 from RecurrentFF.data.pixels import CHUNK_SIZE, checked_pixels, mean_and_std, scaled_pixels
 from RecurrentFF.data.transforms import Self, Size, Transform
 from RecurrentFF.errors import InputError
@@ -107,6 +108,17 @@ class ImageTransform(Transform):
         pixels = scaled_pixels(samples)
         # Tensors of one element, because a CUDA device computes the division by a number as a product.
         return pixels.sub(pixels.new_tensor([self.mean])).div_(pixels.new_tensor([self.std]))
+
+    def show_samples(self, samples: Tensor, distorted: Tensor | None, input_shape: tuple[int, ...]) -> list[Panel]:
+        """Arrange images for a picture: raw, and after random variation and normalization, see `Transform.show_samples`."""
+        static = samples.dim() == len(input_shape) + 1
+        panels = [image_panel("image" if static else "frames", samples, input_shape)]
+        changes = [*(["distorted at random"] if distorted is not None else []), *(["deskewed"] if self.deskew else [])]
+        changes += ["of one size"] if self.size_normalization else []
+        if distorted is not None or (changes and static):
+            images = self.normalized(self.standardized(samples)) if distorted is None else distorted
+            panels.append(image_panel(", ".join(changes), images, input_shape))
+        return [panel for panel in panels if panel is not None]
 
     @property
     def background(self) -> float:
@@ -210,6 +222,13 @@ class OrientedGradients(ImageTransform):
     @property
     def _config(self) -> OrientedGradientConfig:
         return OrientedGradientConfig(self.directions, self.grid_size, self.centered)
+
+    def show_inputs(self, inputs: Tensor, mask: Tensor | None, input_shape: tuple[int, ...]) -> list[Panel]:
+        """Arrange the feature map of each direction as an image, see `Transform.show_inputs`."""
+        cells = f"{self.grid_size} × {self.grid_size} cells"
+        caption = f"network input: how much darker it gets in the direction of the arrow, in {cells}"
+        maps = maps_of(inputs, self.directions, self.grid_size)
+        return [Images(caption, maps, direction_names(self.directions))]
 
     def show(self, inputs: Tensor, input_shape: tuple[int, ...]) -> Tensor:
         """Arrange the feature maps of each sample as one picture, see `Transform.show`."""

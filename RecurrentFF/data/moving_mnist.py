@@ -200,6 +200,13 @@ class MovingDigits:
                 positions = trajectories(velocity, self.timesteps)
                 yield Batch(self._inputs(self.digits.images[index], positions), self.digits.labels[index])
 
+    def originals(self, samples: int) -> Tensor:
+        """Return the frames of the first videos, (timesteps, samples, CANVAS_SIDE, CANVAS_SIDE) uint8, see `Task.show`."""
+        numbers = torch.arange(min(samples, len(self)), device=self.digits.labels.device)
+        velocity = velocities(self.seed, self.split, numbers + self.first_sample)
+        frames = render(self.digits.images[numbers], trajectories(velocity, self.timesteps))
+        return frames.view(self.timesteps, len(numbers), CANVAS_SIDE, CANVAS_SIDE)
+
     def _inputs(self, digits: Tensor, positions: Tensor) -> Tensor:
         """Render digits (n, DIGIT_SIDE, DIGIT_SIDE) uint8 at positions (timesteps, n, 2), and transform the frames."""
         if isinstance(self.transform, Frames):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import Batch, Dataset, LabeledSamples, LoaderDataset, SequenceDataset, TensorDataset, is_dataset
+from RecurrentFF.data.panels import KEPT_SAMPLES
 from RecurrentFF.data.raw import as_class_names, is_pair
 from RecurrentFF.data.task import Task
 from RecurrentFF.data.transforms import Prepared, Transform, as_given
@@ -51,20 +52,30 @@ def dataset_of(samples: LabeledSamples, transform: Transform, timesteps: int | N
         transform: the transform to network inputs.
         timesteps: number of timesteps of a transform to sequences.
     """
-    return prepared_dataset(transform.prepare(as_given(samples.samples, transform), timesteps), samples.labels)
+    prepared = transform.prepare(as_given(samples.samples, transform), timesteps)
+    return prepared_dataset(prepared, samples.labels, samples.samples[:KEPT_SAMPLES].clone())
 
 
-def prepared_dataset(prepared: Prepared, labels: Tensor) -> Dataset:
+def prepared_dataset(prepared: Prepared, labels: Tensor, kept: Tensor | None = None) -> Dataset:
     """Make a data set of network inputs and class numbers (n,).
+
+    Args:
+        prepared: the network inputs.
+        labels: the class numbers.
+        kept: the first raw samples, for pictures; None for none.
 
     Raises:
         InputError: their numbers differ.
     """
     if prepared.inputs.shape[-2] != len(labels):
         raise InputError(f"{prepared.inputs.shape[-2]} samples and {len(labels)} labels: expected as many of each")
+    dataset: TensorDataset | SequenceDataset
     if prepared.inputs.dim() == 2:
-        return TensorDataset(prepared.inputs, labels)
-    return SequenceDataset(prepared.inputs, labels, prepared.mask)
+        dataset = TensorDataset(prepared.inputs, labels)
+    else:
+        dataset = SequenceDataset(prepared.inputs, labels, prepared.mask)
+    dataset.kept = kept
+    return dataset
 
 
 def separate_dataset(task: Task, data: Any, device: torch.device, timesteps: int | None, seed: int | None = None) -> Dataset:

@@ -18,6 +18,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from RecurrentFF.data.panels import Panel, Values
 from RecurrentFF.data.pixels import checked_pixels
 from RecurrentFF.data.strokes import MAX_SIDE, trace_image
 from RecurrentFF.data.transforms import Prepared, Transform
@@ -145,6 +146,20 @@ class PenStrokes(StrokeTransform):
             return Prepared(inputs)
         ends = torch.arange(1, len(inputs) + 1, device=moves.device).unsqueeze(1) * self.moves_per_timestep
         return Prepared(inputs, (ends - self.delay_line).clamp(min=0) < lengths)
+
+    def show_inputs(self, inputs: Tensor, mask: Tensor | None, input_shape: tuple[int, ...]) -> list[Panel]:
+        """Arrange the delay line for a picture, see `Transform.show_inputs`."""
+        caption = (
+            f"network input: the latest {self.delay_line} moves of the pen; each has its displacement to the right and down, "
+        )
+        return [
+            Values(
+                caption + "the end of a stroke, and the end of the digit",
+                inputs,
+                axis="four numbers for each move, the oldest first",
+                mask=mask,
+            )
+        ]
 
 
 def padded_moves(moves: Tensor, starts: Tensor, lengths: Tensor, count: int, repeat: bool) -> Tensor:

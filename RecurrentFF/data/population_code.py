@@ -24,6 +24,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
+from RecurrentFF.data.panels import Images, Panel, direction_names, maps_of
 from RecurrentFF.data.pen_strokes import StrokeTransform
 from RecurrentFF.data.transforms import Prepared
 from RecurrentFF.options import Flag
@@ -77,6 +78,12 @@ class PopulationCode(StrokeTransform):
             return Prepared(inputs.mul_(DRAWING_RMS / rms))
         starts = torch.arange(len(inputs), device=moves.device).unsqueeze(1) * self.moves_per_timestep
         return Prepared(inputs.mul_(MOVE_LEVEL), starts < lengths if self.mask_ends else None)
+
+    def show_inputs(self, inputs: Tensor, mask: Tensor | None, input_shape: tuple[int, ...]) -> list[Panel]:
+        """Arrange the places of each direction as an image, see `Transform.show_inputs`."""
+        ink = "so far" if self.accumulate else "since the timestep before"
+        caption = f"network input: ink drawn {ink} in the direction of the arrow, at {self.grid_size} × {self.grid_size} places"
+        return [Images(caption, maps_of(inputs, self.directions, self.grid_size), direction_names(self.directions))]
 
     def code(self, moves: Tensor, image_shape: tuple[int, int]) -> Tensor:
         """Return a_dij of the moves of each timestep, (timesteps, n, directions · grid_size²), direction by direction.

@@ -90,6 +90,12 @@ class StrokeDataset:
                 prepared = self.transform.encode(moves, self.sequences.lengths[index], (SIDE, SIDE))
                 yield Batch(prepared.inputs, self.sequences.labels[index], prepared.mask)
 
+    @property
+    def shown(self) -> str:
+        """The subject of what `show` draws, in a few words."""
+        others = "; the network's input is distorted at random, anew in every epoch" if self.augmentation else ""
+        return f"what the pen has drawn after each timestep; the pen is at the black pixel{others}"
+
     def show(self, samples: int) -> Tensor:
         """Draw the pen's path up to each timestep for the first samples, as `render_strokes` does."""
         return render_strokes(self[:samples])

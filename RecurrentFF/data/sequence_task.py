@@ -10,6 +10,7 @@ from torch import Tensor
 from RecurrentFF.data.arguments import classes_of, require_name, transform_of, whole_number
 from RecurrentFF.data.dataset import SequenceDataset, SplitOptions, Splits
 from RecurrentFF.data.image_transforms import Frames
+from RecurrentFF.data.panels import KEPT_SAMPLES
 from RecurrentFF.data.parts import Part, draw_parts, first_samples, sizes_and_data
 from RecurrentFF.data.raw import as_class_names, is_pair, listed
 from RecurrentFF.data.sequences import LabeledSequences, as_frames, padded_frames
@@ -47,7 +48,7 @@ class SequenceTask(Task):
         InputError: sequences or labels are of the wrong shape, type or range, their numbers differ, or a value is not finite.
         DataError: there are too few sequences.
 
-    Example:
+    Examples:
         >>> words = [torch.randn(length, 12) for length in (20, 14, 17, 9)]
         >>> task = SequenceTask(words, ["yes", "no", "yes", "no"], validation=1)
         >>> task.input_size, task.splits(timesteps=20).train.mask.sum(0)
@@ -154,4 +155,7 @@ class SequenceTask(Task):
     def _dataset(self, part: LabeledSequences, timesteps: int) -> SequenceDataset:
         inputs = self.transform.prepare(as_given(part.frames, self.transform), None).inputs
         padded = padded_frames(inputs, part.lengths, timesteps)
-        return SequenceDataset(padded.samples, part.labels, None if bool(padded.mask.all()) else padded.mask)
+        dataset = SequenceDataset(padded.samples, part.labels, None if bool(padded.mask.all()) else padded.mask)
+        first = part[:KEPT_SAMPLES]
+        dataset.kept = padded_frames(first.frames, first.lengths, timesteps).samples
+        return dataset

@@ -131,7 +131,7 @@ def pad_sequences(sequences: Any, timesteps: int | None = None) -> Padded:
     Raises:
         InputError: as for `as_frames`, it is one array of two axes, or `timesteps` is not a whole number above 0.
 
-    Example:
+    Examples:
         >>> samples, mask = pad_sequences([[[1.0], [2.0]], [[5.0]]])
         >>> samples[:, :, 0], mask[:, 1]
         (tensor([[1., 5.],

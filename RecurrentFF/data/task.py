@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import Dataset, SplitOptions, Splits
+from RecurrentFF.data.panels import Images, Panel, shows_the_same
 from RecurrentFF.data.raw import Label, as_class_names, listed
 from RecurrentFF.data.relabeled import RelabeledDataset
 from RecurrentFF.data.transforms import Identity, Prepared, Transform, as_given
@@ -209,24 +210,45 @@ class Task:
         object.__setattr__(adapted, "transform", other.transform)
         return adapted
 
-    def show(self, dataset: Dataset, samples: int) -> Tensor:
-        """Arrange the first samples of a data set as images.
+    def show(self, dataset: Dataset, samples: int) -> list[Panel]:
+        """Arrange the first samples of a data set for a picture: as a person knows them, and as the network sees them.
+
+        A data set may say what a person knows by any of three methods, each with the number of samples as its argument: `show`
+        draws images, (timesteps, samples, height, width); `originals` returns raw samples, (samples, *input_shape), with
+        timesteps before or without, or None; `distorted` returns them after random variation. Of a data set without these,
+        network inputs alone are shown.
 
         Args:
             dataset: one of the data sets from `splits`.
-            samples: the number of samples.
+            samples: the number of samples. There may be fewer.
 
         Returns:
-            (timesteps, samples, height, width), of any range of values. Static inputs have one timestep.
+            The panels, from the raw samples to the network inputs.
         """
         if isinstance(dataset, RelabeledDataset):
             dataset = dataset.dataset
-        drawn = getattr(dataset, "show", None)
-        if drawn is not None:
-            images: Tensor = drawn(samples)
-            return images
-        inputs = next(iter(dataset.batches(samples))).inputs[..., :samples, :]
-        return self.transform.show(inputs, self.input_shape)
+        batch = next(iter(dataset.batches(samples)))
+        inputs, mask = batch.inputs[..., :samples, :], None if batch.mask is None else batch.mask[:, :samples]
+        panels = self._known(dataset, samples)
+        last = panels[-1] if panels else None
+        for panel in self.transform.show_inputs(inputs, mask, self.input_shape):
+            if isinstance(panel, Images) and isinstance(last, Images) and shows_the_same(last, panel):
+                panels[-1] = last._replace(caption=f"{last.caption}; the network input is the same, in another scale")
+            else:
+                panels.append(panel)
+        return panels
+
+    def _known(self, dataset: Dataset, samples: int) -> list[Panel]:
+        """Return the first samples of a data set as a person knows them, and after random variation."""
+        methods = {name: getattr(dataset, name, None) for name in ("show", "originals", "distorted")}
+        if methods["show"] is not None:
+            return [Images(getattr(dataset, "shown", "samples"), methods["show"](samples).unsqueeze(2))]
+        originals = None if methods["originals"] is None else methods["originals"](samples)
+        if originals is None:
+            return []
+        originals = originals.narrow(-len(self.input_shape) - 1, 0, min(samples, originals.shape[-len(self.input_shape) - 1]))
+        distorted = None if methods["distorted"] is None else methods["distorted"](samples)
+        return self.transform.show_samples(originals, distorted, self.input_shape)
 
     def without_data(self) -> Task:
         """Return the task as it is saved with a network."""

@@ -14,6 +14,7 @@ from RecurrentFF.data.augment import Augmentation, augmented_dataset
 from RecurrentFF.data.dataset import Dataset, LabeledSamples, SplitOptions, Splits
 from RecurrentFF.data.image_transforms import ImageTransform, Pixels
 from RecurrentFF.data.network_inputs import prepared_dataset, separate_dataset
+from RecurrentFF.data.panels import KEPT_SAMPLES
 from RecurrentFF.data.parts import Part, draw_parts, first_samples, sizes_and_data
 from RecurrentFF.data.raw import as_class_names, is_pair
 from RecurrentFF.data.task import Task
@@ -116,7 +117,8 @@ class TensorTask(Task):
     def _dataset(self, part: LabeledSamples, timesteps: int | None) -> Dataset:
         sequences = part.samples.dim() > len(self.input_shape) + 1
         samples = part.samples.transpose(0, 1) if sequences else part.samples
-        return prepared_dataset(self.prepare(samples, timesteps), part.labels)
+        kept = samples[:, :KEPT_SAMPLES] if sequences else samples[:KEPT_SAMPLES]
+        return prepared_dataset(self.prepare(samples, timesteps), part.labels, kept)
 
     def make_splits(self, options: SplitOptions) -> Splits:
         """Make the data sets of a training. Fewer samples than there are can be chosen, from the beginning of each part.

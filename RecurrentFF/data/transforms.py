@@ -22,6 +22,7 @@ from pydantic import Field, FiniteFloat
 from torch import Tensor
 from torch.nn import functional as F
 
+from RecurrentFF.data.panels import Images, Panel, Values, image_panel
 from RecurrentFF.data.pixels import scaled_pixels
 from RecurrentFF.errors import InputError
 from RecurrentFF.registry import Component, register
@@ -115,8 +116,42 @@ class Transform(Component, kind="transform"):
         """
         return None
 
+    def show_samples(self, samples: Tensor, distorted: Tensor | None, input_shape: tuple[int, ...]) -> list[Panel]:
+        """Arrange raw samples for a picture, as a person knows them. By default, samples with two or three axes are images.
+
+        Args:
+            samples: (n, *input_shape) or (timesteps, n, *input_shape).
+            distorted: the same samples after random variation, in a form and scale between samples and inputs; None for none.
+            input_shape: shape of a raw sample.
+        """
+        panels = [image_panel("image" if samples.dim() == len(input_shape) + 1 else "frames", samples, input_shape)]
+        if distorted is not None:
+            panels.append(image_panel("distorted at random, anew in every epoch", distorted, input_shape))
+        return [panel for panel in panels if panel is not None]
+
+    def show_inputs(self, inputs: Tensor, mask: Tensor | None, input_shape: tuple[int, ...]) -> list[Panel]:
+        """Arrange network inputs for a picture of some samples. By default, they are images if `show` makes them images.
+
+        Args:
+            inputs: (samples, features) or (timesteps, samples, features).
+            mask: valid timesteps, (timesteps, samples); None for all.
+            input_shape: shape of a raw sample.
+        """
+        if type(self).show is not Transform.show:
+            return [Images("network input", self.show(inputs, input_shape).unsqueeze(2))]
+        panel = (
+            image_panel("network input", inputs.reshape(*inputs.shape[:-1], *input_shape), input_shape)
+            if self.gives_images
+            else None
+        )
+        return (
+            [panel]
+            if panel is not None
+            else [Values("network input", inputs if inputs.dim() == 3 else inputs.unsqueeze(0), mask=mask)]
+        )
+
     def show(self, inputs: Tensor, input_shape: tuple[int, ...]) -> Tensor:
-        """Arrange network inputs as images, for a picture of some samples.
+        """Arrange network inputs as images, one for each sample and timestep.
 
         Args:
             inputs: (samples, features) or (timesteps, samples, features).
@@ -194,6 +229,12 @@ class Standardize(Transform):
 
     A larger value helps where there are few features, of which the layers would otherwise see little beside their own activity.
     """
+
+    def show_inputs(self, inputs: Tensor, mask: Tensor | None, input_shape: tuple[int, ...]) -> list[Panel]:
+        """Arrange network inputs for a picture, see `Transform.show_inputs`."""
+        scale = "" if self.scale == 1 else f", times {self.scale:g}"
+        caption = f"network input: each feature minus its mean, divided by its standard deviation{scale}"
+        return [Values(caption, inputs if inputs.dim() == 3 else inputs.unsqueeze(0), axis="number of the feature", mask=mask)]
 
     @property
     def is_fitted(self) -> bool:

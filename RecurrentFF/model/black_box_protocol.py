@@ -46,7 +46,7 @@ def serve(function: Callable[[Any], Any]) -> None:
     Args:
         function: takes (rows, columns) float32 as a NumPy array, and returns numbers of the same shape.
 
-    Example:
+    Examples:
         python -c "from RecurrentFF.model.black_box_protocol import serve; serve(lambda rows: rows > 0.5)"
     """
     source = sys.stdin.buffer

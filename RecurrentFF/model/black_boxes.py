@@ -63,7 +63,7 @@ class BlackBox(Connection):
         BlackBoxError: when it is called, and the function returns something else than finite numbers of the shape of its
             argument, or its program fails. The message names the layer and the source.
 
-    Example:
+    Examples:
         >>> BlackBox(Dense({"h1": 8}, 4), "spikes")([torch.rand(8, 1, 5)])[0].shape
         torch.Size([4, 1, 5])
     """

@@ -31,7 +31,7 @@ class PerChannel(Connection):
     Raises:
         ValueError: the weight is of another shape.
 
-    Example:
+    Examples:
         >>> PerChannel("y", 10, (16, 14, 14), sign=-1).weight.shape
         torch.Size([16, 10])
     """

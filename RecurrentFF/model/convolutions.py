@@ -97,7 +97,7 @@ class Conv2d(Convolution):
     Raises:
         ValueError: the kernel does not fit into the padded plane.
 
-    Example:
+    Examples:
         >>> Conv2d("x", (1, 28, 28), 16, 5, stride=2, padding=2).shape
         (16, 14, 14)
     """

@@ -29,7 +29,7 @@ class BatchDraws:
         samples: the numbers of this process's samples, (batch,).
         whole: the draws for all samples of the batch, also those of other processes.
 
-    Example:
+    Examples:
         >>> draws = BatchDraws(seed=0, epoch=0, samples=torch.arange(500))
         >>> draws.uniform("my negatives", 10).shape
         torch.Size([10, 500])

@@ -57,7 +57,7 @@ class FastWeights(Connection):
     Raises:
         ValueError: decay is not in 0..1, inner_steps is below 1, or kept is negative.
 
-    Example:
+    Examples:
         >>> fast, pattern = FastWeights("h1", 4), torch.tensor([1.0, -1.0, 1.0, -1.0]).view(4, 1, 1)
         >>> drive, memory = fast([pattern], fast.initial_memory(pattern))
         >>> drive.flatten()  # the rate, 0.5, times the pattern itself

@@ -68,7 +68,8 @@ def damping_rates(shortest: float, longest: float, channels: int, positions: int
     same, as they have the same weights.
 
     Args:
-        shortest, longest: the range of the time constants τ, in timesteps, at least 1.
+        shortest: the shortest time constant τ, in timesteps, at least 1.
+        longest: the longest one.
         channels: the number of channels, or of units in a layer without channels.
         positions: the number of units of a channel.
     """
@@ -134,7 +135,9 @@ def position_gradient(grad_h: Tensor, h: Tensor, positions: int, exponent: float
 
     Args:
         grad_h: (units, candidates, batch), from `activity_gradient`.
-        h, positions, exponent: as for `position_badness`.
+        h: as for `position_badness`.
+        positions: as for `position_badness`.
+        exponent: as for `position_badness`.
     """
     squares = position_mean_squares(h, positions)
     mean = power_mean(squares, exponent).clamp(min=torch.finfo(h.dtype).tiny)
@@ -260,7 +263,8 @@ def update_running_activity(running: Tensor, activity: Tensor, total: Tensor) ->
 
     Args:
         running: (units,) m.
-        activity, total: from `weighted_activity`, of all samples of the batch.
+        activity: the sum of activity, from `weighted_activity` of all samples of the batch.
+        total: the sum of weights, from the same.
     """
     return running.lerp_(activity / total.clamp(min=1e-9), (1 - PEER_DECAY) * (total > 0).to(activity))
 

@@ -52,7 +52,7 @@ class Observer:
     the network writes over patterns at later timesteps, so `clone()` what you keep. The candidate axis has size 1 until the
     label has reached a layer; `expand` it before you stack timesteps.
 
-    Example:
+    Examples:
         >>> class Activities(Observer):
         ...     def on_timestep(self, timestep, state):
         ...         self.h1 = state.blocks["h1"].activity.clone()  # (units, candidates or 1, batch)

@@ -54,7 +54,7 @@ class Network(ConvertibleModule):
         InputError: the dtype is another one.
         ValueError: a module reads a block that is not there or of another size, has another dtype, or two have one name.
 
-    Example:
+    Examples:
         >>> settings = Settings.from_arguments(input_size=784, num_classes=10, hidden_sizes=[200, 200])
         >>> Network(settings).predict(torch.rand(5, 784)).shape
         torch.Size([5])
@@ -284,7 +284,9 @@ class Network(ConvertibleModule):
         """The probability of every label, (batch, num_classes). The most probable one is that of `predict` by the same method.
 
         Args:
-            samples, mask, batch_first: see `badness`.
+            samples: see `badness`.
+            mask: see `badness`.
+            batch_first: see `badness`.
             method: see `predict`. By "badness" it is softmax(−scale · badness), and by "readout" the softmax of the logits. By
                 "propose_and_verify" it is that of the readout, but what that gives to all proposals together is divided among
                 them by softmax(−scale · badness).
@@ -305,7 +307,9 @@ class Network(ConvertibleModule):
         """The label of every sample.
 
         Args:
-            samples, mask, batch_first: see `badness`.
+            samples: see `badness`.
+            mask: see `badness`.
+            batch_first: see `badness`.
             method: "badness" (the label of lowest badness among all), "readout" (the highest logit of the readout, without
                 trying a label), or "propose_and_verify" (the lowest badness among the readout's `proposals` likeliest labels;
                 "badness", with a note, if the readout was never trained). The default is that of the settings.

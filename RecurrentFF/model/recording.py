@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from RecurrentFF.errors import InputError
+from RecurrentFF.model.assembly import direction
 from RecurrentFF.model.functional import at_timestep
 from RecurrentFF.model.integrity import require_network
 from RecurrentFF.model.layers import Layer
@@ -30,6 +31,11 @@ class Recorded(NamedTuple):
 
     Their sum and the bias is the pre-activation, so that the drive from above has the minus sign of the equations.
     """
+    directions: dict[str, dict[str, str]] = {}  # noqa: RUF012 (the default of a named tuple, which is never changed)
+    """The direction of each of these blocks from the layer: "forward", "lateral", "backward", or "label" for the label.
+
+    Blocks that a connection reads together, as "x+h2", have their directions joined, as "forward+backward".
+    """
 
 
 def record(network: Network, samples: Any, labels: Any, layers: Sequence[str] | None = None) -> Recorded:
@@ -46,7 +52,7 @@ def record(network: Network, samples: Any, labels: Any, layers: Sequence[str] | 
     Raises:
         InputError: a layer is not there, or samples and labels don't fit the network or each other.
 
-    Example:
+    Examples:
         >>> recorded = record(network, images, labels)
         >>> recorded.activity["h1"].shape, list(recorded.drives["h1"])
         (torch.Size([12, 200, 50]), ['x', 'h1', 'h2'])
@@ -87,16 +93,25 @@ def record_inputs(network: Network, x: Tensor, labels: Tensor, layers: Sequence[
         {name: torch.stack(values) for name, values in activity.items()},
         {name: torch.stack(values) for name, values in badness.items()},
         {name: {source: torch.stack([at[source] for at in values]) for source in values[0]} for name, values in drives.items()},
+        {name: {source: _direction(network, source, name) for source in values[0]} for name, values in drives.items()},
     )
+
+
+def _direction(network: Network, source: str, layer: str) -> str:
+    """The direction from a layer to a block that it reads, or to blocks that it reads together, as "x+h2"."""
+    blocks = ["x", *(module.name for module in network.local_modules), "y"]
+    parts = [source] if source in blocks else source.split("+")
+    return "+".join(dict.fromkeys(direction(part, layer, blocks) for part in parts))
 
 
 def _drives(module: torch.nn.Module, state: State) -> dict[str, Tensor]:
     """The drive of each source of a layer at this timestep, (units, samples); none of a module of another kind."""
     total: dict[str, Tensor] = {}
+    dtype = state.blocks[str(module.name)].activity.dtype  # some drives come in the compute dtype
     for index, connection in enumerate(module.connections if isinstance(module, Layer) else ()):
         reads = [state.patterns[source] for source in connection.sources]
         memories = state.blocks[str(module.name)].memory  # empty where no connection has any
         for source, drive in connection.drives(reads, memories[index] if memories else None).items():
-            own = drive[:, 0].expand(-1, state.batch).cpu().clone()
+            own = drive[:, 0].expand(-1, state.batch).to(dtype).cpu().clone()
             total[source] = total[source] + own if source in total else own
     return total

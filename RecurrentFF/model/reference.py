@@ -45,7 +45,7 @@ class Reference:
         layers: the names of the hidden layers, bottom to top; `order` has those of all blocks, `sizes` their units.
         predicting: the names of the layers whose badness counts in a prediction.
 
-    Example:
+    Examples:
         >>> reference = Reference(network)
         >>> sequence = images.expand(network.settings.timesteps, -1, -1)  # images (batch, features)
         >>> y = labels.expand(network.settings.network.label_timesteps, -1)

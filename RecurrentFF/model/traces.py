@@ -49,7 +49,7 @@ class Traces(Connection):
     Raises:
         ValueError: the features of `dense` are not a multiple of the size of the memory.
 
-    Example:
+    Examples:
         >>> Traces(Dense({"h1": 3 * 500}, 500), leaky([1.0, 4.0, 16.0])).source_sizes
         {'h1': 500}
     """

@@ -88,7 +88,7 @@ def search(
         OutputError: the storage or the output folder can't be written.
         SearchInterrupted: a KeyboardInterrupt, by Ctrl-C. The same call continues a study in a storage.
 
-    Example:
+    Examples:
         >>> result = search("mnist_raw", {"optimizer.learning_rate": Float(low=1e-4, high=1e-2, log=True)}, trials=20)
         >>> rff.build(result.best_settings)
     """
@@ -124,7 +124,7 @@ def _settings_of(settings: Settings | str | Path) -> Settings:
     if isinstance(settings, str | Path):
         return Settings.from_file(settings)
     if not isinstance(settings, Settings):
-        raise SettingsError(f"settings = {shown(settings)}: expected Settings, or the path of a TOML file")
+        raise SettingsError(f"settings = {shown(settings)}: expected Settings, the path of a TOML file, or the name of a recipe")
     return settings
 
 

@@ -43,7 +43,7 @@ class Space(Mapping[str, Domain]):
     Raises:
         SettingsError: an entry is invalid, a key is named twice, or there is none.
 
-    Example:
+    Examples:
         >>> Space({"network.dropout": Float(low=0.0, high=0.5), "network.hidden_sizes": Categorical(choices=[[100], [200, 100]])})
     """
 

@@ -169,7 +169,8 @@ class Settings(Section):
 
         Args:
             path: the file, or the name of a recipe, one of the configurations of this package.
-            data, import_plugins: as for `from_dict`.
+            data: as for `from_dict`.
+            import_plugins: as for `from_dict`.
 
         Raises:
             SettingsError: the file is missing, unreadable or not TOML, or a section, key or value is invalid.
@@ -185,7 +186,8 @@ class Settings(Section):
         Args:
             text: the content of a configuration file.
             origin: the name of its source, for error messages.
-            data, import_plugins: as for `from_dict`.
+            data: as for `from_dict`.
+            import_plugins: as for `from_dict`.
 
         Raises:
             SettingsError: the text is not TOML, or a section, key or value is invalid.

@@ -25,7 +25,8 @@ def build(settings: Settings | str | Path | None = None, /, *, task: Task | None
     It starts from the weights of a checkpoint if the settings name one by `weights`.
 
     Args:
-        settings: the configuration, or the path of a TOML file. The default is the default configuration.
+        settings: the configuration, the path of a TOML file, or the name of a recipe, such as "mnist_fast". The default is the
+            default configuration.
         task: the data that the network is for: its shape, transform and classes. The default is the data set that the settings
             name. Without either, the network takes network inputs, and needs `input_size` and `num_classes`.
         arguments: single keys and components, which override `settings`. Example:
@@ -44,7 +45,8 @@ def build(settings: Settings | str | Path | None = None, /, *, task: Task | None
     if isinstance(settings, str | Path):
         settings = Settings.from_file(settings)
     elif not isinstance(settings, Settings | None):
-        raise SettingsError(f"build: expected Settings or the path of a TOML file, not {type(settings).__name__}; "
+        found = type(settings).__name__
+        raise SettingsError(f"build: expected Settings, the path of a TOML file, or the name of a recipe, not {found}; "
                             "for a dictionary, use Settings.from_dict")  # fmt: skip
     settings = with_absolute_paths((settings or Settings()).with_arguments(**arguments))
     if task is not None and arguments.get("transform") is not None and settings.transform is not None:

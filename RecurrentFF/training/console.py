@@ -31,6 +31,7 @@ class Console:
         self._last_refresh = 0.0
         self._last_accuracy: float | None = None
         self._header_shown = False
+        self._columns: list[str] = []
 
     def log(self, text: str) -> None:
         """Print one line for the user, as far as standard output can be written. Progress bars make room for it."""
@@ -129,6 +130,9 @@ class Console:
             "test": _percent(metrics.test_accuracy),
             "samples/s": f"{metrics.samples_per_second:,.0f}",
         }
+        if not self._header_shown:  # accuracies that this run does not measure have no column
+            self._columns = [name for name, text in columns.items() if text != "-"]
+        columns = {name: columns[name] for name in self._columns}
         layers = "  ".join(f"{pos:>7.3g}|{neg:<7.3g}" for pos, neg in pairs)
         if not self._header_shown:
             header = "  ".join(f"{name:>{max(9, len(name))}}" for name in columns)

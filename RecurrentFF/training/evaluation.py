@@ -169,7 +169,7 @@ def evaluate(
         DataError: the task has no data.
         OutputError: the file can't be written. To keep the result then, call `Evaluation.write_predictions` instead.
 
-    Example:
+    Examples:
         >>> print(evaluate(network, (images, labels)))
     """
     require_intact(require_network(network, "evaluate(network, data)"))
@@ -180,7 +180,7 @@ def evaluate(
         data = data.adapted_to(network.task)
     classes = _classes(network, data)
     method, scores, labels = require_method(network, method), [], []
-    for batch in _batches(network, data, batch_first):
+    for batch in labeled_batches(network, data, batch_first):
         scores.append(checked_scores(network, batch.x, batch.mask, method).to("cpu"))
         labels.append(batch.labels.cpu())
     if not labels:
@@ -216,7 +216,9 @@ def _joined(parts: tuple[Tensor | None, ...]) -> Tensor | None:
     return None if parts[0] is None else torch.cat([part for part in parts if part is not None])
 
 
-class _Batch(NamedTuple):
+class LabeledBatch(NamedTuple):
+    """A batch of labeled samples as a network reads them."""
+
     x: Tensor
     """Inputs in the network's layout, (timesteps or 1, features, 1, batch)."""
     labels: Tensor
@@ -233,13 +235,27 @@ def _classes(network: Network, data: Any) -> tuple[Label, ...]:
     return task.classes
 
 
-def _batches(network: Network, data: Any, batch_first: bool | None) -> Iterator[_Batch]:
-    """The data as network inputs and class numbers, checked before the first batch as far as possible."""
+def labeled_batches(
+    network: Network, data: Any, batch_first: bool | None = None, caller: str = "evaluate"
+) -> Iterator[LabeledBatch]:
+    """Yield the data as network inputs and class numbers, checked before the first batch as far as possible.
+
+    Args:
+        network: the network.
+        data: labeled samples, see `evaluate`.
+        batch_first: see `evaluate`.
+        caller: the name of the function that a program has called, for messages.
+
+    Raises:
+        InputError: samples or labels don't fit the network, or a task has neither test nor validation samples.
+        DataError: a task has no data.
+    """
     if isinstance(data, Task):
+        data = data if network.task is None else data.adapted_to(network.task)
         splits = load_splits(data, network.settings, network.device)
         data = splits.test or splits.validation
         if data is None:
-            raise InputError("evaluate: the task has neither test nor validation samples")
+            raise InputError(f"{caller}: the task has neither test nor validation samples")
     elif isinstance(tensors := getattr(data, "tensors", None), tuple):  # torch's own TensorDataset
         data = tensors
     if isinstance(data, torch.utils.data.Dataset) and not is_dataset(data):
@@ -247,35 +263,39 @@ def _batches(network: Network, data: Any, batch_first: bool | None) -> Iterator[
         data = torch.utils.data.DataLoader(data, size, generator=torch.Generator())
     data = time_first_data(data) if batch_first else data
     if is_dataset(data):
-        yield from _of_dataset(network, data)
+        yield from _of_dataset(network, data, caller)
     elif is_pair(data):
-        yield _prepared(network, *data, batch_first=False if batch_first else batch_first)
+        yield _prepared(network, *data, caller=caller, batch_first=False if batch_first else batch_first)
     else:
-        yield from _of_loader(network, data, False if batch_first else batch_first)
+        yield from _of_loader(network, data, False if batch_first else batch_first, caller)
 
 
-def _of_dataset(network: Network, dataset: Dataset) -> Iterator[_Batch]:
+def _of_dataset(network: Network, dataset: Dataset, caller: str) -> Iterator[LabeledBatch]:
     if isinstance(known := getattr(dataset, "labels", None), Tensor):
-        with errors_at("evaluate"):
+        with errors_at(caller):
             check_labels(as_labels(known).cpu(), len(dataset), network.num_classes)
     for inputs, labels, mask in map(require_batch, dataset.batches(network.settings.training.prediction_batch_size)):
-        with errors_at("evaluate"):
+        with errors_at(caller):
             labels = check_labels(as_labels(labels), inputs.shape[-2], network.num_classes)
-            batch = _Batch(network.input_sequence(inputs, mask), labels, mask)
+            batch = LabeledBatch(network.input_sequence(inputs, mask), labels, mask)
         yield batch
 
 
-def _of_loader(network: Network, loader: Iterable[Sequence[Any]], batch_first: bool | None) -> Iterator[_Batch]:
+def _of_loader(
+    network: Network, loader: Iterable[Sequence[Any]], batch_first: bool | None, caller: str
+) -> Iterator[LabeledBatch]:
     for number, batch in enumerate(LoaderDataset(loader)._raw_batches(0), start=1):
         with errors_at(f"batch {number}"):
-            prepared = _prepared(network, *batch, batch_first=batch_first)
+            prepared = _prepared(network, *batch, caller=caller, batch_first=batch_first)
         yield prepared
 
 
-def _prepared(network: Network, samples: Any, labels: Any, mask: Any = None, *, batch_first: bool | None) -> _Batch:
+def _prepared(
+    network: Network, samples: Any, labels: Any, mask: Any = None, *, caller: str, batch_first: bool | None
+) -> LabeledBatch:
     """Samples and labels as the network reads them. The labels are converted first."""
     task = network.task
     numbers = as_labels(labels) if task is None else task.class_numbers(labels)
     x, mask = network.prepare(samples, mask, batch_first)
-    with errors_at("evaluate"):
-        return _Batch(x, check_labels(numbers, x.shape[3], network.num_classes), mask)
+    with errors_at(caller):
+        return LabeledBatch(x, check_labels(numbers, x.shape[3], network.num_classes), mask)

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +58,7 @@ def picture(path: Path, width: float, height: float, dpi: int = 110) -> Iterator
     Raises:
         OutputError: it can't be drawn, or the file can't be written.
 
-    Example:
+    Examples:
         >>> with picture(Path("line.png"), 4, 3) as figure:
         ...     figure.subplots().plot([1, 2])
     """
@@ -65,7 +66,8 @@ def picture(path: Path, width: float, height: float, dpi: int = 110) -> Iterator
     with drawing(path):
         figure = figure_class()(figsize=(width, height), layout="constrained")
     yield figure  # a mistake in the block is raised as it is
-    with drawing(path):
+    with drawing(path), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a character that the font lacks is a box, of which the user need not be told
         figure.savefig(content, format="png", dpi=dpi)
     write_bytes(path, content.getvalue())
 
@@ -94,9 +96,14 @@ def figure_class() -> type[Figure]:
     return Figure
 
 
-def show_unchanged(texts: Sequence[Text]) -> None:
-    """Show texts with the names of files and classes unchanged, without mathematics between dollar signs."""
+def show_unchanged(texts: Sequence[Text], *, lines: bool = False) -> None:
+    """Show texts with the names of files and classes unchanged, without mathematics between dollar signs.
+
+    Args:
+        texts: the texts of a figure.
+        lines: true if the texts have line breaks that are not those of a name.
+    """
     for text in texts:
         text.set_parse_math(False)
         text.set_usetex(False)
-        text.set_text(printable(text.get_text()))
+        text.set_text("\n".join(map(printable, text.get_text().split("\n"))) if lines else printable(text.get_text()))

@@ -15,10 +15,13 @@ from torch import Tensor
 
 from RecurrentFF.data.dataset import Dataset
 from RecurrentFF.data.task import Task
+from RecurrentFF.errors import printable
 from RecurrentFF.model import imagination, projection
 from RecurrentFF.model.network import Network
 from RecurrentFF.registry import name_of
 from RecurrentFF.training.figures import picture, show_unchanged
+from RecurrentFF.training.image_grid import FONT, Grid, Row
+from RecurrentFF.training.sample_plots import LONGEST_LABEL
 
 COLUMNS = 10
 """The number of samples in a picture."""
@@ -90,7 +93,7 @@ def pictures(network: Network, x: Tensor, labels: Tensor, folder: Paths) -> dict
     """
     shown = one_of_each_class(labels, COLUMNS)
     x, labels = x[..., shown], labels[shown]
-    names = [str(_task(network).classes[number]) for number in labels.tolist()]
+    names = [_label(_task(network), number) for number in labels.tolist()]
     found: dict[Path, Callable[[], None]] = {}
     if len(x) == 1 or network.settings.network.prelabel_timesteps > 1:
         found[folder.reconstructions] = lambda: plot_reconstructions(network, x, names, folder.reconstructions)
@@ -123,38 +126,41 @@ def plot_reconstructions(network: Network, x: Tensor, names: Sequence[str], path
     """Draw samples and their reconstructions without a label, a row for each level, with the mean squared errors."""
     if len(x) > 1:
         return _plot_predicted_sequences(network, x, names, path)
-    rows = [("sample", x)]
+    rows = [Row("sample", _images(network, x))]
     for level in projection.levels(network):
         inputs = projection.clipped(network, projection.projected_inputs(network, x, None, level))
         error = float((in_sample_scale(network, inputs) - in_sample_scale(network, x)).square().mean())
-        rows.append((f"from {level}, error {error:.4f}", inputs))
-    title = f"Reconstructions from the activity of each layer{_space(network)}"
-    return plot_grid([(name, _images(network, row)) for name, row in rows], names, title, path)
+        rows.append(Row(f"from {_level_name(level)},\nerror {error:.4f}", _images(network, inputs)))
+    title = f"{_task(network).name}: samples, and their reconstructions from the activity of each layer without a label"
+    note = f"error: mean squared difference from the sample, of {_unit(network)}{_shown(network)}"
+    return plot_grid([*rows, Row(note)], names, title, path)
 
 
 def _plot_predicted_sequences(network: Network, x: Tensor, names: Sequence[str], path: Path) -> None:
     """Draw what the circuit predicts of the next input of some sequences, below the inputs."""
     predicted = projection.clipped(network, projection.projected_inputs(network, x, None, "h1"))
     timesteps = range(1, min(len(predicted), COLUMNS))
-    rows: list[tuple[str, list[Tensor]]] = []
+    rows: list[Row] = []
     for sample in range(min(3, len(names))):
         one, guess = x[..., sample : sample + 1], predicted[..., sample : sample + 1]
-        rows.append((f"label {names[sample]}", [_images(network, one[t : t + 1])[0] for t in timesteps]))
-        rows.append(("predicted", [_images(network, guess[t - 1 : t])[0] for t in timesteps]))
-    title = f"The next input, predicted from the activity of h1{_space(network)}"
-    plot_grid(rows, [f"t = {t}" for t in timesteps], title, path)
+        rows.append(Row(f"input, {names[sample]}", [_images(network, one[t : t + 1])[0] for t in timesteps]))
+        rows.append(Row("its prediction", [_images(network, guess[t - 1 : t])[0] for t in timesteps]))
+    title = f"{_task(network).name}: each input, and its prediction from the activity of layer 1 at the timestep before"
+    plot_grid([*rows, Row(f"t: timestep{_shown(network)}")], [f"t = {t}" for t in timesteps], title, path)
 
 
 def plot_completions(network: Network, x: Tensor, names: Sequence[str], path: Path) -> None:
     """Draw samples whose lower half, or a random quarter, is hidden, and their completions without a label."""
     features = x.shape[1]
-    rows = [("sample", _images(network, x))]
+    rows = [Row("sample", _images(network, x))]
     for name, visible in hidden_parts(_task(network).image_shape or (features,)).items():
         seen = visible.reshape(features, 1, 1).to(x.device)
         completed = imagination.completed_inputs(network, x, seen, STEPS)
         gray = torch.where(seen, x, _middle(network, x))
-        rows += [(f"{name} hidden", _images(network, gray)), ("completed", _images(network, completed))]
-    plot_grid(rows, names, f"Completions from the latent code, in {STEPS} steps{_space(network)}", path)
+        rows += [Row(f"{name} hidden", _images(network, gray)), Row("completed", _images(network, completed))]
+    title = f"{_task(network).name}: samples of which a part is hidden, shown gray, and their completions without a label"
+    note = f"the hidden part is projected from the latent code of the activity, in {STEPS} steps{_shown(network)}"
+    plot_grid([*rows, Row(note)], names, title, path)
 
 
 def hidden_parts(shape: tuple[int, ...]) -> dict[str, Tensor]:
@@ -178,15 +184,17 @@ def plot_generated(network: Network, path: Path) -> None:
         numbers = torch.full((COLUMNS,), number, device=network.device)
         noise = imagination.drawn_noise(network, numbers, seed=number)
         inputs = imagination.generated_inputs(network, numbers, noise, steps=1)[None]
-        rows.append((str(task.classes[number]), _images(network, inputs)))
-    plot_grid(rows, [""] * COLUMNS, f"Generated samples of each class{_space(network)}", path)
+        rows.append(Row(_label(task, number), _images(network, inputs)))
+    title = f"{task.name}: {COLUMNS} generated samples of each label"
+    note = f"each is projected from a latent code that is drawn at random for its label{_shown(network)}"
+    plot_grid([*rows, Row(note)], (), title, path)
 
 
-def plot_grid(rows: Sequence[tuple[str, Sequence[Tensor]]], columns: Sequence[str], title: str, path: Path) -> None:
+def plot_grid(rows: list[Row], columns: Sequence[str], title: str, path: Path) -> None:
     """Draw a grid of images, and save it as a PNG.
 
     Args:
-        rows: a title and images, (height, width) each, for each row. High values are dark; all images of a row have one scale.
+        rows: the rows.
         columns: a title for each column.
         title: the title of the picture.
         path: the file to write.
@@ -194,20 +202,21 @@ def plot_grid(rows: Sequence[tuple[str, Sequence[Tensor]]], columns: Sequence[st
     Raises:
         OutputError: it can't be drawn, or the file can't be written.
     """
-    with picture(path, max(6.0, 1.3 + 0.8 * len(columns)), 0.5 + 0.85 * len(rows), dpi=100) as figure:
-        texts = [figure.suptitle(title, fontsize="medium")]
-        grid = figure.subplots(len(rows), len(columns), squeeze=False)
-        for (name, images), line in zip(rows, grid, strict=True):
-            low, high = min(float(image.min()) for image in images), max(float(image.max()) for image in images)
-            for axes, image in zip(line, images, strict=False):
-                axes.imshow(image.cpu().numpy(), cmap="gray_r", vmin=low, vmax=high)
-            for axes in line:
-                axes.set(xticks=[], yticks=[])
-            for axes in line[len(images) :]:
-                axes.set_axis_off()
-            texts.append(line[0].set_ylabel(name, fontsize="small", rotation=0, ha="right", va="center"))
-        texts += [axes.set_title(column, fontsize="small") for axes, column in zip(grid[0], columns, strict=True)]
-        show_unchanged(texts)
+    grid = Grid(rows, columns)
+    with picture(path, max(6.0, grid.width), grid.height + 0.4, dpi=100) as figure:
+        show_unchanged([figure.suptitle(title, fontsize=FONT + 2)])
+        grid.draw(figure.subplots())
+
+
+def _label(task: Task, number: int) -> str:
+    return printable(f"label {task.classes[number]}", LONGEST_LABEL)
+
+
+def _level_name(level: str) -> str:
+    """Name a level as a reader does who does not know the names of blocks: "layer 2" in place of "h2"."""
+    return (
+        f"layer {level[1:]}" if level[:1] == "h" and level[1:].isdigit() else f"the {level} code" if level == "latent" else level
+    )
 
 
 def _images(network: Network, inputs: Tensor) -> list[Tensor]:
@@ -222,11 +231,20 @@ def _middle(network: Network, x: Tensor) -> Tensor:
     return x.new_tensor(sum(limits) / 2)
 
 
-def _space(network: Network) -> str:
-    """The end of a picture's title where it does not show samples."""
-    transform = _task(network).transform
-    can_be_undone = transform.inverse(torch.zeros(1, network.input_size)) is not None
-    return "" if can_be_undone else f", as the features of the transform {name_of(transform)}"
+def _shown(network: Network) -> str:
+    """The end of a note where the images are no samples, but the features that the network has in place of them."""
+    return "" if _can_be_undone(network) else f"; shown as features, those of the transform {name_of(_task(network).transform)}"
+
+
+def _unit(network: Network) -> str:
+    """The values whose errors `reconstruction_errors` returns."""
+    if not _can_be_undone(network):
+        return "features"
+    return "pixels from 0 to 1" if _task(network).transform.limits is not None else "values"
+
+
+def _can_be_undone(network: Network) -> bool:
+    return _task(network).transform.inverse(torch.zeros(1, network.input_size)) is not None
 
 
 def _task(network: Network) -> Task:

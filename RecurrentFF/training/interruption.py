@@ -24,7 +24,7 @@ class Interruption:
         received: true after the first signal.
         agreed: true if the processes have agreed to end.
 
-    Example:
+    Examples:
         >>> with Interruption() as interruption:
         ...     for batch in batches:
         ...         train(batch)

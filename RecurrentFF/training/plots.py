@@ -1,13 +1,15 @@
-"""Plots of a run: training samples, learning curves, and badness of each layer over time.
+"""Plots of a run: learning curves, and badness and accuracy of each layer over time.
 
 Badness is Hinton's goodness with the sign flipped: the mean or sum of h² over the units of a layer, low for the true label.
+Each layer has the same color and marker in all plots. The colors stay different for color-blind eyes: those of M. Okabe, K. Ito,
+"Color universal design", 2008, or above six layers the colormap viridis, from dark to bright.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,13 +20,40 @@ from RecurrentFF.training.metrics import EpochMetrics
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+"""The colors of the layers, from the first one on, unless there are more of them."""
+MARKERS = "os^Dv<>P"
+"""The markers of the layers, repeated if there are more of them."""
+OTHERS = {"train": ("#999999", "s"), "validation": ("#000000", "o"), "test": ("#AA4499", "^"), "readout": ("#882255", "D")}
+"""The colors and markers of curves that belong to no layer."""
+WINDOW = "#FFF2B3"
+"""The color of the prediction window."""
+MOST_MARKED = 40
+"""The largest number of points of a curve with markers."""
+
+
+def layer_style(layer: int, layers: int, points: int) -> dict[str, Any]:
+    """The color and marker of the curves of a layer, for `Axes.plot`.
+
+    Args:
+        layer: the number of the layer, from 0.
+        layers: the number of layers.
+        points: the number of points of the curve. Many have no markers.
+    """
+    color: Any = COLORS[layer % len(COLORS)]
+    if layers > len(COLORS):
+        from matplotlib import colormaps
+
+        color = colormaps["viridis"](0.92 * layer / (layers - 1))
+    return {"color": color, **_marked(MARKERS[layer % len(MARKERS)], points)}
+
 
 def plot_curves(
     history: list[EpochMetrics], title: str, path: Path, best_epoch: int, test_accuracy: float | None, reduction: str = "mean"
 ) -> None:
     """Plot error, loss and badness over the epochs, and the test error of the best epoch. Save the plot as a PNG.
 
-    A history without badness, as that of a baseline, has a plot of error and loss.
+    A history without badness, as that of a baseline, has a plot of error and loss; one without accuracies has none of error.
 
     Args:
         history: the metrics of all epochs, at least one.
@@ -37,58 +66,74 @@ def plot_curves(
     Raises:
         OutputError: it can't be drawn, or the file can't be written.
     """
-    has_badness = bool(history[0].badness_pos)
-    with picture(path, 13 if has_badness else 9, 4) as figure:
-        show_unchanged([figure.suptitle(title)])
-        errors, losses, *others = figure.subplots(1, 3 if has_badness else 2)
-        _plot_errors(errors, history, best_epoch, test_accuracy)
-        _plot_losses(losses, history)
-        for axes in others:
-            _plot_badness(axes, history, reduction)
-        for axes in (errors, losses, *others):
+    errors, panels = _errors(history), 1 + bool(history[0].badness_pos)
+    has_errors = bool(errors) or test_accuracy is not None
+    with picture(path, 0.5 + 4.2 * (panels + has_errors), 4.6) as figure:
+        show_unchanged([figure.suptitle(title)], lines=True)
+        all_axes = list(figure.subplots(1, panels + has_errors, squeeze=False)[0])
+        if has_errors:
+            _plot_errors(all_axes[0], errors, best_epoch, test_accuracy)
+        _plot_losses(all_axes[int(has_errors)], history)
+        if panels > 1:
+            _plot_badness(all_axes[-1], history, reduction)
+        for axes in all_axes:
             axes.set_xlabel("epoch")
-            if axes.get_legend_handles_labels()[0]:  # without accuracies there is no error to show
-                axes.legend(frameon=False, loc="upper right", ncols=2 if axes in others else 1)
             axes.set_xlim(0.5, len(history) + 0.5)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.grid(alpha=0.3)
-            axes.spines[["top", "right"]].set_visible(False)
+            _finish(axes)
 
 
 def _plot_losses(axes: Axes, history: list[EpochMetrics]) -> None:
-    epochs = [m.epoch for m in history]
-    for layer in range(len(history[0].layer_loss)):
+    epochs, layers = [m.epoch for m in history], len(history[0].layer_loss)
+    for layer in range(layers):
         losses = [m.layer_loss[layer] for m in history]
-        axes.plot(epochs, losses, label=f"layer {layer + 1}", color=f"C{layer}", marker=".")
-    if not history[0].layer_loss:
-        axes.plot(epochs, [m.loss for m in history], label="cross-entropy", marker=".")
-    axes.set_title("Loss of each layer" if history[0].layer_loss else "Loss", loc="left")
+        axes.plot(epochs, losses, label=f"layer {layer + 1}", **layer_style(layer, layers, len(history)))
+    if not layers:
+        color, marker = OTHERS["validation"]
+        axes.plot(epochs, [m.loss for m in history], label="cross-entropy", color=color, **_marked(marker, len(history)))
+    axes.set_ylabel("loss")
+    axes.set_title("Training loss of each layer" if layers else "Training loss", loc="left")
 
 
 def _plot_badness(axes: Axes, history: list[EpochMetrics], reduction: str) -> None:
-    epochs = [m.epoch for m in history]
-    for layer in range(len(history[0].badness_pos)):
-        axes.plot(epochs, [m.badness_pos[layer] for m in history], label=f"layer {layer + 1}", color=f"C{layer}", marker=".")
-        axes.plot(epochs, [m.badness_neg[layer] for m in history], linestyle="--", color=f"C{layer}", marker=".")
-    axes.plot([], [], color="black", label="positive")
-    axes.plot([], [], color="black", linestyle="--", label="negative")
-    axes.set_ylim(0, 1.4 * axes.get_ylim()[1])  # room for the legend
-    axes.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
+    epochs, layers = [m.epoch for m in history], len(history[0].badness_pos)
+    for layer in range(layers):
+        style = layer_style(layer, layers, len(history))
+        axes.plot(epochs, [m.badness_pos[layer] for m in history], label=f"layer {layer + 1}", **style)
+        axes.plot(epochs, [m.badness_neg[layer] for m in history], linestyle="--", markerfacecolor="white", **style)
+    _explain_lines(axes, "positive data", "negative data", len(history))
+    axes.set_ylim(0, 1.08 * axes.get_ylim()[1])
+    axes.set_ylabel(f"badness, {reduction} of h²")
+    axes.set_title("Badness of each layer in training", loc="left")
 
 
-def _plot_errors(axes: Axes, history: list[EpochMetrics], best_epoch: int, test_accuracy: float | None) -> None:
-    for name in ("train", "validation", "test"):
-        accuracies = [getattr(m, f"{name}_accuracy") for m in history]
-        if None not in accuracies:
-            axes.plot([m.epoch for m in history], [100 * (1 - a) for a in accuracies], marker=".", label=name)
+def _errors(history: list[EpochMetrics]) -> dict[str, list[float]]:
+    """The errors after all epochs in percent, on those of "train", "validation" and "test" that were measured."""
+    accuracies = {name: [getattr(m, f"{name}_accuracy") for m in history] for name in ("train", "validation", "test")}
+    return {name: [100 * (1 - a) for a in values] for name, values in accuracies.items() if None not in values}
+
+
+def _plot_errors(axes: Axes, errors: dict[str, list[float]], best_epoch: int, test_accuracy: float | None) -> None:
+    labels = {"train": "training, a part of it", "validation": "validation", "test": "test"}
+    for name, values in errors.items():
+        color, marker = OTHERS[name]
+        axes.plot(range(1, len(values) + 1), values, label=labels[name], color=color, **_marked(marker, len(values)))
     if test_accuracy is not None:
-        axes.plot([best_epoch], [100 * (1 - test_accuracy)], "k*", markersize=10, label=f"test, epoch {best_epoch}")
+        star: dict[str, Any] = {
+            "marker": "*",
+            "markersize": 14,
+            "color": "#D55E00",
+            "linestyle": "none",
+            "zorder": 3,
+            "clip_on": False,
+        }
+        axes.plot([best_epoch], [100 * (1 - test_accuracy)], label=f"test, weights of epoch {best_epoch}", **star)
     lowest, highest = axes.dataLim.intervaly
-    if axes.lines and highest > 4 * lowest:  # on a smaller range a logarithmic scale would have hardly any tick labels
+    if highest > 4 * lowest > 0:  # on a smaller range a logarithmic scale would have hardly any tick labels
         axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g} %" if f"{value:e}"[0] in "235" else "")
-    axes.yaxis.set_major_formatter("{x:g} %")
-    axes.set_title("Error", loc="left")
+        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylabel("error, % of the samples")
+    axes.set_title("Error of predictions", loc="left")
 
 
 def plot_timesteps(
@@ -100,6 +145,7 @@ def plot_timesteps(
     path: Path,
     reduction: str = "mean",
     logits: Tensor | None = None,
+    title: str = "",
 ) -> None:
     """Plot accuracy and badness of each layer over the timesteps with the label. Save the plot as a PNG.
 
@@ -116,54 +162,101 @@ def plot_timesteps(
         path: the file to write.
         reduction: "mean" or "sum", the reduction of h² in the badness.
         logits: (label-free timesteps, samples, classes) of the readout; None if there is none that was trained.
+        title: the title of the plot.
 
     Raises:
         OutputError: it can't be drawn, or the file can't be written.
     """
-    with picture(path, 11, 4.3) as figure:
+    with picture(path, 12, 4.8) as figure:
+        show_unchanged([figure.suptitle(title)], lines=True)
         accuracy_axes, badness_axes = figure.subplots(1, 2)
         _plot_accuracy_over_time(accuracy_axes, badness, labels, valid, prediction_layers, logits)
         _plot_badness_over_time(badness_axes, badness, labels, valid, reduction)
         for axes in (accuracy_axes, badness_axes):
             first, last = window[0] - 0.4, window[1] + 0.4
-            span = axes.axvspan(first, last, facecolor="0.9", edgecolor="0.5", zorder=0)
-            axes.set_xlabel("timestep with the label")
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.spines[["top", "right"]].set_visible(False)
-        span.set_label("prediction window")
-        # The legend is below the panels: inside, it would cover curves, and its gray entry would be on the gray window.
-        figure.legend(loc="outside lower center", ncols=5, frameon=False)
+            axes.axvspan(first, last, facecolor=WINDOW, edgecolor="0.5", linewidth=0.8, zorder=0, label="prediction window")
+            axes.set_xlabel("timestep, 0 = first with the label")
+            _finish(axes)
 
 
 def _plot_accuracy_over_time(
     axes: Axes, badness: Tensor, labels: Tensor, valid: Tensor, prediction_layers: Sequence[int], logits: Tensor | None
 ) -> None:
     """Plot the left panel of `plot_timesteps`, whose arguments these are."""
-    layers, weights = badness.shape[1], _sample_weights(valid)
+    points, layers, weights = len(badness), badness.shape[1], _sample_weights(valid)
     prediction = badness[:, [layer - 1 for layer in prediction_layers]].mean(1, keepdim=True)
     correct = torch.cat([badness, prediction], 1).argmin(3) == labels
     percent_correct = 100 * (correct * weights).sum(2).cpu()
-    for layer in range(layers):
-        axes.plot(percent_correct[:, layer], label=f"layer {layer + 1}", color=f"C{layer}", marker=".")
-    axes.plot(percent_correct[:, layers], color="black", marker=".", label="mean of the prediction layers")
-    so_far = accuracy_so_far(prediction.squeeze(1), labels, valid)
-    axes.plot(so_far, color="black", linestyle=":", marker="x", label="their evidence so far")
     if logits is not None and len(logits):
         by_readout = 100 * (logits.argmax(2) == labels).float().mean(1).cpu()
-        axes.plot(range(-len(logits), 0), by_readout, color="0.5", marker=".", label="readout, before the label")
-    axes.set_title("Accuracy by timestep, %", loc="left")
+        color, marker = OTHERS["readout"]
+        style = {"color": color, "linestyle": "-.", **_marked(marker, len(by_readout))}
+        axes.plot(range(-len(logits), 0), by_readout, label="readout, before the label", **style)
+    for layer in range(layers):
+        style = layer_style(layer, layers, points)
+        if len(prediction_layers) == 1 and layer + 1 == prediction_layers[0]:
+            style |= {"linewidth": 2.5}
+        axes.plot(percent_correct[:, layer], label=f"layer {layer + 1}", **style)
+    predicting = _numbered(prediction_layers)
+    if len(prediction_layers) > 1:
+        axes.plot(percent_correct[:, layers], label=f"{predicting}, their mean", color="black", **_marked("x", points))
+    so_far = accuracy_so_far(prediction.squeeze(1), labels, valid)
+    label = f"{predicting}, timesteps so far"
+    axes.plot(so_far, label=label, color="black", linestyle=":", markerfacecolor="none", **_marked("o", points, 9))
+    lowest, highest = axes.dataLim.intervaly
+    if highest < lowest + 2:
+        axes.set_ylim(lowest - 1, highest + 1)
+    axes.set_ylabel("accuracy, % of the samples")
+    axes.set_title("Accuracy of predictions by the badness at each timestep", loc="left")
 
 
 def _plot_badness_over_time(axes: Axes, badness: Tensor, labels: Tensor, valid: Tensor, reduction: str) -> None:
     """Plot the right panel of `plot_timesteps`, whose arguments these are."""
+    points, layers = len(badness), badness.shape[1]
     true, weights = torch.nn.functional.one_hot(labels, badness.shape[3]), _sample_weights(valid)
-    means = [((badness * selected).sum(3) / selected.sum(1) * weights).sum(2).cpu() for selected in (true, 1 - true)]
-    for style, label, mean in zip(("-", "--"), ("true label", "wrong labels"), means, strict=True):
-        for layer in range(badness.shape[1]):
-            axes.plot(mean[:, layer], linestyle=style, color=f"C{layer}", marker=".")
-        axes.plot([], [], color="black", linestyle=style, label=label)
-    axes.set_ylim(0, 1.1 * max(float(mean.max()) for mean in means) or 1)
-    axes.set_title(f"Badness, {reduction}(h²), of each layer", loc="left")
+    under_true, under_wrong = (
+        ((badness * selected).sum(3) / selected.sum(1) * weights).sum(2).cpu() for selected in (true, 1 - true)
+    )
+    for layer in range(layers):
+        style = layer_style(layer, layers, points)
+        axes.plot(under_true[:, layer], label=f"layer {layer + 1}", **style)
+        axes.plot(under_wrong[:, layer], linestyle="--", markerfacecolor="white", **style)
+    _explain_lines(axes, "true label", "wrong labels, mean", points)
+    axes.set_ylim(0, 1.1 * max(float(under_true.max()), float(under_wrong.max())) or 1)
+    axes.set_ylabel(f"badness, {reduction} of h²")
+    axes.set_title("Badness of each layer", loc="left")
+
+
+def _numbered(layers: Sequence[int]) -> str:
+    """Name layers by their numbers: "layer 2", "layers 2 and 3", "layers 2 to 5", "layers 2, 3 and 5"."""
+    *others, last = layers
+    if len(others) > 1 and list(layers) == list(range(layers[0], last + 1)):
+        return f"layers {layers[0]} to {last}"
+    return f"layers {', '.join(map(str, others))} and {last}" if others else f"layer {last}"
+
+
+def _marked(marker: str, points: int, size: float = 5) -> dict[str, Any]:
+    """The marker of a curve with this number of points, for `Axes.plot`; none on a curve of many."""
+    return {"marker": marker, "markersize": size} if points <= MOST_MARKED else {}
+
+
+def _explain_lines(axes: Axes, solid: str, dashed: str, points: int) -> None:
+    """Add the meaning of solid and dashed lines of all colors to the legend; the curves have this number of points."""
+    axes.plot([], [], color="black", label=solid, **_marked("o", points))
+    axes.plot([], [], color="black", linestyle="--", markerfacecolor="white", label=dashed, **_marked("o", points))
+
+
+def _finish(axes: Axes) -> None:
+    """Add a legend below the axes, where it covers no curve, whole numbers on the axis of time, and a grid."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    count = len(axes.get_legend_handles_labels()[0])
+    columns = 1 if count <= 2 else 2 if count <= 8 else 3
+    style = {"frameon": False, "fontsize": "small", "handlelength": 2.8}
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns, **style)
 
 
 def _sample_weights(valid: Tensor) -> Tensor:
@@ -182,31 +275,3 @@ def accuracy_so_far(badness: Tensor, labels: Tensor, valid: Tensor) -> Tensor:
     correct = (badness * valid.unsqueeze(2)).cumsum(0).argmin(2) == labels
     has_begun = valid.cumsum(0) > 0
     return 100 * (correct & has_begun).sum(1).cpu() / has_begun.sum(1).clamp(min=1).cpu()
-
-
-def plot_samples(videos: Tensor, labels: Sequence[str], path: Path) -> None:
-    """Plot samples as images, and save the plot as a PNG.
-
-    A sample has a row, with up to ten of its timesteps as columns. Samples with a single timestep are all in one row.
-
-    Args:
-        videos: (timesteps, samples, height, width). High values are dark.
-        labels: the labels to write beside the images, one for each sample.
-        path: the file to write.
-
-    Raises:
-        OutputError: it can't be drawn, or the file can't be written.
-    """
-    timesteps, samples = videos.shape[:2]
-    shown = sorted({round(t) for t in torch.linspace(0, timesteps - 1, 10).tolist()})
-    rows, columns = (samples, len(shown)) if timesteps > 1 else (1, samples)
-    with picture(path, 1.1 * columns, 1.15 * rows, dpi=90) as figure:
-        grid = figure.subplots(rows, columns, squeeze=False).reshape(samples, len(shown))
-        for row, label in enumerate(labels):
-            for column, t in enumerate(shown):
-                axes = grid[row, column]
-                axes.imshow(videos[t, row].cpu().numpy(), cmap="gray_r")
-                axes.set(xticks=[], yticks=[])
-                if row == 0 and timesteps > 1:
-                    axes.set_title(f"t = {t}", fontsize="small")
-            show_unchanged([grid[row, 0].set_ylabel(f"label {label}", fontsize="small")])

@@ -101,7 +101,8 @@ def run_training(trainer: Trainer, folder: RunFolder, how_to_continue: str = "")
     for line in _header(trainer, folder):
         trainer.log(line)
     trainer.compile()
-    trainer.log("")
+    if not trainer.finished:
+        trainer.log("")
     if not trainer.fit():
         saved = "all saved" if trainer.saved else "not all could be saved (see above)"
         trainer.log(f"stopped     {saved}; " + (how_to_continue or RESUME).replace("{folder}", str(folder.path)))
@@ -136,6 +137,7 @@ def finish_run(trainer: Trainer, folder: RunFolder) -> Summary:
         precision=settings.device.precision,
         seed=settings.training.seed,
         torch=torch.__version__,
+        processes=trainer.group.count,
         baseline=getattr(trainer.network, "baseline", None),
         prediction=default_method(trainer.network) if predictions else None,
         predictions=predictions,

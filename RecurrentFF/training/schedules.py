@@ -15,7 +15,7 @@ from RecurrentFF.registry import Component, register
 class Schedule(Component, kind="schedule"):
     """The base class of learning rate schedules. A subclass defines `decay`.
 
-    Example:
+    Examples:
         >>> @register("schedule", "linear")
         ... @dataclass(frozen=True)
         ... class Linear(Schedule):

@@ -36,6 +36,8 @@ class Summary:
     """Seed of the run."""
     torch: str
     """Version of torch."""
+    processes: int = 1
+    """Number of processes that have trained together, in the last session of the run."""
     baseline: str | None = None
     """Name of the baseline, None for a Recurrent Forward-Forward network."""
     prediction: str | None = None

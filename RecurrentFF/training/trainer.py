@@ -87,7 +87,7 @@ class Trainer:
         SettingsError: something in `callbacks` is not a callback.
         CallbackError: a callback refuses the training.
 
-    Example:
+    Examples:
         >>> trainer = Trainer(network, task, [*default_callbacks(network.settings), MyCallback()])
         >>> trainer.fit()
         True

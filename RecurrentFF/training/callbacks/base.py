@@ -47,7 +47,7 @@ class Callback:
 
     An error in a callback ends the training with a CallbackError that names the callback and the event.
 
-    Example:
+    Examples:
         >>> class Stopwatch(Callback):
         ...     def on_epoch_end(self, trainer, metrics):
         ...         if trainer.progress.seconds > 3600:

@@ -10,19 +10,21 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import LoaderDataset
+from RecurrentFF.errors import printable
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.prediction import badness_of_layers
 from RecurrentFF.training.callbacks.base import Callback
 from RecurrentFF.training.figures import drawing
 from RecurrentFF.training.files import RunFolder
-from RecurrentFF.training.plots import plot_curves, plot_samples, plot_timesteps
+from RecurrentFF.training.plots import plot_curves, plot_timesteps
+from RecurrentFF.training.sample_plots import plot_samples
 
 if TYPE_CHECKING:
     from RecurrentFF.training.summary import Summary
     from RecurrentFF.training.trainer import Trainer
 
-SAMPLES_SHOWN = 6
-"""The number of samples in the picture of the data."""
+SAMPLES_SHOWN = 10
+"""The largest number of samples in the picture of the data."""
 
 
 class Plots(Callback):
@@ -36,30 +38,42 @@ class Plots(Callback):
         self.folder = folder
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        """Show training samples as the network sees them, if they can be shown as images."""
+        """Show training samples as a person knows them, and as the network sees them."""
         task, train = trainer.network.task, trainer.splits.train
-        if task is None or len(task.input_shape) < 2 or isinstance(train, LoaderDataset):
+        if task is None or isinstance(train, LoaderDataset):
             return  # to look at a loader's batches may change its later ones
-        labels = next(iter(train.batches(SAMPLES_SHOWN))).labels[:SAMPLES_SHOWN]
 
         def draw() -> None:
-            images, names = task.show(train, len(labels)), [str(task.classes[number]) for number in labels.tolist()]
-            plot_samples(images, names, self.folder.samples)
+            labels = next(iter(train.batches(SAMPLES_SHOWN))).labels[:SAMPLES_SHOWN].tolist()
+            names = [str(task.classes[number]) for number in labels]
+            title = f"{trainer.name}: some of the {len(train):,} training samples"
+            plot_samples(task.show(train, len(labels)), names, title, self.folder.samples)
 
         try_to_draw(trainer, draw, self.folder.samples)
 
     def on_summary(self, trainer: Trainer, summary: Summary) -> None:
         """Show the learning curves, and badness over time on validation samples, unless the layers have seen no labels."""
         accuracy, reduction = summary.test_accuracy, trainer.settings.network.badness
-        result = "" if accuracy is None else f"test accuracy {100 * accuracy:.2f} %, "
-        title = f"{trainer.name}: {result}epoch {summary.best_epoch} ({self.folder.path.name})"
+        title = self._title(trainer, summary)
         history, best_epoch, path = trainer.history, summary.best_epoch, self.folder.curves
         try_to_draw(trainer, lambda: plot_curves(history, title, path, best_epoch, accuracy, reduction), path)
         compares_labels = isinstance(trainer.network, Network) and not trainer.settings.training.label_free
         if trainer.splits.validation is not None and compares_labels:
-            try_to_draw(trainer, lambda: self._plot_timesteps(trainer), self.folder.timesteps)
+            try_to_draw(trainer, lambda: self._plot_timesteps(trainer, title), self.folder.timesteps)
 
-    def _plot_timesteps(self, trainer: Trainer) -> None:
+    def _title(self, trainer: Trainer, summary: Summary) -> str:
+        """The title of the plots: the data, the kind of network, the result, and the name of the run's folder."""
+        kind = trainer.name if summary.baseline is None else f"{trainer.name}, baseline {summary.baseline}"
+        weights = f"with the weights of epoch {summary.best_epoch}"
+        if summary.test_accuracy is not None:
+            result = f"{100 * summary.test_accuracy:.2f} % of the test samples right {weights}"
+        elif summary.validation_accuracy is not None:
+            result = f"{100 * summary.validation_accuracy:.2f} % of the validation samples right {weights}"
+        else:
+            result = f"{summary.epochs} epochs"
+        return f"{kind}: {result}\n{printable(self.folder.path.name)}"
+
+    def _plot_timesteps(self, trainer: Trainer, title: str) -> None:
         network, validation = trainer.network, trainer.splits.validation
         assert validation is not None
         batch = next(iter(validation.batches(network.samples_at_once)))
@@ -71,7 +85,8 @@ class Plots(Callback):
         names = [module.name for module in network.hidden_layers()]
         layers = [names.index(name) + 1 for name in network.prediction_layers]
         window, reduction = trainer.settings.prediction_window, trainer.settings.network.badness
-        plot_timesteps(badness, labels, valid, window, layers, self.folder.timesteps, reduction, logits)
+        title = f"{title}; {len(labels):,} validation samples"
+        plot_timesteps(badness, labels, valid, window, layers, self.folder.timesteps, reduction, logits, title)
 
 
 def logits_over_time(network: Network, x: Tensor) -> Tensor:

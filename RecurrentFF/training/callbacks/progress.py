@@ -40,8 +40,8 @@ class ProgressConsole(Callback):
         """Show that the epoch is being evaluated."""
         trainer.console.evaluating()
 
-    def on_epoch_end(self, trainer: Trainer, metrics: EpochMetrics) -> None:
-        """Print the line of the epoch."""
+    def on_epoch_complete(self, trainer: Trainer, metrics: EpochMetrics) -> None:
+        """Print the line of the epoch, whose checkpoint is saved by now."""
         best = trainer.progress.best_epoch == metrics.epoch
         trainer.console.epoch(metrics, trainer.settings.training.epochs, best)
 
