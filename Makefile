@@ -5,10 +5,10 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help mnist moving_mnist seq_mnist tutorial test lint smoke fuzz clean
+.PHONY: help mnist moving_mnist seq_mnist tutorial test faults notebooks lint docs docs-serve smoke fuzz clean
 
 help: ## list the commands
-	@grep -E '^[a-z_]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -E '^[a-z_-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 mnist: $(VENV)/installed ## train on MNIST with the default configuration; ARGS="--epochs 3 --seed 1" adds flags
 	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist $(ARGS)
@@ -23,17 +23,27 @@ tutorial: $(VENV)/installed ## train the tutorial network, with the threshold ob
 	$(BIN)/python -m RecurrentFF.benchmarks.mnist.mnist --config-file configs/tutorial.toml $(ARGS)
 
 test: $(VENV)/installed-dev ## run the tests; ARGS="-k oracle" selects some
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults and not notebooks" $(ARGS)
 
 faults: $(VENV)/installed-dev ## kill, stop and restart processes of trainings and searches (the tests that wait most, two minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m faults tests/test_processes_*.py tests/test_search_workers.py $(ARGS)
+
+notebooks: $(VENV)/installed-dev ## execute the notebooks in examples/, on small settings
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m notebooks tests/test_notebooks.py $(ARGS)
+
+docs: $(VENV)/installed-docs ## build the documentation into site/, and check its links
+	$(BIN)/mkdocs build --strict
+	@echo "The documentation is in site/index.html."
+
+docs-serve: $(VENV)/installed-docs ## show the documentation at http://127.0.0.1:8000, and build it again when a file changes
+	$(BIN)/mkdocs serve
 
 lint: $(VENV)/installed-dev ## check style, types, words and docstrings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell RecurrentFF tests tools examples README.md CONTRIBUTING.md CHANGELOG.md docs/guides docs/reference/former_configurations.md
+	$(BIN)/codespell RecurrentFF tests tools examples README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md docs
 	$(BIN)/python tools/check_docstrings.py RecurrentFF tools examples
 
 smoke: $(VENV)/installed ## a few batches of each benchmark, to check that it runs
@@ -45,7 +55,7 @@ fuzz: $(VENV)/installed-dev ## look for files and arguments that fail badly; ARG
 	$(BIN)/python -m tools.fuzz $(ARGS)
 
 clean: ## remove the virtual environment and caches; runs stay
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build site *.egg-info .mypy_cache .ruff_cache .hypothesis
 
 # Installation is repeated when pyproject.toml has changed.
 $(VENV)/bin/python:
@@ -58,4 +68,8 @@ $(VENV)/installed: $(VENV)/bin/python pyproject.toml
 
 $(VENV)/installed-dev: $(VENV)/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
+	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-docs: $(VENV)/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
 	@touch $@ $(VENV)/installed
