@@ -821,7 +821,7 @@ def test_a_baseline_has_metrics_console_lines_and_curves(tmp_path: Path, capsys:
     assert json.loads((tmp_path / "summary.json").read_text())["baseline"] == "gru"
     output = capsys.readouterr().out
     assert "baseline    gru, by backpropagation: " in output and "badness" not in output
-    assert "(* best so far)" in output and "% right" in output
+    assert "(* best)" in output and "% right" in output
 
 
 def test_a_baseline_of_a_benchmark_is_resumed_from_its_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,8 +19,8 @@ BLUE, ORANGE, GREEN, RED, PURPLE, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E
 """Colors that people with any kind of color vision can distinguish (M. Okabe, K. Ito, "Color universal design", 2008)."""
 DIRECTIONS = {"forward": BLUE, "lateral": GREEN, "backward": RED, "label": PURPLE}
 """The color of each direction of a connection."""
-DPI = 150
-"""The pixels per inch of a picture in a notebook or a report."""
+DPI, NOTEBOOK_DPI = 150, 100
+"""The pixels per inch of a picture in a report, and in a notebook."""
 MAX_NAME = 18
 """The largest number of characters of a class name in a picture."""
 CLASS_COLORS = ("#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677", "#AA4499", "#44AA99", "#999933", "#882255", "#888888")
@@ -40,7 +40,7 @@ def _notebook_figure() -> type[Figure]:
         """A figure that a notebook shows, whether pyplot was imported or not."""
 
         def _repr_png_(self) -> bytes:
-            return png_of(self)
+            return png_of(self, NOTEBOOK_DPI)
 
     return NotebookFigure
 
@@ -50,10 +50,10 @@ def new_figure(width: float, height: float) -> Figure:
     return _notebook_figure()(figsize=(width, height), layout="constrained")
 
 
-def png_of(figure: Figure) -> bytes:
+def png_of(figure: Figure, dpi: int = DPI) -> bytes:
     """Return a figure as the content of a PNG file."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=DPI)
+    figure.savefig(content, format="png", dpi=dpi)
     return content.getvalue()
 
 

@@ -30,7 +30,7 @@ MAX_SAMPLES = 1_000_000
 """The most samples that are drawn."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Samples:
     """Samples to look at, as network inputs."""
 
@@ -48,6 +48,11 @@ class Samples:
     def __len__(self) -> int:
         """Return the number of samples."""
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        """Return the shapes, without the values."""
+        images = None if self.images is None else tuple(self.images.shape)
+        return f"Samples(n={len(self)}, inputs={tuple(self.x.shape)}, images={images})"
 
     def take(self, chosen: Sequence[int] | Tensor) -> Samples:
         """Return some of the samples.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,6 +183,8 @@ def require_optuna() -> None:
         SettingsError: it is not.
     """
     try:
-        import optuna  # noqa: F401
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="IProgress not found")  # a bar for notebooks, which is not used here
+            import optuna  # noqa: F401
     except ImportError:
         raise SettingsError('a search needs Optuna 4.9 or newer: pip install "RecurrentFF[search]"') from None

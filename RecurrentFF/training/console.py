@@ -135,13 +135,13 @@ class Console:
         columns = {name: columns[name] for name in self._columns}
         layers = "  ".join(f"{pos:>7.3g}|{neg:<7.3g}" for pos, neg in pairs)
         if not self._header_shown:
-            header = "  ".join(f"{name:>{max(9, len(name))}}" for name in columns)
-            legend = " (* best so far)" if metrics.validation_accuracy is not None else ""
+            header = "  ".join(f"{name:>{max(8, len(name))}}" for name in columns)
+            legend = " (* best)" if metrics.validation_accuracy is not None else ""
             badness = f"    badness positive|negative, layer 1 to {len(pairs)}" if pairs else "  "
             self.log(f"{header}{badness}{legend}".rstrip())
             self._header_shown = True
         star = " *" if best and metrics.validation_accuracy is not None else ""
-        self.log("  ".join(f"{text:>{max(9, len(name))}}" for name, text in columns.items()) + f"  {layers}{star}".rstrip())
+        self.log("  ".join(f"{text:>{max(8, len(name))}}" for name, text in columns.items()) + f"  {layers}{star}".rstrip())
         self._last_accuracy = metrics.validation_accuracy
 
 
