@@ -46,9 +46,10 @@ def tutorial(path: Path, config: MkDocsConfig) -> Iterator[File]:
     exporter: Any = MarkdownExporter()  # type: ignore[no-untyped-call]
     body, resources = exporter.from_filename(str(path), resources={"output_files_dir": f"{path.stem}_files"})
     source = f"{config.extra['repository']}/blob/main/examples/{path.name}"
-    title, _, rest = body.lstrip().partition("\n")
-    text = f"{title}\n\nThis page is the notebook [examples/{path.name}]({source}) with its outputs.\n{rest}"
-    yield File.generated(config, f"tutorials/{path.stem}.md", content=relinked(ANSI.sub("", text), "examples", "tutorials"))
+    title, _, rest = relinked(ANSI.sub("", body), "examples", "tutorials").lstrip().partition("\n")
+    text = f"{title}\n\nThis page is the notebook [examples/{path.name}]({source}) with its outputs ([download]({path.name})).\n{rest}"
+    yield File.generated(config, f"tutorials/{path.stem}.md", content=text)
+    yield File.generated(config, f"tutorials/{path.name}", content=path.read_bytes())
     for name, content in resources["outputs"].items():
         yield File.generated(config, f"tutorials/{name}", content=content)
 
