@@ -4,7 +4,9 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from RecurrentFF.benchmarks import report
 from RecurrentFF.benchmarks.cli import main
@@ -91,6 +93,49 @@ def test_a_report_reads_the_files_of_real_runs(tmp_path: Path, capsys: pytest.Ca
     assert f"| other | 2 | {100 - 100 * summary['validation_accuracy']:.2f} % |" in capsys.readouterr().out
     assert config_of(run_folder(tmp_path / "other"))["training"]["seed"] == 0
     assert (tmp_path / "runs.csv").read_text().count("\n") == 7
+
+
+def test_a_component_of_the_users_is_compared_without_its_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path, seed, 0.9, [0.9])
+        config = tmp_path / f"run-{seed}-0.9/config.toml"
+        text = config.read_text().replace('name = "threshold"', 'name = "mine"\nstrength = 2.0')
+        assert "strength" in text
+        text = "".join(line for line in text.splitlines(keepends=True) if not (seed and line.startswith("dropout")))
+        config.write_text(text)  # a key that a configuration lacks has its default
+    assert report.main([str(tmp_path)]) == 0 and "| 2" not in capsys.readouterr().err
+    config.write_text(text.replace("strength = 2.0", "strength = 3.0"))
+    assert report.main([str(tmp_path)]) == 2
+    assert "more than their seed, in objective.strength; name only" in capsys.readouterr().err
+
+
+def test_all_keys_in_which_runs_differ_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = [
+        "dropout",
+        "activity_dropout",
+        "input_dropout",
+        "damping_factor",
+        "epsilon",
+        "adversarial_noise",
+        "peer_normalization",
+    ]
+    write_run(tmp_path, 0, 0.9, [0.9])
+    for count, end in ((1, keys[0]), (2, "dropout and network.activity_dropout"), (7, "input_dropout and 2 more")):
+        write_run(tmp_path, count, 0.9, [0.9], **dict.fromkeys(keys[:count], 0.125))
+        assert report.main([str(tmp_path / "run-0-0.9"), str(tmp_path / f"run-{count}-0.9")]) == 2
+        assert f"{end}; name only" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("errors", [[0.0], [3.0], [80.0, 0.5, 0.0]])
+def test_runs_of_any_length_are_visible_in_the_plot(errors: list[float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: figures.append(figure))
+    write_run(tmp_path / "a", 0, 0.9, [1 - error / 100 for error in errors])
+    assert report.main([str(tmp_path / "a"), f"--plot={tmp_path / 'a.png'}"]) == 0
+    (line,) = figures[0].axes[0].lines
+    lowest, highest = figures[0].axes[0].get_ylim()
+    assert line.get_marker() == "o" and len(line.get_xdata()) == len(errors)  # type: ignore[arg-type]
+    assert all(lowest <= value <= highest for value in np.asarray(line.get_ydata(), dtype=float).tolist())
 
 
 def test_a_run_that_is_named_twice_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

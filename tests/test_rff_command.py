@@ -317,12 +317,14 @@ def test_plugins_of_a_run_are_imported_only_by_the_users_word(plugin: str, capsy
     folder = run_folder(Path("runs"))
     assert config_of(folder)["plugins"] == [plugin]
     forget(plugin)
-    for command in (["resume", str(folder), "--epochs=3"], ["evaluate", str(folder)], ["report", "runs"]):
+    commands = (["resume", str(folder), "--epochs=3"], ["evaluate", str(folder)])
+    for command in commands:
         message = refusal(command, capsys)
         assert "plain_difference" in message and "--plugin my_plugin" in message
         assert plugin not in sys.modules
     assert "interrupted" not in succeed(["runs"], capsys) and plugin not in sys.modules
-    for command in (["resume", str(folder), "--epochs=3"], ["evaluate", str(folder)], ["report", "runs"]):
+    assert "| mnist | " in succeed(["report", str(folder)], capsys) and plugin not in sys.modules
+    for command in commands:
         succeed([*command, "--plugin", plugin], capsys)
         forget(plugin)
 

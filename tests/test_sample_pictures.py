@@ -18,7 +18,7 @@ from RecurrentFF.data.panels import Images, Panel, Texts, Values, direction_name
 from RecurrentFF.data.population_code import PopulationCode
 from RecurrentFF.data.task import Task
 from RecurrentFF.data.transforms import Transform
-from RecurrentFF.training.sample_plots import plot_samples
+from RecurrentFF.training.sample_plots import _grid, plot_samples
 
 DIGITS = torch.zeros(12, 12, 12, dtype=torch.uint8)
 DIGITS[:, 2:10, 5:7] = torch.randint(1, 255, (12, 8, 2), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
@@ -67,7 +67,7 @@ TASKS: dict[str, tuple[Any, list[str]]] = {
         [
             "image",
             "distorted at random, of one size",
-            "network input: how much darker it gets in the direction of the arrow, in 4 × 4 cells",
+            "network input: how much the pixels rise in the direction of the arrow, in 4 × 4 cells",
         ],
     ),
     "strokes": (
@@ -139,10 +139,19 @@ def test_symbols_are_shown_as_text_beside_their_label(tmp_path: Path, monkeypatc
     assert f"{panels[0].texts[0]}\nlabel {labels[0]}" in texts_of(panels, labels, tmp_path, monkeypatch)
 
 
+def test_every_row_of_a_video_has_the_label_of_its_sample() -> None:
+    (panel,), labels = shown("videos", 3)
+    assert isinstance(panel, Images)
+    _, *rows = _grid([panel], labels, 3).rows  # after the caption
+    assert [row.label for row in rows] == labels and len(set(labels)) == 3
+    for sample, row in enumerate(rows):
+        assert row.images[0] is not None and torch.equal(row.images[0], panel.images[0, sample, 0])
+
+
 def test_the_timesteps_after_the_end_of_a_sequence_are_not_shown() -> None:
     (panel,), _ = shown("sequences", 3)
     assert isinstance(panel, Values) and panel.mask is not None
-    assert panel.mask.sum(0).tolist() == [4, 7, 3]
+    assert panel.mask.sum(0).tolist() == [7, 4, 3]  # the first "no", then both "yes"
 
 
 def test_colors_stay_colors() -> None:

@@ -32,15 +32,18 @@ def page() -> str:
 def arguments_of(command: str, parser: argparse.ArgumentParser) -> Iterator[str]:
     """Yield the lines of Markdown that describe a command."""
     actions = [action for action in parser._actions if action.help != argparse.SUPPRESS and action.dest != "help"]
-    positional = [
-        str(action.metavar) if action.nargs is None else f"[{action.metavar}]" for action in actions if not action.option_strings
-    ]
+    positional = [shown(action) for action in actions if not action.option_strings]
     yield from (parser.description or "", "", "```text", " ".join([command, "[options]", *positional]), "```", "")
     yield from ("| argument | meaning |", "| --- | --- |")
     for action in actions:
         value = action.metavar or (action.dest.upper() if action.nargs != 0 else "")
         names = [f"{flag} {value}".strip() for flag in action.option_strings] or [str(value)]
         yield f"| {', '.join(f'`{name}`' for name in names)} | {cell((action.help or '') % vars(action))} |"
+
+
+def shown(action: argparse.Action) -> str:
+    """Write a positional argument as in a usage line: [NAME] if it can be left out, NAME... if there may be several."""
+    return {None: "{}", "?": "[{}]", "+": "{}..."}[action.nargs].format(action.metavar)  # type: ignore[index]
 
 
 def cell(text: str) -> str:

@@ -47,7 +47,8 @@ def tutorial(path: Path, config: MkDocsConfig) -> Iterator[File]:
     body, resources = exporter.from_filename(str(path), resources={"output_files_dir": f"{path.stem}_files"})
     source = f"{config.extra['repository']}/blob/main/examples/{path.name}"
     title, _, rest = relinked(ANSI.sub("", body), "examples", "tutorials").lstrip().partition("\n")
-    text = f"{title}\n\nThis page is the notebook [examples/{path.name}]({source}) with its outputs ([download]({path.name})).\n{rest}"
+    note = f"This page is the notebook [examples/{path.name}]({source}) with its outputs ([download]({path.name}))."
+    text = f"{title}\n\n{note}\n{rest}"
     yield File.generated(config, f"tutorials/{path.stem}.md", content=text)
     yield File.generated(config, f"tutorials/{path.name}", content=path.read_bytes())
     for name, content in resources["outputs"].items():

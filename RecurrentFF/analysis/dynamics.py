@@ -18,7 +18,7 @@ from RecurrentFF.analysis.figures import (
     new_figure,
     panels,
     plain_axes,
-    show_image,
+    show_sample,
     time_axis,
     without_math,
 )
@@ -27,7 +27,8 @@ from RecurrentFF.analysis.samples import Samples
 from RecurrentFF.errors import InputError
 from RecurrentFF.messages import shown
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.prediction import badness_of_layers, require_finite
+from RecurrentFF.model.prediction import badness_of_layers, default_method, require_finite
+from RecurrentFF.values import of_python
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -125,9 +126,10 @@ def plot_badness(network: Network, samples: Samples, sample: int = 0) -> Figure:
     Examples:
         >>> plot_badness(network, choose(network, (images, labels), index=[3]))
     """
-    if not isinstance(sample, int) or not 0 <= sample < len(samples):
+    position = of_python(sample)
+    if type(position) is not int or not 0 <= position < len(samples):
         raise InputError(f"plot_badness: sample = {shown(sample)}: expected a position from 0 to {len(samples) - 1}")
-    one = samples.take([sample])
+    one = samples.take([position])
     badness = require_finite(network, badness_of_layers(network, one.x), one.x)[:, :, 0].cpu()  # (timesteps, layers, classes)
     if one.mask is not None:  # until the sequence ends, and at least one timestep
         badness = badness[: max(1, int(one.mask[network.settings.network.prelabel_timesteps :].sum()))]
@@ -140,7 +142,7 @@ def plot_badness(network: Network, samples: Samples, sample: int = 0) -> Figure:
     figure = new_figure(max(3.1 * columns, 5.4), 2.9 * rows + 0.5)
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     if one.images is not None:
-        show_image(grid[0], one.images[0])
+        show_sample(grid[0], one.images[0], network.task)
         grid[0].set_title(f"sample {int(one.index[0])}", loc="left", fontsize="medium")
     for layer, axes in enumerate(grid[picture : picture + count]):
         _plot_labels(axes, badness[:, layer], int(one.labels[0]), lowest, network)
@@ -168,6 +170,7 @@ def _plot_labels(axes: Axes, badness: Tensor, true: int, lowest: int, network: N
         axes.plot(badness[:, number], color="0.65", linewidth=1, marker=".", label=label)
     first, last = network.settings.prediction_window
     span = axes.axvspan(first - 0.2, last + 0.2, facecolor="#FFF3D0", edgecolor=ORANGE, linewidth=0.6, zorder=0)
-    span.set_label("timesteps averaged for a prediction")
+    by_readout = default_method(network) == "readout"
+    span.set_label(f"timesteps averaged for {'the lowest badness' if by_readout else 'a prediction'}")
     time_axis(axes, range(len(badness)))
     axes.set_ylim(0, 1.08 * float(badness.max()) or 1)

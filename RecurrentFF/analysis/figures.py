@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
+    from RecurrentFF.data.task import Task
+
 BLUE, ORANGE, GREEN, RED, PURPLE, GRAY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#777777"
 """Colors that people with any kind of color vision can distinguish (M. Okabe, K. Ito, "Color universal design", 2008)."""
 DIRECTIONS = {"forward": BLUE, "lateral": GREEN, "backward": RED, "label": PURPLE}
@@ -115,7 +117,14 @@ def panels(
     return figure, list(grid.flat[:count])
 
 
-def show_image(axes: Axes, image: Any, **options: Any) -> Any:
-    """Show an image (height, width), dark for high values, or (height, width, 3), and return what matplotlib has drawn."""
+def show_sample(axes: Axes, image: Any, task: Task | None) -> None:
+    """Show a sample as an image: (height, width, 3) in its colors, (height, width) as ink or light, as its task says.
+
+    Args:
+        axes: where to draw.
+        image: the image, see `Samples.images`.
+        task: the task of the network; None if it has none.
+    """
     axes.set(xticks=[], yticks=[])
-    return axes.imshow(image.numpy(), interpolation="nearest", **({} if image.dim() == 3 else {"cmap": "gray_r"}) | options)
+    dark = task is None or task.high_is_dark
+    axes.imshow(image.numpy(), interpolation="nearest", cmap="gray_r" if dark else "gray")

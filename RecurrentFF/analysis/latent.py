@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 METHODS = ("pca", "tsne")
 """The methods of projection to a plane."""
+SAME = 1e-5
+"""The size of the differences between samples, as a fraction of the size of their activity, below which they are rounding."""
 MAX_NAMED = 40
 """The largest number of classes that a legend names."""
 
@@ -69,13 +71,18 @@ def project(latent: Tensor, method: str = "pca", seed: int = 0) -> Tensor:
         (n, 2).
 
     Raises:
-        InputError: there is no such method, scikit-learn is not installed, or there are too few samples.
+        InputError: there is no such method, scikit-learn is not installed, there are too few samples, an activity is not finite,
+            or all samples have the same activity.
     """
     if method not in METHODS:
         raise InputError(f"project: method = {shown(method)}: expected one of {', '.join(map(repr, METHODS))}")
     least = 2 if method == "pca" else 4
     if len(latent) < least:
         raise InputError(f"project: {len(latent)} samples: {method} needs at least {least}")
+    if not latent.isfinite().all():
+        raise InputError("project: an activity is not finite")
+    if not varies(latent):  # where t-SNE of scikit-learn would crash the process
+        raise InputError("project: all samples have the same activity, so that there is nothing to map")
     if method == "pca":
         return _components(latent)[0][:, :2]
     try:
@@ -86,7 +93,16 @@ def project(latent: Tensor, method: str = "pca", seed: int = 0) -> Tensor:
         ) from None
     perplexity = min(30.0, (len(latent) - 1) / 3)
     reduced = _components(latent)[0][:, :50]
-    return torch.from_numpy(TSNE(2, perplexity=perplexity, init="pca", random_state=seed).fit_transform(reduced.numpy()))
+    reduced = reduced / reduced[:, 0].std()  # t-SNE is that of any multiple, but tiny numbers would have no float32
+    # If many samples are the same, the steps of t-SNE become huge where it begins at the principal components.
+    init = "pca" if len(torch.unique(latent, dim=0)) > len(latent) / 2 else "random"
+    return torch.from_numpy(TSNE(2, perplexity=perplexity, init=init, random_state=seed % 2**32).fit_transform(reduced.numpy()))
+
+
+def varies(latent: Tensor) -> bool:
+    """True if the activities (n, units) of samples differ by more than rounding."""
+    values = latent.double()
+    return bool((values - values.mean(0)).norm() > SAME * values.norm())
 
 
 def _components(latent: Tensor) -> tuple[Tensor, Tensor]:

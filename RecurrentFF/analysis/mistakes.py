@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from RecurrentFF.analysis.figures import name_of_class, new_figure, panels, show_image, without_math
+from RecurrentFF.analysis.figures import name_of_class, new_figure, panels, show_sample, without_math
 from RecurrentFF.analysis.samples import Samples
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.prediction import checked_scores, require_method
@@ -16,6 +16,8 @@ from RecurrentFF.training.evaluation import Evaluation
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+SHOWN = 8
+"""The number of samples in a picture."""
 MAX_NUMBERS = 30
 """The largest number of classes whose counts are written into a confusion matrix."""
 
@@ -86,8 +88,9 @@ def plot_confusion(evaluation: Evaluation) -> Figure:
 def mistakes(network: Network, samples: Samples) -> Mistakes:
     """The wrong predictions among samples, the most confident first, by the network's own method of prediction.
 
-    A prediction is the more confident, the larger the difference is between the scores of the predicted and the true label. The
-    scores are badness, or the logits of the readout if the network predicts by the readout alone.
+    A prediction is the more confident, the more the true label is worse than the predicted one. The scores of both are badness,
+    or the logits of the readout if the network predicts by the readout alone. With "propose_and_verify", the true label may have
+    the lower badness: then the readout did not propose it. Such predictions come last.
 
     Args:
         network: the network.
@@ -115,7 +118,7 @@ def mistakes(network: Network, samples: Samples) -> Mistakes:
     return Mistakes(wrong[order], predicted[order], true[order], own[order], other[order], unit)
 
 
-def plot_mistakes(network: Network, samples: Samples, count: int = 8) -> Figure:
+def plot_mistakes(network: Network, samples: Samples, count: int = SHOWN) -> Figure:
     """Draw the most confidently wrong samples, with the true and the predicted label and the badness under both.
 
     Samples that are no images have their network inputs over time, or a bar for each input.
@@ -142,7 +145,7 @@ def plot_mistakes(network: Network, samples: Samples, count: int = 8) -> Figure:
     for number, axes in enumerate(all_axes):
         sample = samples.take([int(found.positions[number])])
         if sample.images is not None:
-            show_image(axes, sample.images[0])
+            show_sample(axes, sample.images[0], network.task)
         elif len(sample.x) > 1:
             first = -network.settings.network.prelabel_timesteps
             extent = (first - 0.5, first + len(sample.x) - 0.5, sample.x.shape[1] - 0.5, -0.5)

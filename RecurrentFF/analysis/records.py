@@ -12,13 +12,14 @@ predictive coding assumes of it (R. Rao, D. Ballard, "Predictive coding in the v
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from RecurrentFF.analysis.samples import Samples, wrong_labels
+from RecurrentFF.analysis.samples import Samples, counted, wrong_labels
 from RecurrentFF.errors import InputError
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.recording import Recorded, record_inputs
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 50_000_000
 """The largest number of rows of a frame."""
-BOTTOM_UP, TOP_DOWN = ("forward",), ("backward", "label", "backward+label")
+BOTTOM_UP, TOP_DOWN = {"forward"}, {"backward", "label"}
 """The directions of the blocks below a layer, and of those above it."""
+MAX_LINE = 100
+"""The largest number of characters in a line of a text."""
 
 
 class Comparison(NamedTuple):
@@ -52,6 +55,11 @@ class Comparison(NamedTuple):
         with_label = len(next(iter(self.true.badness.values())))
         return range(with_label - len(self.valid), with_label)
 
+    @property
+    def with_label(self) -> Tensor:
+        """True for samples that last until the label is shown, (n,)."""
+        return self.valid[self.timesteps.index(0) :].any(0)
+
 
 class Curves(NamedTuple):
     """A number at every timestep, as a mean over the samples that have not ended."""
@@ -65,7 +73,7 @@ class Curves(NamedTuple):
 class Cancellation(NamedTuple):
     """The degree to which top-down drive cancels bottom-up drive in a layer, at the last timestep of each sample.
 
-    `str` has the numbers in a few sentences.
+    `str` has the numbers in two sentences, in lines of at most 100 characters.
     """
 
     layer: str
@@ -81,17 +89,18 @@ class Cancellation(NamedTuple):
     ratio_wrong: float
     """The same under wrong labels."""
     samples: int
-    """The number of samples."""
+    """The number of samples that count. Those that end before the label is shown do not."""
 
     def __str__(self) -> str:
-        """The numbers in a few sentences."""
-        error = "" if math.isnan(self.error) else f", with a standard error of {self.error:.3f}"
-        return (
-            f"{self.layer}: at the last timestep, the cosine of bottom-up and top-down drive is {signed(self.cosine_true)} under "
-            f"the true and {signed(self.cosine_wrong)} under wrong labels. The mean difference is "
-            f"{signed(self.cosine_true - self.cosine_wrong)}{error}; samples: {self.samples}. The sum of both drives has "
-            f"{self.ratio_true:.2f} (true) and {self.ratio_wrong:.2f} (wrong) of the size of the bottom-up drive."
+        """The numbers in two sentences."""
+        error = "" if math.isnan(self.error) else f", standard error {self.error:.3f}"
+        text = (
+            f"{self.layer}: cosine {signed(self.cosine_true)} under the true and {signed(self.cosine_wrong)} under wrong labels "
+            f"(difference {signed(self.cosine_true - self.cosine_wrong)}{error}), of bottom-up and top-down drive at the last "
+            f"timestep of {counted(self.samples, 'sample')}. Their sum has {self.ratio_true:.2f} (true) and "
+            f"{self.ratio_wrong:.2f} (wrong) of the size of the bottom-up drive."
         )
+        return textwrap.fill(text, MAX_LINE, break_long_words=False, break_on_hyphens=False)
 
 
 class Sparsity(NamedTuple):
@@ -223,8 +232,13 @@ def opposed_layers(both: Comparison) -> list[str]:
     return [
         layer
         for layer, directions in both.true.directions.items()
-        if all(any(way in kinds for way in directions.values()) for kinds in (BOTTOM_UP, TOP_DOWN))
+        if all(any(_is(way, kinds) for way in directions.values()) for kinds in (BOTTOM_UP, TOP_DOWN))
     ]
+
+
+def _is(direction: str, kinds: set[str]) -> bool:
+    """True if all directions of blocks that are read together, as "label+backward", are of these kinds."""
+    return set(direction.split("+")) <= kinds
 
 
 def cancellation(both: Comparison) -> list[Cancellation]:
@@ -234,12 +248,12 @@ def cancellation(both: Comparison) -> list[Cancellation]:
         both: from `record_both`.
 
     Returns:
-        An entry for each layer that has both, bottom to top. Samples for which a drive is zero are left out, and layers where
-        that is so for all samples.
+        An entry for each layer that has both, bottom to top. Samples that end before the label is shown are left out, and those
+        for which a drive is zero; a layer is left out if no sample remains.
 
     Examples:
         >>> print(cancellation(both)[0])
-        h1: at the last timestep, the cosine of bottom-up and top-down drive is …
+        h1: cosine 0.26 under the true and 0.31 under wrong labels (difference −0.05, standard error …
     """
     found = []
     for layer in opposed_layers(both):
@@ -248,7 +262,7 @@ def cancellation(both: Comparison) -> list[Cancellation]:
             up, down = _opposed(recorded, layer)
             cosines.append(_at_end(_cosine(up, down), both.valid))
             ratios.append(_at_end(_root_mean_square(up + down) / _root_mean_square(up), both.valid))
-        defined = torch.isfinite(torch.stack([*cosines, *ratios])).all(0)
+        defined = torch.isfinite(torch.stack([*cosines, *ratios])).all(0) & both.with_label
         if not defined.any():  # for instance where all weights from above are zero
             continue
         (cosine, other), means = (values[defined] for values in cosines), [float(each[defined].mean()) for each in ratios]
@@ -276,7 +290,7 @@ def sparsity(both: Comparison, threshold: float = 0.0) -> dict[str, Sparsity]:
 def _opposed(recorded: Recorded, layer: str) -> tuple[Tensor, Tensor]:
     """The bottom-up and the top-down drive of a layer, (timesteps, units, samples) each."""
     drives, directions = recorded.drives[layer], recorded.directions[layer]
-    up, down = (sum(drive for s, drive in drives.items() if directions[s] in kinds) for kinds in (BOTTOM_UP, TOP_DOWN))
+    up, down = (sum(drive for s, drive in drives.items() if _is(directions[s], kinds)) for kinds in (BOTTOM_UP, TOP_DOWN))
     assert isinstance(up, Tensor) and isinstance(down, Tensor)
     return up, down
 

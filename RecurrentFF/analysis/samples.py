@@ -12,20 +12,26 @@ from torch import Tensor
 
 from RecurrentFF.analysis.images import images_of_inputs, images_of_raw
 from RecurrentFF.data.dataset import Batch, Dataset, is_dataset
+from RecurrentFF.data.loading import kept_randomness
 from RecurrentFF.data.raw import is_pair
 from RecurrentFF.data.relabeled import RelabeledDataset
+from RecurrentFF.data.task import Task
 from RecurrentFF.errors import CheckpointError, InputError
 from RecurrentFF.messages import shown
 from RecurrentFF.model.integrity import require_network
 from RecurrentFF.model.network import Network
 from RecurrentFF.paths import expanded
+from RecurrentFF.registry import name_of
 from RecurrentFF.training import checkpoint
 from RecurrentFF.training.evaluation import labeled_batches
 from RecurrentFF.training.run_data import load_run_data
+from RecurrentFF.training.splits import load_splits
 from RecurrentFF.values import of_python
 
 SPLITS = ("validation", "test", "train")
 """The splits of a run's data, in the order in which they are looked for."""
+IN_PYTHON = 'analysis.write_report(rff.load(path), (samples, labels), "report.html")'
+"""The Python call for data that no command can read."""
 MAX_SAMPLES = 1_000_000
 """The most samples that are drawn."""
 
@@ -43,7 +49,10 @@ class Samples:
     index: Tensor
     """The number of each sample in the data, (n,), from 0."""
     images: Tensor | None = None
-    """The samples as images, (n, height, width) or (n, height, width, 3); None if they are no images. Dark ink is high."""
+    """The samples as images, (n, height, width) or (n, height, width, 3); None if they are no images.
+
+    High values are ink if the task has `high_is_dark`, and else light.
+    """
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -137,7 +146,7 @@ def open_run(path: str | Path, *, split: str | None = None, data_dir: str | Path
     Raises:
         CheckpointError: the checkpoint can't be read, or its network has no task.
         DataError: the data can't be read, or have no such split.
-        InputError: there is no such split.
+        InputError: there is no such split, or the data are a folder of images, which has none.
 
     Examples:
         >>> run = open_run("runs/mnist-2026-11-26-173248-ce82")
@@ -149,7 +158,10 @@ def open_run(path: str | Path, *, split: str | None = None, data_dir: str | Path
     file = expanded(path, CheckpointError)
     network = checkpoint.load(file, device)
     folder = None if data_dir is None else expanded(data_dir, CheckpointError)
-    data = load_run_data(network, file, folder, SPLITS if split is None else (split,), with_pixels=True)
+    if split is not None and folder is not None and name_of(network.settings.data) == "own":
+        raise InputError(f"split = {shown(split)}: the images of a folder are not divided into splits; leave the split out")
+    order = SPLITS if split is None else (split,)
+    data = load_run_data(network, file, folder, order, with_pixels=True, in_python=IN_PYTHON)
     return Run(network, RunDataset(data.dataset, data.pixels), data.split, data.name)
 
 
@@ -162,11 +174,12 @@ def choose(
     index: Sequence[int] | None = None,
     batch_first: bool | None = None,
 ) -> Samples:
-    """Choose samples to look at.
+    """Choose samples to look at. Random numbers that a DataLoader draws are those that it draws next, too.
 
     Args:
         network: the network that will read them.
-        data: labeled samples as for `rff.evaluate`: a pair (samples, labels), a DataLoader, a task, or `run.data`.
+        data: labeled samples as for `rff.evaluate`: a pair (samples, labels), a DataLoader, `run.data`, or a task, of which the
+            validation samples are taken, or the test samples if it has none.
         count: the number of samples, which are drawn at random, without replacement; None, or more than there are, for all.
         seed: the seed of the draw.
         index: the numbers of the samples in the data, from 0, in place of a draw.
@@ -182,11 +195,28 @@ def choose(
         (torch.Size([1, 784, 1, 500]), torch.Size([500]))
     """
     require_network(network, "choose(network, data)")
+    with kept_randomness(data):
+        part, _ = data_of(network, data, "choose")
+        found, _ = read(network, part, count, "choose", seed=seed, index=index, batch_first=batch_first)
+    return found
+
+
+def read(
+    network: Network,
+    data: Any,
+    count: int | None,
+    caller: str,
+    *,
+    index: Sequence[int] | None = None,
+    seed: int = 0,
+    batch_first: bool | None = None,
+) -> tuple[Samples, Tensor]:
+    """`choose`, with the class numbers of all samples that were read, (samples,), and the name of the caller for messages."""
     wanted = None if index is None else [whole_number(number, "index") for number in index]
     limit = MAX_SAMPLES if count is None else whole_number(count, "count", 1)
     generator = torch.Generator().manual_seed(whole_number(seed, "seed"))
-    chosen, keys, seen = _Chosen(), torch.zeros(0, dtype=torch.float64), 0
-    for x, labels, mask in labeled_batches(network, data, batch_first, "choose"):
+    chosen, keys, seen, every = _Chosen(), torch.zeros(0, dtype=torch.float64), 0, []
+    for x, labels, mask in labeled_batches(network, data, batch_first, caller):
         numbers = torch.arange(seen, seen + len(labels))
         own = torch.rand(len(labels), generator=generator, dtype=torch.float64) if count is not None else numbers.double()
         kept = torch.ones(len(labels), dtype=torch.bool) if wanted is None else torch.isin(numbers, torch.tensor(wanted))
@@ -197,11 +227,34 @@ def choose(
             chosen.keep(best)
             keys = keys[best]
         seen += len(labels)
+        every.append(labels.cpu())
     if wanted is not None:
         _require_numbers(wanted, seen)
         chosen.keep(torch.searchsorted(torch.tensor(sorted(set(wanted))), torch.tensor(wanted)))
     found = chosen.samples()
-    return replace(found, images=_images(network, data, found))
+    return replace(found, images=_images(network, data, found)), torch.cat(every)
+
+
+def data_of(network: Network, data: Any, caller: str) -> tuple[Any, str]:
+    """Data to look at, and the name of their split: the validation samples of a task, else its test samples.
+
+    Args:
+        network: the network.
+        data: see `choose`. Data other than a task are returned with an empty name.
+        caller: the name of the function that a program has called, for messages.
+
+    Raises:
+        InputError: the task has neither, or is not that of the network.
+        DataError: the task has no data.
+    """
+    if not isinstance(data, Task):
+        return data, ""
+    task = data if network.task is None else data.adapted_to(network.task)
+    splits = load_splits(task, network.settings, network.device)
+    for split in SPLITS[:2]:
+        if (found := getattr(splits, split)) is not None:
+            return found, split
+    raise InputError(f"{caller}: the task has neither validation nor test samples")
 
 
 class _Chosen:
@@ -268,6 +321,11 @@ def _images(network: Network, data: Any, samples: Samples) -> Tensor | None:
         if raw is not None:
             return raw
     return None if network.task.image_shape is None else images_of_inputs(samples.x[-1, :, 0].T, network.task)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and what it counts, as in "1 sample" and "5,000 samples"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def whole_number(value: Any, name: str, lowest: int = 0) -> int:

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from RecurrentFF.analysis import latent
 from RecurrentFF.analysis.dynamics import plot_badness, plot_cancellation, plot_drives
-from RecurrentFF.analysis.mistakes import Mistakes, mistakes, plot_confusion, plot_mistakes
-from RecurrentFF.analysis.records import Cancellation, Comparison, Sparsity, cancellation, opposed_layers, record_both, sparsity
-from RecurrentFF.analysis.samples import Samples, choose, values_at_once
+from RecurrentFF.analysis.look import MAX_MISTAKES, Look
+from RecurrentFF.analysis.mistakes import plot_confusion, plot_mistakes
+from RecurrentFF.analysis.records import Cancellation, opposed_layers
+from RecurrentFF.analysis.samples import Samples, counted
 from RecurrentFF.analysis.units import plot_receptive_fields, plot_sparsity, plot_weights, receptive_fields, weights
 from RecurrentFF.model.network import Network
-from RecurrentFF.training.evaluation import Evaluation, evaluate
+from RecurrentFF.model.prediction import proposals_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-MAX_VALUES = 2**27
-"""The most numbers of a record: half a gigabyte."""
-MAX_MISTAKES = 2_000
-"""The most wrong predictions among which the most confident ones are looked for."""
 
 
 class Picture(NamedTuple):
@@ -51,71 +46,6 @@ class Section(NamedTuple):
     """The Python call that draws the pictures."""
 
 
-@dataclass(frozen=True)
-class Look:
-    """The network, the samples and the results of a report. Each result is computed once, when it is first needed.
-
-    Args:
-        network: the network.
-        data: labeled samples as for `rff.evaluate`.
-        count: the largest number of samples that are recorded.
-        seed: the seed of the draw of samples and of wrong labels.
-    """
-
-    network: Network
-    data: Any
-    count: int
-    seed: int
-
-    @cached_property
-    def evaluation(self) -> Evaluation:
-        """The predictions of all samples."""
-        return evaluate(self.network, self.data)
-
-    @cached_property
-    def samples(self) -> Samples:
-        """The samples that are recorded: `count`, or fewer if their record would be too large."""
-        count = min(self.count, max(2, MAX_VALUES // values_at_once(self.network)))
-        return choose(self.network, self.data, count, seed=self.seed)
-
-    @cached_property
-    def both(self) -> Comparison:
-        """Their record under true and wrong labels."""
-        return record_both(self.network, self.samples, seed=self.seed)
-
-    @cached_property
-    def wrong(self) -> tuple[Samples, Mistakes] | None:
-        """The samples that are predicted wrong, and the predictions; None if all are right."""
-        pairs = zip(self.evaluation.predictions, self.evaluation.labels, strict=True)
-        numbers = [number for number, (predicted, true) in enumerate(pairs) if predicted != true][:MAX_MISTAKES]
-        if not numbers:
-            return None
-        samples = choose(self.network, self.data, index=numbers)
-        found = mistakes(self.network, samples)
-        return (samples, found) if len(found.positions) else None
-
-    @cached_property
-    def cancellation(self) -> list[Cancellation]:
-        """The degree to which top-down drive cancels bottom-up drive; empty for a network that was trained without labels."""
-        return [] if self.network.settings.training.label_free else cancellation(self.both)
-
-    @cached_property
-    def sparsity(self) -> dict[str, Sparsity]:
-        """The numbers of active units."""
-        return sparsity(self.both)
-
-    @cached_property
-    def neighbors(self) -> float | None:
-        """The fraction of samples whose nearest neighbor has their class, before the label; None if there is no such activity."""
-        if self.network.settings.network.prelabel_timesteps == 0 or len(self.samples) < 2:
-            return None
-        return latent.neighbors_of_the_same_class(latent.latent_activity(self.network, self.samples), self.samples.labels)
-
-    def class_name(self, number: int) -> str:
-        """The name of a class."""
-        return str(number if self.network.task is None else self.network.task.classes[number])
-
-
 def sections(look: Look) -> Iterator[Section]:
     """Yield the sections of a report, in their order."""
     yield _confusion(look)
@@ -137,14 +67,13 @@ def _confusion(look: Look) -> Section:
     for count, place in list(zip(most.values.tolist(), most.indices.tolist(), strict=True))[:5]:
         true, predicted = divmod(place, len(found.classes))
         if count:
-            samples = "sample" if count == 1 else "samples"
-            lines.append(f"Class {found.classes[true]} was taken for {found.classes[predicted]}: {count} {samples}.")
+            lines.append(f"Class {look.class_name(true)} was taken for {look.class_name(predicted)}: {counted(count, 'sample')}.")
     return Section(
         "confusion",
         "Which classes are mistaken for which",
-        f"Each of the {found.samples:,} samples is counted in the row of its true class and the column of its predicted class."
-        " Right predictions are on the gray diagonal. The bluer another cell is, the more samples are predicted wrong in that"
-        " way.",
+        f"Each sample ({found.samples:,} in all) is counted in the row of its true class and the column of its predicted class. "
+        "Right predictions are on the gray diagonal. The bluer another cell is, the more samples are predicted wrong in that "
+        "way.",
         (Picture(lambda: plot_confusion(found), "Confusion matrix: counts of samples by true and predicted class."),),
         tuple(lines) or ("No sample is predicted wrong.",),
         "analysis.plot_confusion(rff.evaluate(network, data))",
@@ -156,23 +85,34 @@ def _mistakes(look: Look) -> Section:
     if look.wrong is None:
         return Section("mistakes", title, "Left out: no sample is predicted wrong.")
     samples, found = look.wrong
-    total = sum(one != other for one, other in zip(look.evaluation.predictions, look.evaluation.labels, strict=True))
-    score, better = (found.unit, "lower" if found.unit == "badness" else "higher")
-    first = int(samples.index[found.positions[0]])
+    evaluation, score = look.evaluation, found.unit
+    total = sum(one != other for one, other in zip(evaluation.predictions, evaluation.labels, strict=True))
+    first, own, other = int(samples.index[found.positions[0]]), float(found.score_true[0]), float(found.score_predicted[0])
+    proposes, rule, limit = evaluation.method == "propose_and_verify", f"The network prefers the label of lower {score}.", ""
+    lines = [f"Predicted wrong: {total:,} of {counted(evaluation.samples, 'sample')}."]
+    if evaluation.method == "readout":
+        rule = "The network prefers the label of higher logit."
+    elif proposes:
+        rule = (
+            f"The readout proposes {proposals_of(look.network)} of the {len(evaluation.classes)} labels. The prediction is the "
+            "one of these with the lowest badness. Where the true label has the lower badness, the readout did not propose it."
+        )
+        limit = f", among the first {MAX_MISTAKES:,} mistakes in the order of the data" if total > MAX_MISTAKES else ""
+        lines.append(f"Mistakes whose true label was not proposed by the readout: {look.not_proposed:,} of {total:,}.")
+    lines.append(
+        f"The most confident mistake is sample {first}: it is {look.class_name(int(found.true[0]))}, with a {score} of "
+        f"{own:.3f}, and is predicted as {look.class_name(int(found.predicted[0]))}, with {other:.3f}."
+        + (" Its true label was not proposed." if proposes and own < other else "")
+    )
     return Section(
         "mistakes",
         title,
         "These are wrongly predicted samples. Above each are its number in the data, its true and its predicted class, and "
-        f"the {score} under both labels. The network prefers the label of {better} {score}; the samples with the largest "
-        f"differences, of which it is surest, come first. {_shown_as(look.network, samples)}",
+        f"the {score} under both labels. {rule} The samples come in the order of confidence: first those whose true label has a "
+        f"{score} that is {'lower' if score == 'logit' else 'higher'} by most{limit}. {_shown_as(look.network, samples)}",
         (Picture(lambda: plot_mistakes(look.network, samples), f"The most confidently wrong samples with their {score}."),),
-        (
-            f"{total:,} of {look.evaluation.samples:,} samples are predicted wrong.",
-            f"The most confident mistake is sample {first}: it is {look.class_name(int(found.true[0]))}, with a {score} of "
-            f"{float(found.score_true[0]):.3f}, and is predicted as {look.class_name(int(found.predicted[0]))}, with "
-            f"{float(found.score_predicted[0]):.3f}.",
-        ),
-        "analysis.plot_mistakes(network, analysis.choose(network, data))",
+        tuple(lines),
+        f"numbers = {samples.index.tolist()}\nanalysis.plot_mistakes(network, analysis.choose(network, data, index=numbers))",
     )
 
 
@@ -204,12 +144,29 @@ def _badness(look: Look) -> Section:
         "badness",
         title,
         f"One sample is shown with each label in turn: {which}. Each curve is the badness of a layer under one label, the mean"
-        " (or sum) of its squared activities. The predicted label is the one whose badness, averaged over layers and over the"
-        " timesteps in the yellow area, is lowest. Where a network is right, the blue curve of the true label is below the "
-        "others.",
+        f" (or sum) of its squared activities. {_rule_of_badness(look)}",
         tuple(pictures),
         (),
         "\n".join(calls),
+    )
+
+
+def _rule_of_badness(look: Look) -> str:
+    """Sentences on how the badness of labels makes a prediction, by the method of the network."""
+    if look.evaluation.method == "readout":
+        return (
+            f"The network predicts by its readout, which reads the activity before the label. So the label of lowest badness, "
+            f"{look.window}, need not be the predicted one."
+        )
+    if look.evaluation.method == "badness":
+        return (
+            f"The predicted label is the one whose badness, {look.window}, is lowest. Where a network is right, the blue curve "
+            "of the true label is below the others on average."
+        )
+    return (
+        f"The readout proposes {proposals_of(look.network)} of the {len(look.evaluation.classes)} labels. The predicted label is "
+        f"the one of these whose badness, {look.window}, is lowest. A label that is not proposed is not predicted, even if its "
+        "badness is lower."
     )
 
 
@@ -230,9 +187,9 @@ def _drives(look: Look) -> Section:
         title,
         "A drive is what a layer receives from one block through its weights: forward from the block below, lateral from the "
         "layer itself, backward from the layer above, and from the label. Each curve is the size of a drive, its root mean "
-        f"square over the units of the layer, as a mean over {len(look.samples):,} samples. Solid curves with filled marks are"
-        " under the true label, dashed ones with open marks under a wrong one; where only one can be seen, both are the same."
-        " In the gray area the label is not shown yet: the network sees 1/classes for every class.",
+        f"square over the units of the layer, as a mean over {counted(len(look.samples), 'sample')}. Solid curves with "
+        "filled marks are under the true label, dashed ones with open marks under a wrong one; where only one can be seen, both "
+        "are the same. In the gray area the label is not shown yet: the network sees 1/classes for every class.",
         (Picture(lambda: plot_drives(look.both), "Size of each drive over the timesteps, by layer and source."),),
         (),
         "analysis.plot_drives(both)",
@@ -254,7 +211,8 @@ def _cancellation(look: Look) -> Section:
         "opposite, so that they cancel, 0 if they are unrelated, and 1 if they point in the same direction. There is no point"
         " where one of the drives is zero.",
         (Picture(lambda: plot_cancellation(look.both), "Cosine of bottom-up and top-down drive over the timesteps, by layer."),),
-        tuple(f"{each} {_reading(each)}" for each in look.cancellation),
+        tuple(" ".join([*str(each).split(), _reading(each)]) for each in look.cancellation)
+        or ("At the last timestep, no sample that lasts until the label has both drives.",),
         "analysis.plot_cancellation(both)\nprint(*analysis.cancellation(both), sep='\\n')",
     )
 
@@ -265,9 +223,14 @@ def _reading(found: Cancellation) -> str:
         return "So under the true label the top-down drive opposes what comes up, but is so large that the sum is no smaller."
     if found.cosine_true <= -0.1:
         text = "So under the true label the top-down drive cancels a part of what comes up"
-        if found.cosine_true < found.cosine_wrong - 3 * found.error:
+        difference = found.cosine_true - found.cosine_wrong
+        if math.isnan(found.error):  # of a single sample
+            return f"{text}."
+        if abs(difference) <= 3 * found.error:
+            return f"{text}; the difference from wrong labels is within three standard errors."
+        if difference < 0:
             return f"{text}, and opposes it more than under wrong labels, as predictive coding assumes."
-        return f"{text}, but does not oppose it more than under wrong labels."
+        return f"{text}, but opposes it less than under wrong labels."
     if found.cosine_true < 0.1:
         return "So under the true label both drives are nearly unrelated: there is hardly any cancellation."
     return "So under the true label the top-down drive adds to what comes up, and does not cancel it."
@@ -275,17 +238,18 @@ def _reading(found: Cancellation) -> str:
 
 def _sparsity(look: Look) -> Section:
     lines = [
-        f"{layer}: {100 * float(one.active[-1]):.1f} % of the units are active at the last timestep, and {one.never_active} of "
-        f"{one.units} units are active at no timestep of any of these samples."
+        f"{layer}: {100 * float((one.activity > 0).float().mean()):.1f} % of the units are active at the last timestep of a "
+        f"sample, as a mean over samples, and {one.never_active} of {one.units} units are active at no timestep of any of these "
+        "samples."
         for layer, one in look.sparsity.items()
     ]
     return Section(
         "sparsity",
         "How many units are active",
         "A unit counts as active if its activity h is above 0. The left picture has the fraction of active units over time, "
-        f"as a mean over {len(look.samples):,} samples under their true labels. The right one has the distribution of the "
-        "activity at the last timestep; its vertical axis is logarithmic. The fewer units are active, the sparser the code "
-        "is.",
+        f"as a mean over {counted(len(look.samples), 'sample')} under their true labels. The right one has the distribution of "
+        "the activity at the last timestep of each sample; its vertical axis is logarithmic. The fewer units are active, the "
+        "sparser the code is.",
         (Picture(lambda: plot_sparsity(look.both), "Fraction of active units over time, and a histogram of activity."),),
         tuple(lines),
         "analysis.plot_sparsity(both)",
@@ -344,8 +308,11 @@ def _map(look: Look) -> Section:
         return Section("map", title, "Left out: network.prelabel_timesteps = 0, so no activity comes before the label.")
     if len(look.samples) < 4:
         return Section("map", title, "Left out: a map needs at least 4 samples.")
+    if look.neighbors is None:
+        return Section("map", title, "Left out: all samples have the same activity before the label.")
     labels = look.samples.labels
-    chance = float((labels.bincount() / len(labels)).square().sum())
+    counts = labels.bincount()
+    chance = float((counts * (counts - 1)).sum()) / (len(labels) * (len(labels) - 1))
     pictures = [Picture(lambda: latent.plot_map(look.network, look.samples), "Map of activity by principal components.")]
     calls = ["analysis.plot_map(network, samples)"]
     try:
@@ -366,7 +333,7 @@ def _map(look: Look) -> Section:
         f"true but most of the activity is hidden. {second}",
         tuple(pictures),
         (
-            f"In all dimensions, {100 * (look.neighbors or 0):.1f} % of the samples have a nearest neighbor of their own "
+            f"In all dimensions, {100 * look.neighbors:.1f} % of the samples have a nearest neighbor of their own "
             f"class; by chance it would be {100 * chance:.1f} %.",
         ),
         "\n".join(calls),

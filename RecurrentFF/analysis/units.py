@@ -71,6 +71,8 @@ def _layer_color(number: int, count: int) -> Any:
 def weights(network: Network) -> dict[str, dict[str, Tensor]]:
     """The weights of every layer by the name of the block that is read, with the sign of the equations: W_b, not −W_b.
 
+    A drive of `rff.record` from above or from the label includes the minus sign: it is −W_b · n(h), not W_b · n(h).
+
     Args:
         network: the network.
 

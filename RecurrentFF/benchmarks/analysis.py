@@ -9,6 +9,8 @@ from typing import Any
 
 from RecurrentFF.analysis import open_run, write_report
 from RecurrentFF.analysis.records import signed
+from RecurrentFF.analysis.report import place_of
+from RecurrentFF.analysis.samples import counted
 from RecurrentFF.benchmarks.cli import plugins_of_checkpoint, with_plugin_hint
 from RecurrentFF.benchmarks.evaluation import refuse_baseline, require_other_file
 from RecurrentFF.errors import CheckpointError, SettingsError, printable
@@ -33,6 +35,7 @@ def run(arguments: argparse.Namespace) -> None:
     folder = path if kind_of(path, CheckpointError) == "folder" else path.parent
     output: Path = arguments.output or folder / "analysis.html"
     require_other_file("--output", output, path)
+    place_of(output)
     options = {"split": arguments.split, "data_dir": arguments.data_dir, "device": arguments.device}
     opened = with_plugin_hint(lambda: open_run(path, **options), lambda: plugins_of_checkpoint(path))
     found = write_report(
@@ -59,20 +62,21 @@ def _python(arguments: argparse.Namespace, split: str) -> str:
 
 
 def _quoted(value: object) -> str:
-    """A text or a path as Python writes it, in double quotes."""
-    return json.dumps(str(value), ensure_ascii=False)
+    """A text or a path as Python writes it, in double quotes, with escapes for what is not printable."""
+    text = json.dumps(str(value), ensure_ascii=False)
+    return printable(text, len(text))
 
 
 def _key_numbers(found: dict[str, Any]) -> list[str]:
     """The key numbers of a report, as lines of text."""
-    lines = [f"accuracy    {100 * found['accuracy']:.2f} % of {found['samples']:,} samples"]
+    lines = [f"accuracy    {100 * found['accuracy']:.2f} % of {counted(found['samples'], 'sample')}"]
     lines += [
         f"top-down    {each.layer}: cosine with the bottom-up drive {signed(each.cosine_true)} under true labels, "
         f"{signed(each.cosine_wrong)} under wrong ones"
         for each in found["cancellation"]
     ]
     inactive = ", ".join(f"{layer} {never} of {units}" for layer, (never, units) in found["never_active"].items())
-    lines.append(f"inactive    units that are never active in {found['recorded']:,} samples: {inactive}")
+    lines.append(f"inactive    units that are never active in {counted(found['recorded'], 'sample')}: {inactive}")
     if found["neighbors"] is not None:
         lines.append(f"map         {100 * found['neighbors']:.1f} % have a nearest neighbor of their class before the label")
     return lines

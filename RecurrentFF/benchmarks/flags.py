@@ -190,7 +190,6 @@ def add_report_flags(parser: argparse.ArgumentParser) -> None:
     add("folders", type=user_path, nargs="+", metavar="FOLDER", help=text)
     add("--csv", type=user_path, metavar="FILE", help="write the metrics of every epoch of every run to this file")
     add("--plot", type=user_path, metavar="PNG", help="plot the validation errors to this file")
-    add_plugin_flag(parser)
 
 
 def add_analysis_flags(parser: argparse.ArgumentParser) -> None:

@@ -19,20 +19,21 @@ from pathlib import Path
 from typing import Any
 
 from RecurrentFF.atomic_files import write_text
-from RecurrentFF.benchmarks.cli import with_plugin_hint
 from RecurrentFF.benchmarks.flags import Parser, add_report_flags, exit_code
 from RecurrentFF.benchmarks.run_files import read_config, read_epochs, read_summary
 from RecurrentFF.errors import DataError, printable
 from RecurrentFF.paths import kind_of, names_in
 from RecurrentFF.settings import Settings
-from RecurrentFF.settings.plugins import import_modules
 from RecurrentFF.streams import write_output
 from RecurrentFF.training.figures import picture, show_unchanged
+from RecurrentFF.training.plots import marked, scale_errors
 
 DESCRIPTION = "Summarize the results of several runs, with one line for each folder, and one for all folders of single runs."
 
 STAMP = re.compile(r"-\d{4}-\d\d-\d\d-\d{6}(-\w+)?$")
 """The date, time and number at the end of the name of a run's folder."""
+MAX_NAMED = 5
+"""The largest number of keys in the message about runs that differ."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Run:
     """The name of the run's group: of the folder that contains its folder, or of its folder without date and number."""
     folder: Path
     """The folder of the run."""
-    settings: Settings
+    config: dict[str, Any]
+    """The values of its configuration by their keys, as in "network.dropout". They are not checked, apart from those below."""
     summary: dict[str, Any]
     epochs: list[dict[str, Any]]
     """The metrics of each epoch, from the lines of metrics.jsonl."""
@@ -59,9 +61,14 @@ class Run:
         return _percent(self.summary["validation_accuracy"])
 
     @property
-    def identity(self) -> tuple[Settings, object]:
-        """All that two runs of a group share: the settings apart from the seed, and the baseline, if it is one."""
-        return self.settings.with_arguments(seed=0), self.summary.get("baseline")
+    def seed(self) -> int:
+        """The seed of the configuration."""
+        return int(self.config["training.seed"])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that two runs of a group share, by its name: the configuration apart from the seed, and the baseline, if any."""
+        return self.config | {"training.seed": None, "their baseline": self.summary.get("baseline")}
 
 
 def _percent(accuracy: float | None) -> float | None:
@@ -132,7 +139,7 @@ def _run(folder: Path, name: str) -> Run:
     validated = {epoch["validation_accuracy"] is not None for epoch in [*epochs, summary]}
     if len(validated) > 1:
         raise DataError(f"{folder}: only a part of metrics.jsonl and summary.json has a validation accuracy; leave the run out")
-    return Run(name, folder, _settings(folder / "config.toml"), summary, epochs)
+    return Run(name, folder, _config(folder), summary, epochs)
 
 
 def _comparable(runs: list[Run]) -> list[Run]:
@@ -144,23 +151,24 @@ def _comparable(runs: list[Run]) -> list[Run]:
     for run in runs[1:]:
         if run.identity != runs[0].identity:
             raise DataError(
-                f"{runs[0].folder} and {run.folder}: differ in more than their seed, {_difference(runs[0], run)}; name only the "
-                "folders of runs with one configuration, as in: rff report runs/mnist-*"
+                f"{runs[0].folder} and {run.folder}: differ in more than their seed, in {_differences(runs[0], run)}; name only "
+                "the folders of runs with one configuration, as in: rff report runs/mnist-*"
             )
     by_seed: dict[int, Run] = {}
     for run in runs:
-        seed = run.settings.training.seed
+        seed = run.seed
         if seed in by_seed:
             raise DataError(f"{by_seed[seed].folder} and {run.folder}: two runs with the same seed, {seed}; move one away")
         by_seed[seed] = run
     return [by_seed[seed] for seed in sorted(by_seed)]
 
 
-def _difference(run: Run, other: Run) -> str:
-    """Name a key in which two runs differ: "in network.dropout"."""
-    one, two = (flat(run.identity[0].to_tree()) for run in (run, other))
-    keys = [key for key in {**one, **two} if one.get(key) != two.get(key)]
-    return f"in {keys[0]}" if keys else "in their baseline"
+def _differences(run: Run, other: Run) -> str:
+    """Name the keys in which two runs differ, up to five: "network.dropout, training.epochs and 2 more"."""
+    one, two = run.identity, other.identity
+    keys = [printable(key, 100) for key in one | two if one.get(key) != two.get(key)]
+    named = keys if len(keys) <= MAX_NAMED else [*keys[:MAX_NAMED], f"{len(keys) - MAX_NAMED} more"]
+    return " and ".join([", ".join(named[:-1]), named[-1]] if len(named) > 1 else named)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -171,12 +179,19 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def _settings(file: Path) -> Settings:
-    """Read the configuration of a run. The plugins that it names are not imported."""
-    return with_plugin_hint(
-        lambda: Settings.from_file(file, import_plugins=False),
-        lambda: read_config(file.parent).get("plugins"),
-    )
+def _config(run: Path) -> dict[str, Any]:
+    """Read the configuration of a run as plain values. Keys that it lacks, as one of an earlier version, have their defaults.
+
+    Components of the user's are values like others, so that no plugin is imported.
+
+    Raises:
+        DataError: the file can't be read, or has no valid seed or number of epochs.
+    """
+    values = flat(read_config(run))
+    for key in ("training.seed", "training.epochs"):
+        if isinstance(values.get(key), bool) or not isinstance(values.get(key), int):
+            raise DataError(f"{run / 'config.toml'}: {key} is missing or no whole number; leave the run out")
+    return flat(Settings().to_tree()) | values
 
 
 def table(groups: list[list[Run]]) -> str:
@@ -184,7 +199,7 @@ def table(groups: list[list[Run]]) -> str:
     lines = ["| runs | epochs | validation error | test error | time of a run |", "| --- | ---: | ---: | ---: | ---: |"]
     for runs in groups:
         minutes = statistics.mean(float(run.summary["seconds"]) for run in runs) / 60
-        cells = [printable(runs[0].name), str(runs[0].settings.training.epochs)]
+        cells = [printable(runs[0].name), str(runs[0].config["training.epochs"])]
         cells += [spread([run.validation_error for run in runs]), spread([run.test_error for run in runs]), f"{minutes:.1f} min"]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
@@ -212,7 +227,7 @@ def as_csv(groups: list[list[Run]]) -> str:
         for epoch in run.epochs:
             errors = [_error(epoch["train_accuracy"]), _error(epoch["validation_accuracy"])]
             tested = f"{run.test_error:.2f}" if epoch is run.epochs[-1] and run.test_error is not None else ""
-            identity = [run.name, run.settings.training.seed, epoch["epoch"], f"{epoch['loss']:.5f}"]
+            identity = [run.name, run.seed, epoch["epoch"], f"{epoch['loss']:.5f}"]
             writer.writerow([*identity, *errors, tested, f"{epoch['samples_per_second']:.0f}"])
     return file.getvalue()
 
@@ -239,13 +254,12 @@ def plot(groups: list[list[Run]], path: Path) -> None:
             curves = [[100 * (1 - epoch["validation_accuracy"]) for epoch in run.epochs] for run in runs]
             columns = list(zip(*curves, strict=False))  # early stopping may end each run at another epoch
             epochs = [epoch["epoch"] for epoch in runs[0].epochs[: len(columns)]]
-            axes.plot(epochs, [statistics.mean(column) for column in columns], label=runs[0].name)
+            mean = [statistics.mean(column) for column in columns]
+            axes.plot(epochs, mean, label=runs[0].name, **marked("o", len(mean)))
             axes.fill_between(epochs, [min(column) for column in columns], [max(column) for column in columns], alpha=0.15)
         axes.locator_params("x", integer=True)
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
         axes.set(xlabel="epoch", ylabel="validation error, %")
+        scale_errors(axes)
         axes.grid(alpha=0.3, which="both")
         axes.spines[["top", "right"]].set_visible(False)
         show_unchanged(axes.legend(frameon=False).get_texts())
@@ -270,7 +284,6 @@ def run(arguments: argparse.Namespace) -> bool:
     Raises:
         RecurrentFFError: a folder can't be read, or a file can't be written.
     """
-    import_modules(arguments.plugins)
     groups = read_groups(arguments.folders)
     try:
         write_output(table(groups))

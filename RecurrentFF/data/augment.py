@@ -196,14 +196,17 @@ class AugmentedImages:
         for samples, (inputs, labels, _) in zip(numbers, self.images.batches(size, order), strict=False):
             yield Batch(self.encode(self._augmented(as_squares(inputs), samples, epoch)), labels)
 
+    def samples_to_show(self, samples: int) -> Tensor:
+        """Return the numbers of images for a picture, some of each class, see `some_of_each_class`."""
+        return self.images.samples_to_show(samples)
+
     def originals(self, samples: int) -> Tensor:
-        """Return the first images before augmentation, (samples, side, side), see `Task.show`."""
-        return as_squares(self.images.inputs[:samples])
+        """Return the images of `samples_to_show` before augmentation, (samples, side, side), see `Task.show`."""
+        return as_squares(self.images.inputs[self.samples_to_show(samples)])
 
     def distorted(self, samples: int) -> Tensor:
-        """Return the first images as they are in epoch 0, (samples, side, side)."""
-        images = self.originals(samples)
-        return self._augmented(images, torch.arange(len(images), device=images.device), 0)
+        """Return the images of `samples_to_show` as they are in epoch 0, (samples, side, side)."""
+        return self._augmented(self.originals(samples), self.samples_to_show(samples), 0)
 
     def _augmented(self, images: Tensor, samples: Tensor, epoch: int) -> Tensor:
         """Augment and normalize images (n, side, side)."""

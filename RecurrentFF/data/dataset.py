@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.data.loading import kept_randomness, length_of, require_readable_again, seeded_order
+from RecurrentFF.data.panels import WithPicture
 from RecurrentFF.data.time_first import BatchFirst, parts_of
 from RecurrentFF.errors import DataError, InputError
 from RecurrentFF.layouts import warn_if_ambiguous
@@ -58,7 +59,7 @@ class Dataset(Protocol):
         """
 
 
-class TensorDataset:
+class TensorDataset(WithPicture):
     """A data set of static inputs and their labels, on any device.
 
     Args:
@@ -68,9 +69,6 @@ class TensorDataset:
     Raises:
         InputError: the shapes or types don't fit, or there are no samples.
     """
-
-    kept: Tensor | None = None
-    """The first raw samples for pictures, such as images of features; None if they are unknown."""
 
     def __init__(self, inputs: Any, labels: Any) -> None:
         inputs, labels = as_numbers(inputs, "inputs"), as_labels(labels)
@@ -92,10 +90,6 @@ class TensorDataset:
     def batch_count(self, size: int) -> int:
         """Return the number of batches of `size` samples; the last one may be smaller."""
         return math.ceil(len(self) / size)
-
-    def originals(self, samples: int) -> Tensor | None:
-        """Return the raw samples that are kept for pictures, None without any, see `Task.show`."""
-        return self.kept
 
     def __getitem__(self, samples: slice) -> TensorDataset:
         """Return a slice of the data set, as views."""
@@ -290,7 +284,7 @@ class LabeledSamples:
         return LabeledSamples(self.samples.to(device), self.labels.to(device))
 
 
-class SequenceDataset:
+class SequenceDataset(WithPicture):
     """A data set of sequences, their masks and labels, on any device.
 
     Args:
@@ -298,9 +292,6 @@ class SequenceDataset:
         labels: (samples,) class numbers.
         mask: valid timesteps, (timesteps, samples); None if all are valid.
     """
-
-    kept: Tensor | None = None
-    """The first raw samples for pictures, such as images of features; None if they are unknown."""
 
     def __init__(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> None:
         self.inputs = inputs
@@ -313,10 +304,6 @@ class SequenceDataset:
     def batch_count(self, size: int) -> int:
         """Return the number of batches of `size` samples; the last one may be smaller."""
         return math.ceil(len(self) / size)
-
-    def originals(self, samples: int) -> Tensor | None:
-        """Return the raw samples that are kept for pictures, None without any, see `Task.show`."""
-        return self.kept
 
     def __getitem__(self, samples: slice) -> SequenceDataset:
         """Return a slice of the data set, as views."""

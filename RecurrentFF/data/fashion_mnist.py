@@ -105,6 +105,7 @@ class FashionMnist(Mnist):
     """Fashion-MNIST: 60,000 training and 10,000 test images of clothes of 28 × 28 pixels, downloaded at first use."""
 
     title: ClassVar[str] = "Fashion-MNIST"
+    high_is_dark: ClassVar[bool] = True
 
     data_dir: str | None = None
     """An existing torchvision data folder, or a folder of the four original files. If left out, the files are downloaded."""

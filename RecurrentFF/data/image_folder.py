@@ -31,13 +31,15 @@ class ImageFolder(DataSource):
     """A folder of image files, with a folder for each class.
 
     If it has the folders "train" and "test", those have the class folders. Otherwise, a tenth of the images, drawn at
-    random and always the same, is the test set.
+    random and always the same, is the test set: a tenth of each class, and at least one image of each class with two or more, if
+    there are that many test images.
     """
 
     title: ClassVar[str] = "image folder"
 
     validation_samples: Count | None = None
-    """The number of training images, drawn at random, which select the best epoch; if left out, a tenth."""
+    """The number of training images, drawn at random from each class by its share, which select the best epoch; if left out, a
+    tenth."""
     data_dir: str | None = None
     """The folder of the images."""
     size: tuple[Side, Side] | None = None
@@ -91,8 +93,10 @@ class ImageFolderTask(TensorTask):
         folder: the folder of the class folders. If it has the folders "train" and "test", those have the class folders.
         size: (height, width) to which images are scaled, in pixels; one number for both, or None for the size of the first image.
         grayscale: whether images are converted to one channel. If not, they have three.
-        validation: as for `TensorTask`.
-        test: a fraction or a number of the images; ignored if there is a folder "test".
+        validation: as for `TensorTask`, but each class has its share of the images that are drawn, as of those for the test.
+        test: a fraction or a number of the images; ignored if there is a folder "test". Each class has its share of them,
+            rounded; where there are as many of them as classes, each class with two or more images has at least one. One image of
+            each class remains for training, as long as that is possible.
         transform: as for `TensorTask`; None for `Pixels`.
         augmentation: as for `TensorTask`.
         name: the name of the data set; None for that of the folder.
@@ -104,6 +108,8 @@ class ImageFolderTask(TensorTask):
         DataError: the folder is missing, has no images, or has one that can't be read.
         InputError: another argument is invalid.
     """
+
+    _draws_by_class: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -226,9 +226,9 @@ class OrientedGradients(ImageTransform):
     def show_inputs(self, inputs: Tensor, mask: Tensor | None, input_shape: tuple[int, ...]) -> list[Panel]:
         """Arrange the feature map of each direction as an image, see `Transform.show_inputs`."""
         cells = f"{self.grid_size} × {self.grid_size} cells"
-        caption = f"network input: how much darker it gets in the direction of the arrow, in {cells}"
+        caption = f"network input: how much the pixels rise in the direction of the arrow, in {cells}"
         maps = maps_of(inputs, self.directions, self.grid_size)
-        return [Images(caption, maps, direction_names(self.directions))]
+        return [Images(caption, maps, direction_names(self.directions), dark=True)]
 
     def show(self, inputs: Tensor, input_shape: tuple[int, ...]) -> Tensor:
         """Arrange the feature maps of each sample as one picture, see `Transform.show`."""

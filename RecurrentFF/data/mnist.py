@@ -60,6 +60,7 @@ class Mnist(DataSource):
     """The MNIST digits of this package, or of a folder: 60,000 training and 10,000 test images of 28 × 28 pixels."""
 
     title: ClassVar[str] = "MNIST"
+    high_is_dark: ClassVar[bool] = True
 
     data_dir: str | None = None
     """A folder of the four original files, or torchvision's, to read instead of the digits of this package."""

@@ -223,6 +223,7 @@ class MovingMnist(DataSource):
     """Moving MNIST: videos of a digit that crosses a canvas of 64 × 64 pixels and bounces off its walls."""
 
     title: ClassVar[str] = "Moving MNIST"
+    high_is_dark: ClassVar[bool] = True
     default_transform: ClassVar[Transform] = MOVING_FRAMES
     gives_sequences: ClassVar[bool] = True
 

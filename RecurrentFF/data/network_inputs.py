@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import Batch, Dataset, LabeledSamples, LoaderDataset, SequenceDataset, TensorDataset, is_dataset
-from RecurrentFF.data.panels import KEPT_SAMPLES
+from RecurrentFF.data.panels import KEPT_SAMPLES, some_of_each_class
 from RecurrentFF.data.raw import as_class_names, is_pair
 from RecurrentFF.data.task import Task
 from RecurrentFF.data.transforms import Prepared, Transform, as_given
@@ -53,7 +53,7 @@ def dataset_of(samples: LabeledSamples, transform: Transform, timesteps: int | N
         timesteps: number of timesteps of a transform to sequences.
     """
     prepared = transform.prepare(as_given(samples.samples, transform), timesteps)
-    return prepared_dataset(prepared, samples.labels, samples.samples[:KEPT_SAMPLES].clone())
+    return prepared_dataset(prepared, samples.labels, samples.samples[some_of_each_class(samples.labels, KEPT_SAMPLES)])
 
 
 def prepared_dataset(prepared: Prepared, labels: Tensor, kept: Tensor | None = None) -> Dataset:
@@ -62,7 +62,7 @@ def prepared_dataset(prepared: Prepared, labels: Tensor, kept: Tensor | None = N
     Args:
         prepared: the network inputs.
         labels: the class numbers.
-        kept: the first raw samples, for pictures; None for none.
+        kept: the raw samples of `samples_to_show`, for pictures; None for none.
 
     Raises:
         InputError: their numbers differ.

@@ -16,7 +16,7 @@ KEPT_SAMPLES = 10
 
 
 class Images(NamedTuple):
-    """Some samples as images, of any range of values. High values are shown dark, except in color images."""
+    """Some samples as images, of any range of values."""
 
     caption: str
     """The subject of the images, in a few words."""
@@ -25,6 +25,9 @@ class Images(NamedTuple):
     timestep. Maps are several images of one sample at one timestep, such as one for each direction."""
     titles: tuple[str, ...] = ("",)
     """A few characters for each map."""
+    dark: bool = False
+    """Show high values of gray images dark, as suits feature maps and ink on paper. Otherwise they are light, as in a photo.
+    `Task.show` sets this for the pixels of a task whose `high_is_dark` is true. Colors always stay what they are."""
 
 
 class Values(NamedTuple):
@@ -61,7 +64,7 @@ def image_panel(caption: str, samples: Tensor, input_shape: tuple[int, ...]) -> 
         input_shape: (height, width) or (channels, height, width). Three channels are colors; others are averaged.
 
     Returns:
-        The panel; None if the samples are no images.
+        The panel, with high values light; None if the samples are no images.
     """
     if len(input_shape) not in (2, 3):
         return None
@@ -71,6 +74,48 @@ def image_panel(caption: str, samples: Tensor, input_shape: tuple[int, ...]) -> 
     if input_shape[0] != 3:
         return Images(caption, images.mean(2, keepdim=True))
     return Images(caption, _stretched(images).permute(0, 1, 3, 4, 2).unsqueeze(2))
+
+
+class WithPicture:
+    """The part of a data set with labels that belongs to pictures of its samples, see `Task.show`."""
+
+    labels: Tensor
+    """(samples,) class numbers."""
+    kept: Tensor | None = None
+    """The raw samples of `samples_to_show`, such as images of features; None if they are unknown."""
+
+    def originals(self, samples: int) -> Tensor | None:
+        """Return the raw samples that are kept for pictures; None without any."""
+        return self.kept
+
+    def samples_to_show(self, samples: int) -> Tensor:
+        """Return the numbers of some samples of each class, see `some_of_each_class`."""
+        return some_of_each_class(self.labels, samples)
+
+
+def some_of_each_class(labels: Tensor, count: int) -> Tensor:
+    """Choose samples for a picture: the first one of each class, then the second one of each class, and so on.
+
+    Args:
+        labels: (n,) class numbers. With labels of another shape, which change over time, the first samples are chosen.
+        count: the number of samples to choose. There may be fewer.
+
+    Returns:
+        The numbers of the samples, (count,), on the device of the labels.
+    """
+    if labels.dim() != 1:
+        return torch.arange(min(count, labels.shape[-1]), device=labels.device)
+    order = labels.argsort(stable=True)
+    return order[ranks_in_class(labels[order]).argsort(stable=True)][:count]
+
+
+def ranks_in_class(labels: Tensor) -> Tensor:
+    """Count, for each sample, the samples of its class before it. Labels are class numbers (n,), as is the result."""
+    order = labels.argsort(stable=True)
+    grouped = labels[order]
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(len(labels), device=labels.device) - torch.searchsorted(grouped, grouped)
+    return ranks
 
 
 def shows_the_same(first: Images, second: Images) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any, Protocol, TypeVar
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import LoaderDataset, is_dataset
+from RecurrentFF.data.panels import ranks_in_class
 from RecurrentFF.data.raw import is_pair
 from RecurrentFF.errors import DataError, InputError
 from RecurrentFF.tensors import errors_at
@@ -69,13 +71,18 @@ def sizes_and_data(parts: Mapping[str, Part]) -> tuple[dict[str, float | int], d
     return {name: size for name, size in sizes.items() if size != 0}, data
 
 
-def draw_parts(samples: S, sizes: Mapping[str, float | int], seed: int) -> dict[str, S]:
+def draw_parts(samples: S, sizes: Mapping[str, float | int], seed: int, labels: Tensor | None = None) -> dict[str, S]:
     """Draw parts of the samples at random. Each part keeps the order of the samples; the rest is the part "train".
+
+    With labels, every class has its share of each part, rounded so that the sizes stay those that were asked for. A class without
+    a sample in a part is served first, the largest one before the others; so each has one, if the part is as large as the number
+    of classes. One sample of each class remains for the rest, as long as that is possible.
 
     Args:
         samples: all samples.
         sizes: the size of each part, as a fraction or a number.
         seed: the seed of the draw.
+        labels: the class numbers, (n,); None for a draw that does not depend on classes.
 
     Raises:
         InputError: a size is invalid.
@@ -87,7 +94,40 @@ def draw_parts(samples: S, sizes: Mapping[str, float | int], seed: int) -> dict[
         if not size >= 0 or (isinstance(size, float) and size >= 1):  # NaN is neither
             raise InputError(f"{name} = {size}: {_PART}")
         count = max(1, round(size * len(samples))) if isinstance(size, float) else size
+        if labels is not None:
+            order = _by_share(order, labels[order], count)
         parts[name], order = samples[order[:count].sort().values], order[count:]
         if len(order) == 0:
             raise DataError(f"{name} = {size} leaves none of the {len(samples)} samples for training; lower it")
     return {"train": samples[order.sort().values] if parts else samples} | parts
+
+
+def _by_share(order: Tensor, labels: Tensor, count: int) -> Tensor:
+    """Reorder sample numbers (n,), whose class numbers are `labels`, so that the first `count` have each class by its share."""
+    seats = torch.tensor(_shares(torch.bincount(labels).tolist(), count))
+    chosen = ranks_in_class(labels) < seats[labels]
+    return torch.cat([order[chosen], order[~chosen]])
+
+
+def _shares(sizes: list[int], count: int) -> list[int]:
+    """Divide a number of samples among classes of these sizes, one after the other, by the method of Webster and Sainte-Laguë.
+
+    The next sample is that of the class with the highest size / (2 · samples so far + 1), after classes that have none so far,
+    and before classes of which one sample remains.
+    """
+    shares = [0] * len(sizes)
+
+    def turn(number: int) -> tuple[bool, bool, float, int]:
+        share = shares[number]
+        return share >= sizes[number] - 1, share > 0, -sizes[number] / (2 * share + 1), number
+
+    turns = [turn(number) for number, size in enumerate(sizes) if size]
+    heapq.heapify(turns)
+    for _ in range(min(count, sum(sizes))):
+        number = turns[0][3]
+        shares[number] += 1
+        if shares[number] < sizes[number]:
+            heapq.heapreplace(turns, turn(number))
+        else:
+            heapq.heappop(turns)
+    return shares

@@ -83,7 +83,8 @@ class PopulationCode(StrokeTransform):
         """Arrange the places of each direction as an image, see `Transform.show_inputs`."""
         ink = "so far" if self.accumulate else "since the timestep before"
         caption = f"network input: ink drawn {ink} in the direction of the arrow, at {self.grid_size} × {self.grid_size} places"
-        return [Images(caption, maps_of(inputs, self.directions, self.grid_size), direction_names(self.directions))]
+        maps = maps_of(inputs, self.directions, self.grid_size)
+        return [Images(caption, maps, direction_names(self.directions), dark=True)]
 
     def code(self, moves: Tensor, image_shape: tuple[int, int]) -> Tensor:
         """Return a_dij of the moves of each timestep, (timesteps, n, directions · grid_size²), direction by direction.

@@ -144,6 +144,7 @@ class SeqMnist(DataSource):
     """Seq MNIST: the strokes of a pen that draws MNIST's digits, a few moves at each timestep."""
 
     title: ClassVar[str] = "Seq MNIST"
+    high_is_dark: ClassVar[bool] = True
     default_transform: ClassVar[Transform] = PenStrokes()
 
     data_dir: str | None = None

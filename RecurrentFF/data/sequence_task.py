@@ -10,7 +10,7 @@ from torch import Tensor
 from RecurrentFF.data.arguments import classes_of, require_name, transform_of, whole_number
 from RecurrentFF.data.dataset import SequenceDataset, SplitOptions, Splits
 from RecurrentFF.data.image_transforms import Frames
-from RecurrentFF.data.panels import KEPT_SAMPLES
+from RecurrentFF.data.panels import KEPT_SAMPLES, some_of_each_class
 from RecurrentFF.data.parts import Part, draw_parts, first_samples, sizes_and_data
 from RecurrentFF.data.raw import as_class_names, is_pair, listed
 from RecurrentFF.data.sequences import LabeledSequences, as_frames, padded_frames
@@ -156,6 +156,6 @@ class SequenceTask(Task):
         inputs = self.transform.prepare(as_given(part.frames, self.transform), None).inputs
         padded = padded_frames(inputs, part.lengths, timesteps)
         dataset = SequenceDataset(padded.samples, part.labels, None if bool(padded.mask.all()) else padded.mask)
-        first = part[:KEPT_SAMPLES]
-        dataset.kept = padded_frames(first.frames, first.lengths, timesteps).samples
+        kept = part[some_of_each_class(part.labels, KEPT_SAMPLES)]
+        dataset.kept = padded_frames(kept.frames, kept.lengths, timesteps).samples
         return dataset

@@ -33,6 +33,8 @@ class DataSource(Component, kind="data"):
     """The transform of a configuration that names none. Statistics that it leaves out are those of the data set."""
     gives_sequences: ClassVar[bool] = False
     """True if the samples are sequences of as many timesteps as the network has, whatever the transform."""
+    high_is_dark: ClassVar[bool] = False
+    """True if pictures show high pixels dark, as suits ink on paper, see `Task.high_is_dark`."""
 
     train_samples: Count = 0
     """The number of training samples; 0 means all that are not validation samples."""
@@ -95,7 +97,7 @@ class SourceTask(Task):
         transform: Transform,
         load: Callable[[Transform, SplitOptions], Splits],
     ) -> None:
-        super().__init__(source.title, input_shape, classes, transform)
+        super().__init__(source.title, input_shape, classes, transform, source.high_is_dark)
         object.__setattr__(self, "source", source)
         object.__setattr__(self, "_load", load)
         _ = self.input_size  # refuses a transform that does not fit the samples

@@ -9,13 +9,13 @@ import copy
 import math
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from RecurrentFF.data.dataset import Dataset, SplitOptions, Splits
+from RecurrentFF.data.dataset import Batch, Dataset, SplitOptions, Splits
 from RecurrentFF.data.panels import Images, Panel, shows_the_same
 from RecurrentFF.data.raw import Label, as_class_names, listed
 from RecurrentFF.data.relabeled import RelabeledDataset
@@ -37,6 +37,9 @@ class Task:
     """The names of the classes, in the order of their numbers."""
     transform: Transform
     """The fitted transform from raw samples to network inputs."""
+    high_is_dark: bool = field(default=False, repr=False, compare=False)
+    """Show high pixels dark in pictures, as suits ink on paper, such as digits. By default gray images have their true colors:
+    high pixels are light. A checkpoint does not record this: a loaded task has what the data set of its configuration says."""
 
     @property
     def input_size(self) -> int:
@@ -211,12 +214,12 @@ class Task:
         return adapted
 
     def show(self, dataset: Dataset, samples: int) -> list[Panel]:
-        """Arrange the first samples of a data set for a picture: as a person knows them, and as the network sees them.
+        """Arrange some samples of a data set for a picture: as a person knows them, and as the network sees them.
 
         A data set may say what a person knows by any of three methods, each with the number of samples as its argument: `show`
-        draws images, (timesteps, samples, height, width); `originals` returns raw samples, (samples, *input_shape), with
-        timesteps before or without, or None; `distorted` returns them after random variation. Of a data set without these,
-        network inputs alone are shown.
+        draws images, (timesteps, samples, height, width), whose ink is high; `originals` returns raw samples, (samples,
+        *input_shape), with timesteps before or without, or None; `distorted` returns them after random variation. Of a data set
+        without these, network inputs alone are shown. The samples are those of `shown_batch`.
 
         Args:
             dataset: one of the data sets from `splits`.
@@ -225,9 +228,9 @@ class Task:
         Returns:
             The panels, from the raw samples to the network inputs.
         """
+        batch = shown_batch(dataset, samples)
         if isinstance(dataset, RelabeledDataset):
             dataset = dataset.dataset
-        batch = next(iter(dataset.batches(samples)))
         inputs, mask = batch.inputs[..., :samples, :], None if batch.mask is None else batch.mask[:, :samples]
         panels = self._known(dataset, samples)
         last = panels[-1] if panels else None
@@ -236,13 +239,13 @@ class Task:
                 panels[-1] = last._replace(caption=f"{last.caption}; the network input is the same, in another scale")
             else:
                 panels.append(panel)
-        return panels
+        return [panel._replace(dark=True) if isinstance(panel, Images) and self.high_is_dark else panel for panel in panels]
 
     def _known(self, dataset: Dataset, samples: int) -> list[Panel]:
         """Return the first samples of a data set as a person knows them, and after random variation."""
         methods = {name: getattr(dataset, name, None) for name in ("show", "originals", "distorted")}
         if methods["show"] is not None:
-            return [Images(getattr(dataset, "shown", "samples"), methods["show"](samples).unsqueeze(2))]
+            return [Images(getattr(dataset, "shown", "samples"), methods["show"](samples).unsqueeze(2), dark=True)]
         originals = None if methods["originals"] is None else methods["originals"](samples)
         if originals is None:
             return []
@@ -252,7 +255,7 @@ class Task:
 
     def without_data(self) -> Task:
         """Return the task as it is saved with a network."""
-        return Task(self.name, self.input_shape, self.classes, self.transform)
+        return Task(self.name, self.input_shape, self.classes, self.transform, self.high_is_dark)
 
     def to_tree(self) -> dict[str, Any]:
         """Return the task as nested dictionaries, lists and plain values, as a checkpoint has it."""
@@ -308,6 +311,19 @@ class Task:
         raise InputError(f"samples of shape {found}: the task '{self.name}' expects {' or '.join(texts)}{hint}")
 
 
+def shown_batch(dataset: Dataset, samples: int) -> Batch:
+    """Return the samples of a data set that `Task.show` shows, as one batch.
+
+    Args:
+        dataset: a data set. If it has a method `samples_to_show`, this is given the number of samples, and returns the numbers of
+            those that are shown, (samples,), which its `originals` and `distorted` return, too. Otherwise the first ones are.
+        samples: the number of samples. The batch may have fewer, or more, if the data set decides on their number.
+    """
+    source = dataset.dataset if isinstance(dataset, RelabeledDataset) else dataset
+    choose = getattr(source, "samples_to_show", None)
+    return next(iter(dataset.batches(samples, None if choose is None else choose(samples))))
+
+
 class _RelabeledTask(Task):
     """A task whose data sets have the class numbers of another task.
 
@@ -318,7 +334,7 @@ class _RelabeledTask(Task):
     """
 
     def __init__(self, task: Task, classes: tuple[Label, ...], numbers: Tensor) -> None:
-        super().__init__(task.name, task.input_shape, classes, task.transform)
+        super().__init__(task.name, task.input_shape, classes, task.transform, task.high_is_dark)
         object.__setattr__(self, "_task", task)
         object.__setattr__(self, "_numbers", numbers)
 

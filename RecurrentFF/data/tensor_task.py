@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from RecurrentFF.data.augment import Augmentation, augmented_dataset
 from RecurrentFF.data.dataset import Dataset, LabeledSamples, SplitOptions, Splits
 from RecurrentFF.data.image_transforms import ImageTransform, Pixels
 from RecurrentFF.data.network_inputs import prepared_dataset, separate_dataset
-from RecurrentFF.data.panels import KEPT_SAMPLES
+from RecurrentFF.data.panels import KEPT_SAMPLES, some_of_each_class
 from RecurrentFF.data.parts import Part, draw_parts, first_samples, sizes_and_data
 from RecurrentFF.data.raw import as_class_names, is_pair
 from RecurrentFF.data.task import Task
@@ -79,7 +79,8 @@ class TensorTask(Task):
         shape = _sample_shape(raw[0] if sequences else raw, given) if input_shape is None else shape_of(input_shape)
         chosen = given if given is not None else Pixels() if len(shape) in (2, 3) else Standardize()
         super().__init__(require_name(name), shape, classes_of(classes, [*names, *others]), chosen)
-        parts = draw_parts(self._labeled(raw, names), drawn, seed)
+        labeled = self._labeled(raw, names)
+        parts = draw_parts(labeled, drawn, seed, labeled.labels if self._draws_by_class else None)
         parts |= {key: self._labeled(*part) for key, part in separate.items() if is_pair(part)}
         loaders = {key: part for key, part in separate.items() if not is_pair(part)}
         train = parts["train"].samples
@@ -90,6 +91,8 @@ class TensorTask(Task):
         object.__setattr__(self, "_sizes", (train_samples, test_samples))
         _ = self.input_size  # refuses a transform that does not fit the samples
 
+    _draws_by_class: ClassVar[bool] = False
+    """True if each class has its share of the samples that are drawn, see `draw_parts`."""
     _parts: dict[str, LabeledSamples]
     _loaders: dict[str, Any]
     _augmentation: Augmentation | None
@@ -117,8 +120,8 @@ class TensorTask(Task):
     def _dataset(self, part: LabeledSamples, timesteps: int | None) -> Dataset:
         sequences = part.samples.dim() > len(self.input_shape) + 1
         samples = part.samples.transpose(0, 1) if sequences else part.samples
-        kept = samples[:, :KEPT_SAMPLES] if sequences else samples[:KEPT_SAMPLES]
-        return prepared_dataset(self.prepare(samples, timesteps), part.labels, kept)
+        kept = part.samples[some_of_each_class(part.labels, KEPT_SAMPLES)]
+        return prepared_dataset(self.prepare(samples, timesteps), part.labels, kept.transpose(0, 1) if sequences else kept)
 
     def make_splits(self, options: SplitOptions) -> Splits:
         """Make the data sets of a training. Fewer samples than there are can be chosen, from the beginning of each part.

@@ -138,7 +138,7 @@ class Transform(Component, kind="transform"):
             input_shape: shape of a raw sample.
         """
         if type(self).show is not Transform.show:
-            return [Images("network input", self.show(inputs, input_shape).unsqueeze(2))]
+            return [Images("network input", self.show(inputs, input_shape).unsqueeze(2), dark=True)]
         panel = (
             image_panel("network input", inputs.reshape(*inputs.shape[:-1], *input_shape), input_shape)
             if self.gives_images

@@ -8,7 +8,7 @@ schema that every part is checked against, and `former_formats` reads older file
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +133,9 @@ def load(path: str | Path, device: str | torch.device = "auto", *, network: Netw
     else:
         _require_fitting_task(own_task, network.input_size, network.num_classes, path)
     load_weights(network, saved, path, components)
+    source = network.settings.data
+    if own_task is not None and source.high_is_dark and source.title == own_task.name and not own_task.high_is_dark:
+        own_task = replace(own_task, high_is_dark=True)  # how a task looks in pictures is not saved with it
     network.task = own_task
     return network
 

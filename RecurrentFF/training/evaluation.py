@@ -129,7 +129,10 @@ class Evaluation:
         ]
         for number, name in enumerate(self.classes):
             row = self.confusion[number]
-            right = f"{100 * self.per_class_accuracy[name]:.2f} %" if name in self.per_class_accuracy else "-"
+            if not row.any():
+                lines.append(f"{names[number]:<{width}}  no samples")
+                continue
+            right = f"{100 * self.per_class_accuracy[name]:.2f} %"
             wrong = row.clone()
             wrong[number] = 0
             most = int(wrong.argmax())
@@ -151,6 +154,7 @@ def evaluate(
     Args:
         network: the network.
         data: one of
+
             - (samples, labels): raw samples and class names if the network has a task, else network inputs and class numbers;
             - a DataLoader or another iterable of such pairs, or of (samples, labels, mask), or a data set of torch;
             - a task: its test samples, or its validation samples if it has no test samples. If the network has a task, its

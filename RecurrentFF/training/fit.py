@@ -116,7 +116,8 @@ def fit(
     Raises:
         InputError: shapes or labels don't match the network, or the network's layers are not those that it was made with.
         SettingsError: an argument is invalid, the settings ask for files and `output_dir` is missing, or there are no data.
-        CallbackError, DivergenceError: a callback has failed; the loss or the weights are NaN or infinite.
+        CallbackError: a callback has failed.
+        DivergenceError: the loss or the weights are NaN or infinite.
         OutputError: the best weights could not be written to the run folder. The network is trained nevertheless.
         Interrupted: a KeyboardInterrupt, by Ctrl-C, with `history`. The network keeps what it has learned; `fit` again trains on.
     """

@@ -35,7 +35,9 @@ class Row:
     images: Sequence[Tensor | None] = ()
     """(height, width) each, or (height, width, 3) of values in 0..1; None for an empty place. Without images, it is a line."""
     scale: tuple[float, float] | None = None
-    """The values that are shown white and black; None for the lowest and the highest value of the row."""
+    """The values that are shown black and white; None for the lowest and the highest value of the row."""
+    dark: bool = False
+    """Show high values dark: the first of these values white, the second one black. Colors stay what they are."""
 
 
 @dataclass
@@ -123,6 +125,7 @@ class Grid:
             width = 1 - GAP
             tall = min(height, width * image.shape[0] / max(1, image.shape[1]))
             extent = (column, column + width, top + tall, top)
-            axes.imshow(image.cpu().numpy(), cmap="gray_r", vmin=low, vmax=high, extent=extent, interpolation="nearest")
+            colors = "gray_r" if row.dark else "gray"
+            axes.imshow(image.cpu().numpy(), cmap=colors, vmin=low, vmax=high, extent=extent, interpolation="nearest")
             places.append(((float(column), top), width, tall))
         return places

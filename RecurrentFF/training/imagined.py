@@ -126,11 +126,11 @@ def plot_reconstructions(network: Network, x: Tensor, names: Sequence[str], path
     """Draw samples and their reconstructions without a label, a row for each level, with the mean squared errors."""
     if len(x) > 1:
         return _plot_predicted_sequences(network, x, names, path)
-    rows = [Row("sample", _images(network, x))]
+    rows = [_row(network, "sample", _images(network, x))]
     for level in projection.levels(network):
         inputs = projection.clipped(network, projection.projected_inputs(network, x, None, level))
         error = float((in_sample_scale(network, inputs) - in_sample_scale(network, x)).square().mean())
-        rows.append(Row(f"from {_level_name(level)},\nerror {error:.4f}", _images(network, inputs)))
+        rows.append(_row(network, f"from {_level_name(level)},\nerror {error:.4f}", _images(network, inputs)))
     title = f"{_task(network).name}: samples, and their reconstructions from the activity of each layer without a label"
     note = f"error: mean squared difference from the sample, of {_unit(network)}{_shown(network)}"
     return plot_grid([*rows, Row(note)], names, title, path)
@@ -143,8 +143,8 @@ def _plot_predicted_sequences(network: Network, x: Tensor, names: Sequence[str],
     rows: list[Row] = []
     for sample in range(min(3, len(names))):
         one, guess = x[..., sample : sample + 1], predicted[..., sample : sample + 1]
-        rows.append(Row(f"input, {names[sample]}", [_images(network, one[t : t + 1])[0] for t in timesteps]))
-        rows.append(Row("its prediction", [_images(network, guess[t - 1 : t])[0] for t in timesteps]))
+        rows.append(_row(network, f"input, {names[sample]}", [_images(network, one[t : t + 1])[0] for t in timesteps]))
+        rows.append(_row(network, "its prediction", [_images(network, guess[t - 1 : t])[0] for t in timesteps]))
     title = f"{_task(network).name}: each input, and its prediction from the activity of layer 1 at the timestep before"
     plot_grid([*rows, Row(f"t: timestep{_shown(network)}")], [f"t = {t}" for t in timesteps], title, path)
 
@@ -152,12 +152,12 @@ def _plot_predicted_sequences(network: Network, x: Tensor, names: Sequence[str],
 def plot_completions(network: Network, x: Tensor, names: Sequence[str], path: Path) -> None:
     """Draw samples whose lower half, or a random quarter, is hidden, and their completions without a label."""
     features = x.shape[1]
-    rows = [Row("sample", _images(network, x))]
+    rows = [_row(network, "sample", _images(network, x))]
     for name, visible in hidden_parts(_task(network).image_shape or (features,)).items():
         seen = visible.reshape(features, 1, 1).to(x.device)
         completed = imagination.completed_inputs(network, x, seen, STEPS)
         gray = torch.where(seen, x, _middle(network, x))
-        rows += [Row(f"{name} hidden", _images(network, gray)), Row("completed", _images(network, completed))]
+        rows += [_row(network, f"{name} hidden", _images(network, gray)), _row(network, "completed", _images(network, completed))]
     title = f"{_task(network).name}: samples of which a part is hidden, shown gray, and their completions without a label"
     note = f"the hidden part is projected from the latent code of the activity, in {STEPS} steps{_shown(network)}"
     plot_grid([*rows, Row(note)], names, title, path)
@@ -184,7 +184,7 @@ def plot_generated(network: Network, path: Path) -> None:
         numbers = torch.full((COLUMNS,), number, device=network.device)
         noise = imagination.drawn_noise(network, numbers, seed=number)
         inputs = imagination.generated_inputs(network, numbers, noise, steps=1)[None]
-        rows.append(Row(_label(task, number), _images(network, inputs)))
+        rows.append(_row(network, _label(task, number), _images(network, inputs)))
     title = f"{task.name}: {COLUMNS} generated samples of each label"
     note = f"each is projected from a latent code that is drawn at random for its label{_shown(network)}"
     plot_grid([*rows, Row(note)], (), title, path)
@@ -217,6 +217,12 @@ def _level_name(level: str) -> str:
     return (
         f"layer {level[1:]}" if level[:1] == "h" and level[1:].isdigit() else f"the {level} code" if level == "latent" else level
     )
+
+
+def _row(network: Network, label: str, images: list[Tensor]) -> Row:
+    """A row of network inputs as images: pixels look as those of the samples, and high values of features are dark."""
+    task = _task(network)
+    return Row(label, images, dark=task.high_is_dark or task.image_shape is None)
 
 
 def _images(network: Network, inputs: Tensor) -> list[Tensor]:

@@ -170,6 +170,12 @@ def epoch_metrics(
     )
 
 
+def training_speed(history: list[EpochMetrics]) -> float:
+    """Return the training samples a second: those of all epochs, divided by the duration of their training; 0 without epochs."""
+    samples = sum(metrics.samples_per_second * metrics.seconds for metrics in history)
+    return round(samples / max(1e-9, sum(metrics.seconds for metrics in history)), 1)
+
+
 def write_metrics(path: Path, history: list[EpochMetrics]) -> None:
     """Write the metrics of all epochs to a file, one JSON object a line."""
     lines = "".join(json.dumps(asdict(epoch)) + "\n" for epoch in history)

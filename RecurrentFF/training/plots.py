@@ -1,4 +1,4 @@
-"""Plots of a run: learning curves, and badness and accuracy of each layer over time.
+"""Plots of a run: learning curves, and badness and prediction error of each layer over time.
 
 Badness is Hinton's goodness with the sign flipped: the mean or sum of h² over the units of a layer, low for the true label.
 Each layer has the same color and marker in all plots. The colors stay different for color-blind eyes: those of M. Okabe, K. Ito,
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,7 +46,7 @@ def layer_style(layer: int, layers: int, points: int) -> dict[str, Any]:
         from matplotlib import colormaps
 
         color = colormaps["viridis"](0.92 * layer / (layers - 1))
-    return {"color": color, **_marked(MARKERS[layer % len(MARKERS)], points)}
+    return {"color": color, **marked(MARKERS[layer % len(MARKERS)], points)}
 
 
 def plot_curves(
@@ -89,7 +90,7 @@ def _plot_losses(axes: Axes, history: list[EpochMetrics]) -> None:
         axes.plot(epochs, losses, label=f"layer {layer + 1}", **layer_style(layer, layers, len(history)))
     if not layers:
         color, marker = OTHERS["validation"]
-        axes.plot(epochs, [m.loss for m in history], label="cross-entropy", color=color, **_marked(marker, len(history)))
+        axes.plot(epochs, [m.loss for m in history], label="cross-entropy", color=color, **marked(marker, len(history)))
     axes.set_ylabel("loss")
     axes.set_title("Training loss of each layer" if layers else "Training loss", loc="left")
 
@@ -116,7 +117,7 @@ def _plot_errors(axes: Axes, errors: dict[str, list[float]], best_epoch: int, te
     labels = {"train": "training, a part of it", "validation": "validation", "test": "test"}
     for name, values in errors.items():
         color, marker = OTHERS[name]
-        axes.plot(range(1, len(values) + 1), values, label=labels[name], color=color, **_marked(marker, len(values)))
+        axes.plot(range(1, len(values) + 1), values, label=labels[name], color=color, **marked(marker, len(values)))
     if test_accuracy is not None:
         star: dict[str, Any] = {
             "marker": "*",
@@ -127,13 +128,36 @@ def _plot_errors(axes: Axes, errors: dict[str, list[float]], best_epoch: int, te
             "clip_on": False,
         }
         axes.plot([best_epoch], [100 * (1 - test_accuracy)], label=f"test, weights of epoch {best_epoch}", **star)
-    lowest, highest = axes.dataLim.intervaly
-    if highest > 4 * lowest > 0:  # on a smaller range a logarithmic scale would have hardly any tick labels
-        axes.set_yscale("log")
-        axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
-    axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylabel("error, % of the samples")
     axes.set_title("Error of predictions", loc="left")
+    scale_errors(axes)
+
+
+def scale_errors(axes: Axes) -> None:
+    """Scale the vertical axis for the errors in percent that are drawn as lines: logarithmically, unless they differ by little.
+
+    Errors of zero, for which a logarithmic axis has no place, are then drawn at its lower edge, which the label of the axis says.
+    The label must be set before.
+    """
+    values = [float(value) for line in axes.lines for value in np.asarray(line.get_ydata(), dtype=float)]
+    above_zero, zero = [value for value in values if value > 0], 0.0 in values
+    lowest, highest = min(above_zero, default=0.0), max(above_zero, default=0.0)
+    if not lowest or (highest <= 4 * lowest and not zero):  # a logarithmic scale would have hardly any tick labels
+        if highest <= 1.2 * lowest:  # the difference is shown as small as it is
+            axes.set_ylim(0.8 * lowest, 1.25 * highest or 1.0)
+        axes.yaxis.set_major_formatter("{x:g}")
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")  # a change of the scale resets it
+    axes.yaxis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:e}"[0] in "235" else "")
+    if zero:
+        edge = lowest / 3
+        for line in axes.lines:
+            heights = np.asarray(line.get_ydata(), dtype=float)
+            line.set_ydata(np.where(heights == 0, edge, heights))
+            line.set_clip_on(False)  # a marker on the edge is whole
+        axes.set_ylim(edge, 1.3 * highest)
+        axes.set_ylabel(f"{axes.get_ylabel()} (lower edge: 0)")
 
 
 def plot_timesteps(
@@ -147,11 +171,11 @@ def plot_timesteps(
     logits: Tensor | None = None,
     title: str = "",
 ) -> None:
-    """Plot accuracy and badness of each layer over the timesteps with the label. Save the plot as a PNG.
+    """Plot prediction error and badness of each layer over the timesteps with the label. Save the plot as a PNG.
 
-    Accuracy is that of predicting the label with the lowest badness, at each timestep alone, and from the evidence so far: the
+    The error is that of predicting the label with the lowest badness, at each timestep alone, and from the evidence so far: the
     mean badness of all valid timesteps up to that one. Badness is shown for the true label and for wrong labels. Timesteps
-    before the label have the accuracy of the readout, and negative numbers.
+    before the label have the error of the readout, and negative numbers.
 
     Args:
         badness: (label timesteps, layers, samples, classes), from `Network.badness_over_time`.
@@ -169,45 +193,44 @@ def plot_timesteps(
     """
     with picture(path, 12, 4.8) as figure:
         show_unchanged([figure.suptitle(title)], lines=True)
-        accuracy_axes, badness_axes = figure.subplots(1, 2)
-        _plot_accuracy_over_time(accuracy_axes, badness, labels, valid, prediction_layers, logits)
+        error_axes, badness_axes = figure.subplots(1, 2)
+        _plot_errors_over_time(error_axes, badness, labels, valid, prediction_layers, logits)
         _plot_badness_over_time(badness_axes, badness, labels, valid, reduction)
-        for axes in (accuracy_axes, badness_axes):
+        for axes in (error_axes, badness_axes):
             first, last = window[0] - 0.4, window[1] + 0.4
             axes.axvspan(first, last, facecolor=WINDOW, edgecolor="0.5", linewidth=0.8, zorder=0, label="prediction window")
             axes.set_xlabel("timestep, 0 = first with the label")
             _finish(axes)
 
 
-def _plot_accuracy_over_time(
+def _plot_errors_over_time(
     axes: Axes, badness: Tensor, labels: Tensor, valid: Tensor, prediction_layers: Sequence[int], logits: Tensor | None
 ) -> None:
     """Plot the left panel of `plot_timesteps`, whose arguments these are."""
     points, layers, weights = len(badness), badness.shape[1], _sample_weights(valid)
     prediction = badness[:, [layer - 1 for layer in prediction_layers]].mean(1, keepdim=True)
-    correct = torch.cat([badness, prediction], 1).argmin(3) == labels
-    percent_correct = 100 * (correct * weights).sum(2).cpu()
+    wrong = torch.cat([badness, prediction], 1).argmin(3) != labels
+    errors = 100 * (wrong * weights).sum(2).cpu()
+    errors[(weights == 0).all(2).flatten().cpu()] = torch.nan  # all sequences have ended
     if logits is not None and len(logits):
-        by_readout = 100 * (logits.argmax(2) == labels).float().mean(1).cpu()
+        by_readout = 100 * (logits.argmax(2) != labels).float().mean(1).cpu()
         color, marker = OTHERS["readout"]
-        style = {"color": color, "linestyle": "-.", **_marked(marker, len(by_readout))}
+        style = {"color": color, "linestyle": "-.", **marked(marker, len(by_readout))}
         axes.plot(range(-len(logits), 0), by_readout, label="readout, before the label", **style)
     for layer in range(layers):
         style = layer_style(layer, layers, points)
         if len(prediction_layers) == 1 and layer + 1 == prediction_layers[0]:
             style |= {"linewidth": 2.5}
-        axes.plot(percent_correct[:, layer], label=f"layer {layer + 1}", **style)
+        axes.plot(errors[:, layer], label=f"layer {layer + 1}", **style)
     predicting = _numbered(prediction_layers)
     if len(prediction_layers) > 1:
-        axes.plot(percent_correct[:, layers], label=f"{predicting}, their mean", color="black", **_marked("x", points))
-    so_far = accuracy_so_far(prediction.squeeze(1), labels, valid)
+        axes.plot(errors[:, layers], label=f"{predicting}, their mean", color="black", **marked("x", points))
+    so_far = 100 - accuracy_so_far(prediction.squeeze(1), labels, valid)
     label = f"{predicting}, timesteps so far"
-    axes.plot(so_far, label=label, color="black", linestyle=":", markerfacecolor="none", **_marked("o", points, 9))
-    lowest, highest = axes.dataLim.intervaly
-    if highest < lowest + 2:
-        axes.set_ylim(lowest - 1, highest + 1)
-    axes.set_ylabel("accuracy, % of the samples")
-    axes.set_title("Accuracy of predictions by the badness at each timestep", loc="left")
+    axes.plot(so_far, label=label, color="black", linestyle=":", markerfacecolor="none", **marked("o", points, 9))
+    axes.set_ylabel("error, % of the samples")
+    axes.set_title("Error of predictions by the badness at each timestep", loc="left")
+    scale_errors(axes)
 
 
 def _plot_badness_over_time(axes: Axes, badness: Tensor, labels: Tensor, valid: Tensor, reduction: str) -> None:
@@ -235,15 +258,15 @@ def _numbered(layers: Sequence[int]) -> str:
     return f"layers {', '.join(map(str, others))} and {last}" if others else f"layer {last}"
 
 
-def _marked(marker: str, points: int, size: float = 5) -> dict[str, Any]:
+def marked(marker: str, points: int, size: float = 5) -> dict[str, Any]:
     """The marker of a curve with this number of points, for `Axes.plot`; none on a curve of many."""
     return {"marker": marker, "markersize": size} if points <= MOST_MARKED else {}
 
 
 def _explain_lines(axes: Axes, solid: str, dashed: str, points: int) -> None:
     """Add the meaning of solid and dashed lines of all colors to the legend; the curves have this number of points."""
-    axes.plot([], [], color="black", label=solid, **_marked("o", points))
-    axes.plot([], [], color="black", linestyle="--", markerfacecolor="white", label=dashed, **_marked("o", points))
+    axes.plot([], [], color="black", label=solid, **marked("o", points))
+    axes.plot([], [], color="black", linestyle="--", markerfacecolor="white", label=dashed, **marked("o", points))
 
 
 def _finish(axes: Axes) -> None:

@@ -23,6 +23,7 @@ from RecurrentFF.training.evaluation import accuracy
 from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.imagined import reconstruction_errors
 from RecurrentFF.training.methods import MethodResult, compare_methods
+from RecurrentFF.training.metrics import training_speed
 from RecurrentFF.training.summary import Summary
 from RecurrentFF.training.trainer import Trainer
 
@@ -131,7 +132,7 @@ def finish_run(trainer: Trainer, folder: RunFolder) -> Summary:
         best_epoch=progress.best_epoch,
         epochs=progress.epoch,
         seconds=round(progress.seconds, 1),
-        samples_per_second=round(sum(m.samples_per_second for m in history) / max(1, len(history)), 1),
+        samples_per_second=training_speed(history),
         weights=_weights(trainer.network),
         device=settings.device.device,
         precision=settings.device.precision,

@@ -76,7 +76,7 @@ def _grid_of_samples(panels: list[Images], names: list[str]) -> Grid:
         rows.append(Row(panel.caption))
         for number, title in enumerate(panel.titles):
             images = panel.images[0, : len(names), number]
-            rows.append(Row(title, list(images), _range(images)))
+            rows.append(Row(title, list(images), _range(images), panel.dark))
     return Grid(rows, names)
 
 
@@ -89,9 +89,9 @@ def _grid_of_maps(panels: list[Images], names: list[str]) -> Grid:
         columns += panel.titles
     rows = []
     for sample, name in enumerate(names[: min(panel.images.shape[1] for panel in panels)]):
-        # All maps of a sample have one scale, but each panel has its own: so each is brought to 0..1.
-        images = [image for panel in panels for image in _stretched(panel.images[0, sample])]
-        rows.append(Row(name, images, (0.0, 1.0)))
+        # All maps of a sample have one scale, but each panel has its own: so each is brought to 0..1, from light to dark.
+        images = [image for panel in panels for image in _stretched(panel.images[0, sample], panel.dark)]
+        rows.append(Row(name, images, (0.0, 1.0), dark=True))
     return Grid(rows, columns, groups)
 
 
@@ -103,20 +103,22 @@ def _grid_of_sequences(panels: list[Images], names: list[str]) -> Grid:
     for panel in panels:
         if len(panel.titles) > 1:
             rows.append(Row(f"{panel.caption} ({names[0]})"))
-            rows += [_over_time(title, panel.images[:, 0, number], timesteps) for number, title in enumerate(panel.titles)]
+            maps = enumerate(panel.titles)
+            rows += [_over_time(title, panel.images[:, 0, number], timesteps, panel.dark) for number, title in maps]
             low, high = _range(panel.images[:, 0])
             for row in rows[-len(panel.titles) :]:
                 row.scale = low, high
         else:
             rows.append(Row(panel.caption))
             shown = names[: panel.images.shape[1]] if len(panel.images) > 1 else names[:1]
-            rows += [_over_time(name, panel.images[:, sample, 0], timesteps) for sample, name in enumerate(shown)]
+            videos = enumerate(shown)
+            rows += [_over_time(name, panel.images[:, sample, 0], timesteps, panel.dark) for sample, name in videos]
     return Grid(rows, [f"t = {t}" for t in timesteps])
 
 
-def _over_time(label: str, images: Tensor, timesteps: Sequence[int]) -> Row:
+def _over_time(label: str, images: Tensor, timesteps: Sequence[int], dark: bool) -> Row:
     """A row of images (timesteps, height, width), of which there may be a single one that does not change."""
-    return Row(label, [images[t] if t < len(images) else None for t in timesteps], _range(images))
+    return Row(label, [images[t] if t < len(images) else None for t in timesteps], _range(images), dark)
 
 
 def _values_height(panel: Values, samples: int) -> float:
@@ -201,7 +203,8 @@ def _range(images: Tensor) -> tuple[float, float]:
     return float(images.min()), float(images.max())
 
 
-def _stretched(images: Tensor) -> Tensor:
-    """Bring the values of images to 0..1."""
+def _stretched(images: Tensor, dark: bool) -> Tensor:
+    """Bring the values of images (n, height, width) to 0..1, where 1 is the darkest; colors, with a last axis, to 0..1."""
     low, high = _range(images)
-    return (images - low) / max(high - low, 1e-12)
+    values = (images - low) / max(high - low, 1e-12)
+    return values if dark or images.dim() == 4 else 1 - values

@@ -25,7 +25,7 @@ class Summary:
     seconds: float
     """Duration of training and evaluation in seconds. A resumed run has the sum of all its sessions."""
     samples_per_second: float
-    """Training samples a second, without the evaluation. This is the mean over the epochs."""
+    """Training samples a second: those of all epochs, divided by the duration of their training, without the evaluation."""
     weights: int
     """Number of trained weights and biases."""
     device: str

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from RecurrentFF.data.dataset import LoaderDataset
+from RecurrentFF.data.task import shown_batch
 from RecurrentFF.errors import printable
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.prediction import badness_of_layers
@@ -44,7 +45,7 @@ class Plots(Callback):
             return  # to look at a loader's batches may change its later ones
 
         def draw() -> None:
-            labels = next(iter(train.batches(SAMPLES_SHOWN))).labels[:SAMPLES_SHOWN].tolist()
+            labels = shown_batch(train, SAMPLES_SHOWN).labels[:SAMPLES_SHOWN].tolist()
             names = [str(task.classes[number]) for number in labels]
             title = f"{trainer.name}: some of the {len(train):,} training samples"
             plot_samples(task.show(train, len(labels)), names, title, self.folder.samples)
