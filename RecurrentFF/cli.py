@@ -28,7 +28,7 @@ from RecurrentFF.benchmarks.flags import (
     key_help,
     user_path,
 )
-from RecurrentFF.errors import SettingsError
+from RecurrentFF.errors import SettingsError, printable
 from RecurrentFF.launch import ended, is_first
 from RecurrentFF.messages import nearest
 from RecurrentFF.settings import Settings, legacy, recipes, reference
@@ -42,6 +42,7 @@ DATA_HELP = (
     "folder of images for each class, in --data-dir), or one of your own that --plugin or the configuration registers"
 )
 RUN_HELP = "folder of a run, or a checkpoint in it"
+NEWEST_HELP = f"{RUN_HELP} (a folder: its best weights; a folder of runs: the newest)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,7 +103,7 @@ def argument_parser() -> Parser:
 def _add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
     text = "accuracy of a network by class, and its confusions, on the test samples"
     parser = commands.add_parser("evaluate", help=text, description=f"Print the {text}.")
-    parser.add_argument("run", type=user_path, metavar="RUN_OR_CHECKPOINT", help=f"{RUN_HELP} (a folder: its best weights)")
+    parser.add_argument("run", type=user_path, metavar="RUN", help=NEWEST_HELP)
     data_help = "the folder of the data; one of images in class folders if a program has trained the network"
     parser.add_argument("--data-dir", type=user_path, metavar="DIR", help=data_help)
     method_help = "the method of prediction: " + ", ".join(METHODS) + " (default: that of the network's configuration)"
@@ -117,7 +118,7 @@ def _add_evaluate(commands: argparse._SubParsersAction[Parser]) -> None:
 def _add_analyse(commands: argparse._SubParsersAction[Parser]) -> None:
     text = "report on a network in one HTML file: drives, badness, sparsity, weights, receptive fields, mistakes"
     parser = commands.add_parser("analyse", aliases=["analyze"], help=text, description=f"Write a {text}.")
-    parser.add_argument("run", type=user_path, metavar="RUN", help=f"{RUN_HELP} (a folder: its best weights)")
+    parser.add_argument("run", type=user_path, metavar="RUN", help=NEWEST_HELP)
     add_analysis_flags(parser)
     parser.set_defaults(work=_analyse)
 
@@ -176,8 +177,19 @@ def _search(arguments: argparse.Namespace) -> bool:
     return command.run(settings, arguments)
 
 
+def _choose_newest(arguments: argparse.Namespace) -> None:
+    """Take the newest run of a folder of runs, and say which one that is."""
+    from RecurrentFF.benchmarks.run_files import newest_run
+
+    chosen = newest_run(arguments.run)
+    if chosen != arguments.run:
+        write_line(f"newest run in {printable(str(arguments.run))}: {printable(str(chosen))}")
+        arguments.run = chosen
+
+
 def _evaluate(arguments: argparse.Namespace) -> bool:
     import_modules(arguments.plugins)
+    _choose_newest(arguments)
 
     from RecurrentFF.benchmarks import evaluation
 
@@ -187,6 +199,7 @@ def _evaluate(arguments: argparse.Namespace) -> bool:
 
 def _analyse(arguments: argparse.Namespace) -> bool:
     import_modules(arguments.plugins)
+    _choose_newest(arguments)
 
     from RecurrentFF.benchmarks import analysis
 

@@ -1,6 +1,7 @@
 """The command `rff`, as a user meets it: output, exit codes, files, and what is refused."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from RecurrentFF import cli, registry
 from RecurrentFF.benchmarks.benchmark import MNIST, SEQ_MNIST
 from RecurrentFF.benchmarks.cli import _configured
 from RecurrentFF.benchmarks.cli import main as benchmark_main
+from RecurrentFF.benchmarks.run_files import newest_run
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.settings import Settings, recipes, reference
 from RecurrentFF.training.files import RunFolder
@@ -258,6 +260,20 @@ def test_a_network_of_a_program_is_evaluated_on_a_folder_of_images(
 
 
 # ---------------------------------------------------------------- evaluate
+
+
+def test_of_a_folder_of_runs_the_newest_is_evaluated(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, when in (("b", 100), ("a", 300), ("c", 200)):
+        shutil.copytree(finished, tmp_path / "runs" / name)
+        os.utime(tmp_path / "runs" / name / "config.toml", (when, when))
+    output = succeed(["evaluate", "runs"], capsys)
+    first, _, rest = output.partition("\n")
+    assert first == f"newest run in runs: {Path('runs/a')}"
+    assert rest == succeed(["evaluate", "runs/a"], capsys)
+    shutil.copytree(finished, tmp_path / "runs" / "b" / "inner")
+    assert newest_run(tmp_path / "runs/b") == tmp_path / "runs/b"
+    for other in (tmp_path / "nothing", tmp_path / "runs/a/best.safetensors"):
+        assert newest_run(other) == other
 
 
 def test_evaluate_finds_the_data_and_gives_the_result_of_the_run(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

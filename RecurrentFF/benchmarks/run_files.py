@@ -10,7 +10,7 @@ from typing import Any
 
 from RecurrentFF import toml
 from RecurrentFF.errors import DataError, first_line, printable
-from RecurrentFF.paths import kind_of, names_in, read_text
+from RecurrentFF.paths import kind_of, names_in, read_text, reported
 
 MAX_BYTES = 64 * 2**20
 """Maximum size of such a file: that of the metrics of some 50,000 epochs."""
@@ -40,6 +40,19 @@ def runs_below(folder: Path) -> list[Path]:
         return []
     names_in(folder, DataError)  # os.walk passes over a folder that can't be read
     return sorted(Path(parent) for parent, _, files in os.walk(folder) if "config.toml" in files)
+
+
+def newest_run(path: Path) -> Path:
+    """The run in a folder of runs whose configuration was written last; the path itself if it is a run, or has no runs.
+
+    Raises:
+        DataError: the folder can't be looked at.
+    """
+    runs = runs_below(path)
+    if not runs or path in runs:
+        return path
+    with reported(path, DataError):
+        return max(runs, key=lambda run: (run / "config.toml").stat().st_mtime_ns)
 
 
 def read_config(run: Path) -> dict[str, Any]:
