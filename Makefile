@@ -25,8 +25,8 @@ tutorial: $(VENV)/installed ## train the tutorial network, with the threshold ob
 test: $(VENV)/installed-dev ## run the tests; ARGS="-k oracle" selects some
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not faults and not notebooks" $(ARGS)
 
-faults: $(VENV)/installed-dev ## kill, stop and restart processes of trainings and searches (the tests that wait most, two minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m faults tests/test_processes_*.py tests/test_search_workers.py $(ARGS)
+faults: $(VENV)/installed-dev ## kill, stop and restart processes of trainings and searches, and take their terminals and disks away (two minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m faults tests/test_processes_*.py tests/test_search_workers.py tests/test_signals.py tests/test_streams_of_trainings.py $(ARGS)
 
 notebooks: $(VENV)/installed-dev ## execute the notebooks in examples/, on small settings
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m notebooks tests/test_notebooks.py $(ARGS)

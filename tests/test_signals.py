@@ -142,6 +142,7 @@ def test_a_training_in_a_callback_of_a_training_ends_with_it() -> None:
     assert nested.batches == 1
 
 
+@pytest.mark.faults
 def test_a_run_whose_terminal_is_closed_saves_its_state_and_ends(tmp_path: Path) -> None:
     """The terminal is closed after the first epoch: the process gets SIGHUP, and can't write any more."""
     master, slave = os.openpty()

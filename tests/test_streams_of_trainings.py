@@ -12,6 +12,8 @@ from RecurrentFF.settings import Settings
 from RecurrentFF.training.files import RunFolder
 from tests.test_cli import TINY
 
+pytestmark = pytest.mark.faults
+
 FILES = {"config.toml", "metrics.jsonl", "summary.json", "samples.png", "curves.png", "timesteps.png"}
 
 
