@@ -32,11 +32,11 @@ notebooks: $(VENV)/installed-dev ## execute the notebooks in examples/, on small
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 -m notebooks tests/test_notebooks.py $(ARGS)
 
 docs: $(VENV)/installed-docs ## build the documentation into site/, and check its links
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "The documentation is in site/index.html."
 
 docs-serve: $(VENV)/installed-docs ## show the documentation at http://127.0.0.1:8000, and build it again when a file changes
-	$(BIN)/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
 
 lint: $(VENV)/installed-dev ## check style, types, words and docstrings
 	$(BIN)/ruff format --check .
