@@ -10,6 +10,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,6 +98,8 @@ class _Ending:
     membership: Membership | None = None
     speaks: bool | None = None
     announced = False
+    has_printed = False
+    lock = threading.Lock()
 
 
 def set_membership(membership: Membership) -> None:
@@ -112,6 +115,19 @@ def speaks() -> bool:
             return True
         _Ending.speaks = _claim(launch)
     return _Ending.speaks
+
+
+@contextlib.contextmanager
+def error_line() -> Iterator[bool]:
+    """Tell whether the caller prints the line about an error, as a context manager around the printing.
+
+    In one of several processes, only the first caller does: the main thread may learn of a failure while the watch of the other
+    processes prints it. The watch ends the process after that, and so waits until the line is printed.
+    """
+    with _Ending.lock:
+        is_first = _known() is None or not _Ending.has_printed
+        _Ending.has_printed = True
+        yield is_first and speaks()
 
 
 def _known() -> Launch | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from RecurrentFF.data.dataset import LoaderDataset, Splits, TensorDataset
 from RecurrentFF.distributed.exchange import Routes
 from RecurrentFF.errors import RecurrentFFError
-from RecurrentFF.launch import Launch
+from RecurrentFF.launch import Launch, _Ending, error_line
 from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.model.network import Network
 from RecurrentFF.settings import Settings
@@ -19,7 +19,7 @@ from RecurrentFF.training.callbacks.default import core_callbacks
 from RecurrentFF.training.console import Console
 from RecurrentFF.training.metrics import EpochMetrics
 from RecurrentFF.training.trainer import Trainer
-from tests.several_processes import in_processes
+from tests.several_processes import environment, in_processes
 from tests.test_processes import BASE, FEATURES
 
 pytestmark = pytest.mark.faults
@@ -175,3 +175,20 @@ def test_a_loader_continues_where_an_interrupted_epoch_stood() -> None:
     trainer = trainer_of(Splits(loader), [])
     ((place, batch),) = trainer.group.batches(loader, 4, torch.arange(4), 0, batches=2, samples=8)
     assert torch.equal(batch.inputs, x[8:]) and place.first == 8
+
+
+def test_only_one_thread_of_a_process_prints_the_line_about_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Ending, "has_printed", False)
+    monkeypatch.setattr(_Ending, "speaks", True)
+    for name, value in environment(0, 2, 1).items():
+        monkeypatch.setenv(name, value)
+    found = []
+    for _ in range(2):
+        with error_line() as is_own:
+            found.append(is_own)
+    assert found == [True, False]
+    for name in environment(0, 2, 1):
+        monkeypatch.delenv(name)
+    for _ in range(2):  # a single process may run several commands
+        with error_line() as is_own:
+            assert is_own

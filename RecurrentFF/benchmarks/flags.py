@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from RecurrentFF.errors import RecurrentFFError, SettingsError, lacks_memory, printable
-from RecurrentFF.launch import ending_together, is_first, speaks
+from RecurrentFF.launch import ending_together, error_line, is_first
 from RecurrentFF.paths import expanded, reason_of
 from RecurrentFF.settings.reference import key_of
 from RecurrentFF.streams import discard_unwritten, replace_closed, write_line, write_output
@@ -54,8 +54,9 @@ def exit_code(work: Callable[[], bool]) -> int:
     except RecurrentFFError as error:
         return _failed(str(error))
     except KeyboardInterrupt:
-        if speaks():
-            write_line("interrupted", "stderr")
+        with error_line() as is_own:
+            if is_own:
+                write_line("interrupted", "stderr")
         return INTERRUPTED
     except OSError as error:
         return _failed(_of_the_system(error))
@@ -69,8 +70,9 @@ def exit_code(work: Callable[[], bool]) -> int:
 
 def _failed(message: str) -> int:
     """Print the line of an error, unless another process does so, and return the exit code."""
-    if speaks():
-        write_line(f"error: {printable(message)}", "stderr")
+    with error_line() as is_own:
+        if is_own:
+            write_line(f"error: {printable(message)}", "stderr")
     return 2
 
 

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from RecurrentFF.distributed.group import Activity
 from RecurrentFF.distributed.signs import Sign, Signs
 from RecurrentFF.errors import ProcessError
-from RecurrentFF.launch import Launch, is_new, set_membership, speaks
+from RecurrentFF.launch import Launch, error_line, is_new, set_membership
 from RecurrentFF.streams import write_line
 
 FAILURE = 2
@@ -143,8 +143,9 @@ class Watch:
             if self.activity.lost is None and self._sign.state == "trains":
                 self._set_lost(self._finding())
             elif self.activity.lost is not None and self._seconds - self._lost_at > self._patience():
-                if speaks():
-                    write_line(f"error: {self.activity.lost}", "stderr")
+                with error_line() as is_own:
+                    if is_own:
+                        write_line(f"error: {self.activity.lost}", "stderr")
                 self._let_others_end()
                 os._exit(FAILURE)
 
