@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -64,13 +64,28 @@ def relinked(text: str, source: str, target: str) -> str:
         target: the folder of the page, below docs/.
     """
 
+    def address(path: str) -> str:
+        page = page_of(path)
+        return posixpath.relpath(f"docs/{page}" if page else path, f"docs/{target}")
+
+    return with_links(text, source, address)
+
+
+def with_links(text: str, folder: str, address: Callable[[str], str]) -> str:
+    """Replace the relative links of a page to files of the repository.
+
+    Args:
+        text: Markdown.
+        folder: the folder in the repository that links are relative to.
+        address: returns the new address of the file at a path of the repository.
+    """
+
     def corrected(match: re.Match[str]) -> str:
         link, heading = match.group(1), match.group(2) or ""
-        path = posixpath.normpath(posixpath.join(source, link))
+        path = posixpath.normpath(posixpath.join(folder, link))
         if "://" in link or link.startswith("mailto:") or not (ROOT / path).exists():
             return match.group(0)
-        page = page_of(path)
-        return f"]({posixpath.relpath(f'docs/{page}' if page else path, f'docs/{target}')}{heading})"
+        return f"]({address(path)}{heading})"
 
     return re.sub(r"\]\(([^)#\s]+)(#[^)\s]*)?\)", corrected, text)
 
@@ -88,18 +103,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Let links to files outside of docs/ lead to the page that shows the file, or to the file in the repository."""
     folder = posixpath.dirname(f"docs/{page.file.src_uri}")
 
-    def corrected(match: re.Match[str]) -> str:
-        link, heading = match.group(1), match.group(2) or ""
-        path = posixpath.normpath(posixpath.join(folder, link))
-        if "://" in link or path.startswith("docs/") or not (ROOT / path).exists():
-            return match.group(0)
-        known = page_of(path)
-        if known is not None:
-            return f"]({posixpath.relpath(f'docs/{known}', folder)}{heading})"
+    def address(path: str) -> str:
+        page = page_of(path)
+        if page is not None:
+            return posixpath.relpath(f"docs/{page}", folder)
         kind = "tree" if (ROOT / path).is_dir() else "blob"
-        return f"]({config.extra['repository']}/{kind}/main/{path})"
+        return f"{config.extra['repository']}/{kind}/main/{path}"
 
-    return re.sub(r"\]\(([^)#\s]+)(#[^)\s]*)?\)", corrected, markdown)
+    return with_links(markdown, folder, address)
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:

@@ -208,8 +208,8 @@ def _cancellation(look: Look) -> Section:
         "Predictive coding assumes that activity from above predicts the activity below and cancels what it predicts. The "
         "drive from above, which here includes that of the label, has a minus sign in the equations, so it could do so. The "
         "curves show the cosine of the drive from below and that from above, the minus sign included: −1 if they are "
-        "opposite, so that they cancel, 0 if they are unrelated, and 1 if they point in the same direction. There is no point"
-        " where one of the drives is zero.",
+        "opposite, so that they cancel, 0 if they are unrelated, and 1 if they point in the same direction. Timesteps at "
+        "which one of the drives is zero have no point.",
         (Picture(lambda: plot_cancellation(look.both), "Cosine of bottom-up and top-down drive over the timesteps, by layer."),),
         tuple(" ".join([*str(each).split(), _reading(each)]) for each in look.cancellation)
         or ("At the last timestep, no sample that lasts until the label has both drives.",),
