@@ -39,7 +39,7 @@ def rewritten(markdown: str) -> str:
         ("../images/curves.png", "../images/curves.png"),
         ("https://arxiv.org/abs/2212.13345", "https://arxiv.org/abs/2212.13345"),
         ("../../CONTRIBUTING.md#words", "../development/contributing.md#words"),
-        ("generate.ipynb", "generate.ipynb"),  # no file of the repository: the site has it
+        ("../../none.md", "../../none.md"),  # strict mkdocs refuses it
         ("../../examples/generate.ipynb", "../tutorials/generate.md"),
         ("../../examples", "https://example.org/project/tree/main/examples"),
         ("../../RecurrentFF/cli.py", "https://example.org/project/blob/main/RecurrentFF/cli.py"),

@@ -268,7 +268,7 @@ def test_closed_descriptors_are_not_given_to_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("validation", [0.5, None])
 def test_an_accuracy_that_is_not_measured_has_no_column(validation: float | None, capsys: pytest.CaptureFixture[str]) -> None:
     rest: dict[str, Any] = {"train_accuracy": None, "test_accuracy": None, "pairwise_accuracy": None, "readout_loss": None}
-    lists = {"layer_loss": [0.1], "badness_pos": [1.0], "badness_neg": [2.0]}
+    lists: dict[str, Any] = {"layer_loss": [0.1], "badness_pos": [1.0], "badness_neg": [2.0]}
     Console().epoch(EpochMetrics(1, 1.0, 1.0, 0.1, 0.7, validation_accuracy=validation, **rest, **lists), 1, best=True)
     header, line = capsys.readouterr().out.splitlines()
     assert header.partition("badness")[0].split() == ["epoch", "loss", *["validation"] * (validation is not None), "samples/s"]
