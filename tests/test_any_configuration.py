@@ -14,7 +14,7 @@ from tests.helpers import class_numbers, components
 
 probability = st.one_of(st.just(0.0), st.floats(0, 0.9))
 alphas = st.fixed_dictionaries({"name": st.just("pairwise")}, optional={"alpha": st.floats(0.01, 50)})
-thetas = st.fixed_dictionaries({"name": st.just("threshold")}, optional={"theta": st.floats(-5, 5)})
+thetas = st.fixed_dictionaries({"name": st.just("threshold")}, optional={"theta": st.floats(-5, 5), "beta": st.floats(0.1, 50)})
 sums = st.fixed_dictionaries({"name": st.just("sum"), "objectives": st.lists(st.one_of(alphas, thetas), min_size=1, max_size=2)})
 rate: dict[str, st.SearchStrategy[Any]] = {"learning_rate": st.floats(1e-6, 0.1)}
 optimizers = st.one_of(

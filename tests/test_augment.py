@@ -55,6 +55,24 @@ def test_translation_fills_with_background() -> None:
     assert set(translated.round(decimals=3).flatten().tolist()) == {2.0, -1.0}
 
 
+def test_half_of_the_images_are_flipped_left_to_right_anew_in_each_epoch() -> None:
+    flips = []
+    for epoch in range(2):
+        flipped = augmented(dots(), Augmentation(flip=True), epoch=epoch)
+        mirrored = torch.tensor([torch.equal(image, dots()[0].flip(1)) for image in flipped])
+        assert torch.equal(flipped[~mirrored], dots()[~mirrored])
+        assert 80 < mirrored.sum() < 120  # 100 expected, with a standard deviation of 7
+        flips.append(mirrored)
+    assert 70 < (flips[0] == flips[1]).sum() < 130
+
+
+def test_a_flip_leaves_the_other_distortions_as_they_are() -> None:
+    symmetric = torch.full((50, 12, 12), -1.0)
+    symmetric[:, 3:9, 5:7] = 1.0
+    config = Augmentation(translate=2, rotation=10, elastic=1, cutout=3)
+    assert torch.equal(augmented(symmetric, config), augmented(symmetric, config.model_copy(update={"flip": True})))
+
+
 def test_rotation_is_about_the_center() -> None:
     image = torch.full((200, 21, 21), -1.0)
     image[:, 10, 16:19] = 1.0  # a bar to the right of the center

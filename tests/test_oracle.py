@@ -99,6 +99,8 @@ CASES: dict[str, dict[str, Any]] = {
     "sum": {"objective": {"name": "sum", "objectives": [{"name": "threshold", "theta": 0.4}, "pairwise"]}},
     "two_prediction_layers": {"prediction_layers": [3, 1]},
     "threshold_low": {"objective": {"theta": 0.2}},
+    "threshold_sharp": {"objective": {"beta": 4.0}},
+    "several_negatives_threshold_sharp": {"objective": {"beta": 2.5, "theta": 0.7}, "negatives": {"count": 2}},
     "no_damping": {"damping_factor": 1.0},
     "strong_damping": {"damping_factor": 0.15},
     "large_epsilon": {"epsilon": 0.3},

@@ -109,7 +109,8 @@ class Reference:
         """The loss of each sample, (batch,), from the badness of its positive and of one negative candidate."""
         objective = objective or self.settings.objective
         if isinstance(objective, Threshold):
-            return (softplus(positive - objective.theta) + softplus(objective.theta - negative)) / 2
+            above, below = objective.beta * (positive - objective.theta), objective.beta * (objective.theta - negative)
+            return (softplus(above) + softplus(below)) / (2 * objective.beta)
         if isinstance(objective, Pairwise):
             return softplus(objective.alpha * (positive - negative)) / objective.alpha
         if isinstance(objective, Sum):
