@@ -11,6 +11,7 @@ from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.reference import Activity
+from RecurrentFF.model.regularizers import Disturbance
 from tests.helpers import CLASSES, batch_draws, class_numbers, float64_network, video
 from tests.oracle import Oracle
 from tests.test_oracle import BATCHES, Recorder, assert_same_parameters, assert_same_traces, ends
@@ -46,7 +47,7 @@ def context(network: Network, inputs: Tensor, labels: Tensor | None = None, seed
     state = network.path.new_state(1, x.shape[3])
     network.settle(state, x)
     labels = class_numbers(x.shape[3]) if labels is None else labels
-    return SamplingContext(network, state, x, None, labels.unsqueeze(0), None, batch_draws(x.shape[3], seed))
+    return SamplingContext(network, state, x, Disturbance(), labels.unsqueeze(0), None, batch_draws(x.shape[3], seed))
 
 
 class Noted(NegativeSource):

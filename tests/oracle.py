@@ -146,9 +146,10 @@ class Oracle(Reference):
             for layer, source in self.weight
         }
 
-    def draw_sequence_masks(self, inputs: Tensor) -> Tensor:
-        """Dropout of inputs and units for a whole sequence. Returns the mask of the inputs."""
+    def draw_disturbances(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Dropout of units, and noise and dropout of inputs, for a whole sequence. Returns the noise and the mask of the inputs."""
         network, input_mask = self.settings.network, torch.ones_like(inputs[0])
+        noise = network.input_noise * self.draws.normal("input noise", inputs.shape[2]).double().T
         if network.input_dropout:
             input_mask = self.dropout("input dropout", network.input_dropout, inputs.shape[2]).T
         self.activity_masks = {}
@@ -157,13 +158,13 @@ class Oracle(Reference):
                 name: self.dropout(f"activity dropout {name}", network.activity_dropout, self.sizes[name]).T
                 for name in self.layers
             }
-        return input_mask
+        return noise, input_mask
 
     def dropout(self, purpose: str, probability: float, *shape: int) -> Tensor:
         """Dropout factors, (*shape, batch)."""
         return self.draws.chosen(purpose, 1 - probability, *shape).double() / (1 - probability)
 
-    def input_noise(self, gradient: Tensor) -> Tensor:
+    def adversarial_noise(self, gradient: Tensor) -> Tensor:
         """Noise along the gradient (inputs, batch, features), with a random sign for each input and sample."""
         size = self.settings.network.adversarial_noise
         if size == 0:
@@ -214,12 +215,12 @@ class Oracle(Reference):
         network, self.trace, self.training = self.settings.network, Trace(), True
         self.draws = batch_draws(inputs.shape[1], self.seed, first=self.samples)
         self.samples += inputs.shape[1]
-        input_mask = self.draw_sequence_masks(inputs)
-        inputs = inputs * input_mask
+        input_noise, input_mask = self.draw_disturbances(inputs)
+        inputs = (inputs + input_noise) * input_mask
         candidates = self.settle([inputs])
         wrong_labels = self.draw_negatives(candidates[0], inputs, labels, static, mask)
         wrong_labels = [labels for _ in wrong_labels] if keep_labels else wrong_labels
-        by_candidate = [inputs, *(wrong * input_mask for wrong in wrong_inputs)]
+        by_candidate = [inputs, *((wrong + input_noise) * input_mask for wrong in wrong_inputs)]
         if wrong_inputs:
             kept, self.trace.activity = self.trace.activity, []
             candidates = self.settle(by_candidate)
@@ -231,7 +232,7 @@ class Oracle(Reference):
             noise = [torch.zeros_like(x[0]) for x in by_candidate]
             if t > 0:
                 gradient = torch.stack(grads) if wrong_inputs else torch.stack(grads).sum(0, keepdim=True)
-                noise = (list(self.input_noise(input_mask * gradient)) * self.count)[: self.count]
+                noise = (list(self.adversarial_noise(input_mask * gradient)) * self.count)[: self.count]
             self.inputs = [(x[now] + n).requires_grad_() for x, n in zip(by_candidate, noise, strict=True)]
             self.valid = mask[now]
             clamps = [(x, self.one_hot(y[t], x.dtype)) for x, y in zip(self.inputs, [labels, *wrong_labels], strict=True)]

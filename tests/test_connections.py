@@ -390,8 +390,8 @@ class Copies(NegativeSource):
         return self.negatives or Negatives(inputs=context.inputs)
 
 
-def test_input_dropout_acts_on_negative_inputs_as_on_positive_ones() -> None:
-    network = Network(small_settings(input_dropout=0.5))
+def test_noise_and_dropout_of_inputs_act_on_negative_inputs_as_on_positive_ones() -> None:
+    network = Network(small_settings(input_dropout=0.5, input_noise=0.5))
     metrics = Learner(network, negatives=Copies()).train_batch(torch.randn(6, 7), class_numbers(6))
     torch.testing.assert_close(metrics.badness_neg, metrics.badness_pos)
 

@@ -27,6 +27,7 @@ from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.negatives import Negatives, NegativeSource, SamplingContext
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.reference import Reference
+from RecurrentFF.model.regularizers import Disturbance
 from tests.helpers import batch_draws
 
 ROOT = Path(__file__).parents[1]
@@ -265,7 +266,7 @@ def test_swapped_negatives_are_wrong_for_their_inputs() -> None:
     network = Network(settings)
     y = torch.tensor([[0, 0, 1, 2, 2, 1]])
     x = torch.stack([y[0], torch.arange(6)]).double()[None, :, None]  # features are the class and the number of the sample
-    context = SamplingContext(network, network.path.new_state(1, 6), x, None, y, None, batch_draws(6))
+    context = SamplingContext(network, network.path.new_state(1, 6), x, Disturbance(), y, None, batch_draws(6))
     labels, inputs, _ = Swapped().sample(context)
     assert labels is not None and inputs is not None
     assert inputs[0, 1, 0].tolist() == [5, 0, 1, 2, 3, 4]

@@ -121,6 +121,7 @@ CASES: dict[str, dict[str, Any]] = {
     "activity_dropout": {"activity_dropout": 0.4, "negatives": "readout"},
     "activity_dropout_in_every_way": {"activity_dropout": 0.2, "dropout": 0.2, "input_dropout": 0.3, "negatives": {"count": 2}},
     "input_dropout": {"input_dropout": 0.5, "residual_connections": [[0, 2]]},
+    "input_noise": {"input_noise": 0.5, "input_dropout": 0.2, "residual_connections": [[0, 2]]},
     "adversarial_noise": {"adversarial_noise": 0.5, "objective": "pairwise", "residual_connections": [[4, 1]]},
     "adversarial_noise_for_two": {
         "adversarial_noise": 2.0,
@@ -326,7 +327,7 @@ def test_negative_inputs_agree_with_autograd(options: dict[str, Any], wrong_labe
 @pytest.mark.parametrize("temperature", [1e-6, 1.0])
 def test_negatives_from_the_networks_own_badness(temperature: float, masked: bool, input_dropout: float) -> None:
     choice: dict[str, Any] = {"negatives": {"name": "badness", "temperature": temperature}, "prediction_window": [0, 2]}
-    network = float64_network(**choice, input_dropout=input_dropout)
+    network = float64_network(**choice, input_dropout=input_dropout, input_noise=input_dropout)
     oracle = Oracle(network, 7)
     learner = Learner(network, 7)
     for batch in range(3):

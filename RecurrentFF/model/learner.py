@@ -21,7 +21,7 @@ from RecurrentFF.model.network import Network
 from RecurrentFF.model.objectives import Objective
 from RecurrentFF.model.optimizers import Updates
 from RecurrentFF.model.processes import BatchPlace, BatchShare
-from RecurrentFF.model.regularizers import Regularizers
+from RecurrentFF.model.regularizers import Disturbance, Regularizers
 from RecurrentFF.model.state import State
 from RecurrentFF.tensors import as_labels, as_mask, check_labels
 from RecurrentFF.values import of_python
@@ -109,7 +109,9 @@ class Learner:
         self.negatives = (self.settings.negatives if negatives is None else negatives).for_network(network)
         self.observers = _require_observers(observers)
         self._frozen = [module for module in network.local_modules if module not in network.trained_modules()]
-        self.regularizers = Regularizers(options.input_dropout, options.activity_dropout, options.adversarial_noise)
+        self.regularizers = Regularizers(
+            options.input_noise, options.input_dropout, options.activity_dropout, options.adversarial_noise
+        )
         self.optimizers = {
             module.name: network.path.optimizer(module, module.optimizer or self.settings.optimizer)
             for module in network.trained_modules()
@@ -153,14 +155,14 @@ class Learner:
 
         # 1. Label-free timesteps: the label is uniform, nothing is learned.
         state = self._state_for(inputs.shape[3], draws)
-        input_mask = self.regularizers.input_mask(inputs, draws)
-        x = inputs if input_mask is None else inputs * input_mask
+        disturbance = self.regularizers.disturbance(inputs, draws)
+        x = disturbance.apply(inputs)
         network.settle(state, x, draws, self._after_label_free_timestep)
 
         # 2. Negative candidates beside the positive one, which is the input with its true label.
-        context = SamplingContext(network, state, inputs, input_mask, labels, mask, draws, share)
+        context = SamplingContext(network, state, inputs, disturbance, labels, mask, draws, share)
         negatives = require_shapes(self.negatives.sample(context), self.negatives, context)
-        x, y = self._candidates(x, labels, negatives, input_mask)
+        x, y = self._candidates(x, labels, negatives, disturbance)
         if x.shape[2] > 1:  # each candidate's input has label-free activity of its own
             network.settle(state, x, draws)
 
@@ -168,9 +170,9 @@ class Learner:
         results: list[list[LocalResult]] = []
         grad_x: Tensor | None = None
         for t in range(options.label_timesteps):
-            x_t = self.regularizers.perturb(at_timestep(x, options.prelabel_timesteps + t), grad_x, input_mask, draws)
+            x_t = self.regularizers.perturb(at_timestep(x, options.prelabel_timesteps + t), grad_x, disturbance.mask, draws)
             state.clamp(x_t, at_timestep(y, t), static=len(x) == 1 and grad_x is None)
-            perturb_next = self.regularizers.input_noise > 0 and t < options.label_timesteps - 1
+            perturb_next = self.regularizers.adversarial_noise > 0 and t < options.label_timesteps - 1
             weight, labels_now = valid[t] / share.size, at_timestep(labels, t)
             learning = LearningContext(self.objective, weight, perturb_next, t == 0, len(x) == 1, labels_now, share)
             results.append([])
@@ -247,15 +249,15 @@ class Learner:
         return self.regularizers.pattern_masks(units, state.compute_dtype, draws)
 
     def _candidates(
-        self, positive_x: Tensor, positive_y: Tensor, negatives: Negatives, input_mask: Tensor | None
+        self, positive_x: Tensor, positive_y: Tensor, negatives: Negatives, disturbance: Disturbance
     ) -> tuple[Tensor, Tensor]:
         """The candidates of a batch, the positive one first.
 
         Args:
-            positive_x: (timesteps or 1, features, 1, batch), after input dropout.
+            positive_x: (timesteps or 1, features, 1, batch), disturbed.
             positive_y: (label timesteps or 1, batch) class numbers.
             negatives: the negative candidates.
-            input_mask: input dropout, which is applied to negative inputs, too.
+            disturbance: noise and dropout of the inputs, which are applied to negative inputs, too.
 
         Returns:
             x, (timesteps or 1, features, candidates or 1, batch), and y, (label timesteps or 1, classes, candidates or 1,
@@ -269,7 +271,7 @@ class Learner:
             timesteps = max(y.shape[1], negatives.labels.shape[1])
             y = torch.cat([part.expand(-1, timesteps, -1) for part in (y, negatives.labels)])
         if negatives.inputs is not None:
-            wrong = negatives.inputs if input_mask is None else negatives.inputs * input_mask
+            wrong = disturbance.apply(negatives.inputs)
             timesteps = max(len(x), len(wrong))
             x = torch.cat([part.expand(timesteps, -1, -1, -1) for part in (x, wrong)], 2)
         if self.settings.training.label_free:

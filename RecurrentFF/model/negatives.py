@@ -20,6 +20,7 @@ from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.optimizers import Optimizer
 from RecurrentFF.model.processes import WHOLE, BatchShare
 from RecurrentFF.model.readout_training import DEFAULT_READOUT_OPTIMIZER, ReadoutTraining, ReadoutUpdate
+from RecurrentFF.model.regularizers import Disturbance
 from RecurrentFF.model.state import State
 from RecurrentFF.options import Flag
 from RecurrentFF.registry import Component, ComponentOf, register
@@ -39,9 +40,9 @@ class SamplingContext(NamedTuple):
     state: State
     """The network's state after the label-free timesteps, one candidate."""
     inputs: Tensor
-    """The inputs as they were given, before input dropout, (timesteps or 1, features, 1, batch)."""
-    input_mask: Tensor | None
-    """The factors of input dropout, (features, 1, batch), which are applied to negative inputs, too; None without."""
+    """The inputs as they were given, before noise and dropout, (timesteps or 1, features, 1, batch)."""
+    disturbance: Disturbance
+    """The noise and dropout of the inputs, which are applied to negative inputs, too."""
     labels: Tensor
     """The true labels, (label timesteps or 1, batch)."""
     mask: Tensor | None
@@ -70,7 +71,7 @@ class Negatives(NamedTuple):
     labels: Tensor | None = None
     """Wrong labels, (candidates, label timesteps or 1, batch)."""
     inputs: Tensor | None = None
-    """Wrong inputs, before input dropout, (timesteps or 1, features, candidates, batch)."""
+    """Wrong inputs, before noise and dropout, (timesteps or 1, features, candidates, batch)."""
     readout_loss: Tensor | None = None
     """The loss of the readout, where the source has trained it, (); None without."""
 
@@ -248,8 +249,7 @@ class BadnessNegatives(NegativeSource):
 
     def sample(self, context: SamplingContext) -> Negatives:
         """Draw from softmax(−badness / temperature) without the true class."""
-        inputs = context.inputs if context.input_mask is None else context.inputs * context.input_mask
-        logits = -context.network.badness_of(inputs, context.mask)
+        logits = -context.network.badness_of(context.disturbance.apply(context.inputs), context.mask)
         drawn = sample_wrong_labels(logits, context.labels, context.draws, self.temperature, self.count)
         return Negatives(drawn)
 

@@ -78,6 +78,11 @@ class NetworkSettings(Section):
     """
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dropout probability of an input feature. The mask is the same at all timesteps of a training sequence."""
+    input_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    """The standard deviation of the Gaussian noise that is added to every input feature in training.
+
+    The noise is the same at all timesteps of a training sequence. Inputs are usually scaled to about unit variance.
+    """
     adversarial_noise: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """The size of the adversarial perturbation of the training inputs, as a root mean square over the features.
 
