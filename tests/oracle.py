@@ -147,7 +147,7 @@ class Oracle(Reference):
         }
 
     def draw_disturbances(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        """Dropout of units, and noise and dropout of inputs, for a whole sequence. Returns the noise and the mask of the inputs."""
+        """Dropout of units for a whole sequence; returns the noise and the mask of the inputs."""
         network, input_mask = self.settings.network, torch.ones_like(inputs[0])
         noise = network.input_noise * self.draws.normal("input noise", inputs.shape[2]).double().T
         if network.input_dropout:

@@ -109,9 +109,7 @@ class Learner:
         self.negatives = (self.settings.negatives if negatives is None else negatives).for_network(network)
         self.observers = _require_observers(observers)
         self._frozen = [module for module in network.local_modules if module not in network.trained_modules()]
-        self.regularizers = Regularizers(
-            options.input_noise, options.input_dropout, options.activity_dropout, options.adversarial_noise
-        )
+        self.regularizers = Regularizers.of(options)
         self.optimizers = {
             module.name: network.path.optimizer(module, module.optimizer or self.settings.optimizer)
             for module in network.trained_modules()

@@ -7,7 +7,7 @@ whole sequence (variational dropout: Gal and Ghahramani 2016, arXiv:1512.05287).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from RecurrentFF.model import functional
 from RecurrentFF.model.draws import BatchDraws
+from RecurrentFF.settings import NetworkSettings
 
 
 class Disturbance(NamedTuple):
@@ -46,6 +47,11 @@ class Regularizers:
     input_dropout: float = 0.0
     activity_dropout: float = 0.0
     adversarial_noise: float = 0.0
+
+    @classmethod
+    def of(cls, options: NetworkSettings) -> Regularizers:
+        """The regularizers that the settings of a network name."""
+        return cls(**{field.name: getattr(options, field.name) for field in fields(cls)})
 
     def disturbance(self, inputs: Tensor, draws: BatchDraws) -> Disturbance:
         """Gaussian noise and dropout of the inputs of a batch, (timesteps or 1, features, 1, batch)."""
