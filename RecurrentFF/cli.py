@@ -29,6 +29,7 @@ from RecurrentFF.benchmarks.flags import (
     user_path,
 )
 from RecurrentFF.errors import SettingsError, printable
+from RecurrentFF.late_imports import lasting_imports
 from RecurrentFF.launch import ended, is_first
 from RecurrentFF.messages import nearest
 from RecurrentFF.settings import Settings, legacy, recipes, reference
@@ -172,7 +173,8 @@ def _train(arguments: argparse.Namespace) -> bool:
 def _search(arguments: argparse.Namespace) -> bool:
     settings = configured(arguments.config, arguments)
 
-    from RecurrentFF.search import command
+    with lasting_imports():
+        from RecurrentFF.search import command
 
     return command.run(settings, arguments)
 
@@ -191,7 +193,8 @@ def _evaluate(arguments: argparse.Namespace) -> bool:
     import_modules(arguments.plugins)
     _choose_newest(arguments)
 
-    from RecurrentFF.benchmarks import evaluation
+    with lasting_imports():
+        from RecurrentFF.benchmarks import evaluation
 
     evaluation.run(arguments.run, arguments.data_dir, arguments.predictions, arguments.device, arguments.prediction)
     return True
@@ -201,7 +204,8 @@ def _analyse(arguments: argparse.Namespace) -> bool:
     import_modules(arguments.plugins)
     _choose_newest(arguments)
 
-    from RecurrentFF.benchmarks import analysis
+    with lasting_imports():
+        from RecurrentFF.benchmarks import analysis
 
     analysis.run(arguments)
     return True

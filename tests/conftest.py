@@ -1,4 +1,4 @@
-"""For all tests: one thread, MNIST is unpacked once, and pictures are rendered only where a test asks for it."""
+"""For all tests: one thread, MNIST is unpacked once, pictures are rendered only where a test asks, and no time is remembered."""
 
 import functools
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from RecurrentFF.data import mnist
+from RecurrentFF.training import measurements
 
 torch.set_num_threads(1)  # the networks are tiny, so that threads would only wait for each other
 
@@ -31,8 +32,10 @@ def _without_pixels(figure: Figure, file: Any, **options: Any) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _fast_runs() -> Iterator[None]:
+def _fast_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measurements, "cache_folder", lambda name: cache / name)  # in place of the user's
         patch.setattr(mnist, "_packaged", _unpacked_once)
         patch.setattr(Figure, "savefig", _without_pixels)
         yield

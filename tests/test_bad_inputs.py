@@ -73,7 +73,7 @@ CONFIGURATIONS: dict[str, str] = {
     "[trainings]\nepochs = 3": r"unknown key 'trainings'; did you mean 'training'",
     "[optimizer]\nname = 'adam'\nlearningrate = 3": r"unknown key 'optimizer\.learningrate'; did you mean 'learning_rate'",
     "[network]\nxyz = 1": r"unknown key 'network\.xyz'; known: activation, activity_dropout, adversarial_noise, badness",
-    "[data]\nname = 'mnist'\n[data.augmentation]\nxyz = 1": r"unknown key 'data\.augmentation\.xyz'; known: cutout, elastic, flip",
+    "[data]\nname = 'mnist'\n[data.augmentation]\nxyz = 1": r"unknown key 'data\.augmentation\.xyz'; known: cutout, elastic",
     # wrong types
     "[training]\nepochs = '3'": r"training\.epochs = '3': expected a whole number",
     "[training]\nepochs = 2.5": r"training\.epochs = 2\.5: expected a whole number",

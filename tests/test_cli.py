@@ -185,7 +185,7 @@ def test_baselines_learn_from_the_same_data(baseline: str, tmp_path: Path, capsy
     assert summary["test_accuracy"] > (0.6 if baseline == "logistic" else 0.25)
     assert summary["best_epoch"] >= 2 and summary["epochs"] == 6
     again = json.loads((run_folder(tmp_path / "second") / "summary.json").read_text())
-    measured = {"seconds": 0, "samples_per_second": 0}
+    measured = {"seconds": 0, "samples_per_second": 0, "seconds_by_part": {}}
     assert summary | measured == again | measured
     output = capsys.readouterr().out
     assert f"{100 * summary['test_accuracy']:.2f} % right" in output and f"{summary['weights']:,} weights" in output

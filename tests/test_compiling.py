@@ -9,12 +9,10 @@ import pytest
 import torch
 
 import RecurrentFF as rff
-from RecurrentFF.data.dataset import Splits, TensorDataset
 from RecurrentFF.model.fused import FusedPath, Kernels, compiled
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.training import compiling
-from RecurrentFF.training.trainer import Trainer
-from tests.helpers import CLASSES, DATA_SIZE, class_numbers, clusters, float64_network, hidden_layers, small_settings, video
+from tests.helpers import class_numbers, clusters, float64_network, hidden_layers, small_settings, video
 
 
 def no_compiler(*arguments: object) -> None:
@@ -56,20 +54,3 @@ def test_without_a_compiler_the_run_goes_on_and_says_so(
     assert len(history) == 1 and not torch.equal(before[0], hidden_layers(network)[0].weight_vector())
     output = capsys.readouterr().out
     assert "compiled    no, training is slower (no compiler found); device.compile = false" in output and "and more" not in output
-
-
-def test_auto_compiles_long_trainings_only_and_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
-    for units in (False, True):
-        monkeypatch.setattr(compiling, "has_tensor_cores", lambda device, units=units: units)
-        for samples, long in ((1000, False), (10**10, True)):
-            network = rff.build(small_settings(epochs=1000))
-            assert compiling.resolve(network, samples) is (long and units)
-    assert compiling.resolve(rff.build(small_settings(compile=True)), 1) is True
-    trainer = Trainer(rff.build(small_settings()), Splits(TensorDataset(*clusters(20))))
-    assert trainer.settings.device.compile is False and trainer.network.settings.device.compile == "auto"
-
-
-def test_operations_are_counted() -> None:
-    settings = small_settings(hidden_sizes=[9], prelabel_timesteps=2, label_timesteps=3, epochs=5)
-    weights = 9 * (DATA_SIZE + 9 + CLASSES)
-    assert compiling.operations(rff.build(settings), 100) == 2 * weights * (2 + 3 * 2 * 2) * 100 * 5

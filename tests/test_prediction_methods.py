@@ -199,7 +199,8 @@ def test_the_probabilities_are_those_of_the_method() -> None:
 
 
 def test_the_scale_is_that_of_the_objective() -> None:
-    assert (Threshold().probability_scale, Threshold(beta=3.0).probability_scale) == (1, 3) and Pairwise(alpha=5.0).probability_scale == 5
+    assert Threshold().probability_scale == 1 and Threshold(beta=3.0).probability_scale == 3
+    assert Pairwise(alpha=5.0).probability_scale == 5
     assert Sum((Threshold(), Pairwise(alpha=0.5))).probability_scale == 1
 
 

@@ -187,7 +187,7 @@ OVERRIDE_MISTAKES = {
     "training.epochs=many": r"training\.epochs = 'many'",
     "network.hidden_sizes=[500,500": r"network\.hidden_sizes = '\[500,500': expected a list",
     "tracking.wandb=True": r"tracking\.wandb = 'True': expected true or false",
-    "objective.alpha=3": r"unknown key 'objective\.alpha'; known: theta",
+    "objective.alpha=3": r"unknown key 'objective\.alpha'; known: beta, theta",
     "objective=unknown_one": r"objective\.name = 'unknown_one': there is no such objective",
     "objective.name=pairwise2": r"objective\.name = 'pairwise2': there is no such objective; did you mean 'pairwise'",
     "objective.theta=low": r"objective\.theta = 'low': expected a number",

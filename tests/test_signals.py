@@ -150,7 +150,7 @@ def test_a_run_whose_terminal_is_closed_saves_its_state_and_ends(tmp_path: Path)
         "import os, sys, fcntl, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
         "from RecurrentFF.cli import main; sys.exit(main())"
     )
-    arguments = ["train", "mnist", *TINY, "--epochs=100000", f"--output-dir={tmp_path}"]
+    arguments = ["train", "mnist", *TINY, "--set=device.compile=false", "--epochs=100000", f"--output-dir={tmp_path}"]
     process = subprocess.Popen([sys.executable, "-c", code, *arguments], stdin=slave, stdout=slave, stderr=slave)
     os.close(slave)
     read_until(master, b"1/100000")

@@ -11,6 +11,7 @@ from RecurrentFF import toml
 from RecurrentFF.benchmarks.benchmark import Benchmark
 from RecurrentFF.benchmarks.flags import Parser, add_training_flags, exit_code
 from RecurrentFF.errors import CheckpointError, SettingsError
+from RecurrentFF.late_imports import lasting_imports
 from RecurrentFF.launch import ended
 from RecurrentFF.messages import nearest
 from RecurrentFF.registry import name_of, names, tree_of
@@ -18,6 +19,7 @@ from RecurrentFF.settings import Settings, recipes
 from RecurrentFF.settings.former_keys import DATASETS
 from RecurrentFF.settings.plugins import import_modules
 from RecurrentFF.settings.user_paths import with_absolute_paths
+from RecurrentFF.training.stopwatch import Stopwatch
 
 Result = TypeVar("Result")
 
@@ -72,7 +74,7 @@ def start_or_resume(benchmark: Benchmark, arguments: argparse.Namespace) -> bool
 
 
 def _start(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
-    settings = _configured(benchmark, arguments)
+    clock, settings = Stopwatch(), _configured(benchmark, arguments)
     weights, baseline = settings.training.weights, arguments.baseline
     if weights == "":  # a former configuration with should_load_weights
         raise SettingsError(
@@ -83,9 +85,10 @@ def _start(benchmark: Benchmark, arguments: argparse.Namespace) -> bool:
     if name_of(settings.data) == "image_folder" and getattr(settings.data, "data_dir", None) is None:
         raise SettingsError("image_folder: no folder of images is named; pass --data-dir FOLDER, with a folder for each class")
 
-    from RecurrentFF.benchmarks import run  # imported late, with torch
+    with lasting_imports():
+        from RecurrentFF.benchmarks import run  # imported late, with torch
 
-    return run.start(settings, arguments.output_dir or Path("runs"), baseline=baseline)
+    return run.start(settings, arguments.output_dir or Path("runs"), baseline=baseline, clock=clock)
 
 
 def resume(path: Path, arguments: argparse.Namespace, benchmark: Benchmark | None = None) -> bool:
@@ -102,7 +105,9 @@ def resume(path: Path, arguments: argparse.Namespace, benchmark: Benchmark | Non
     Raises:
         RecurrentFFError: something is wrong; the message says what.
     """
-    from RecurrentFF.benchmarks import run
+    clock = Stopwatch()
+    with lasting_imports():
+        from RecurrentFF.benchmarks import run
 
     def change(settings: Settings) -> Settings:
         require_named_data(settings, path)
@@ -112,7 +117,8 @@ def resume(path: Path, arguments: argparse.Namespace, benchmark: Benchmark | Non
         return with_absolute_paths(settings.override(*_assignments(arguments)))
 
     return with_plugin_hint(
-        lambda: run.resume(path, change, continue_stopped=arguments.epochs is not None), lambda: plugins_of_checkpoint(path)
+        lambda: run.resume(path, change, continue_stopped=arguments.epochs is not None, clock=clock),
+        lambda: plugins_of_checkpoint(path),
     )
 
 

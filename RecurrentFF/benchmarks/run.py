@@ -29,10 +29,18 @@ from RecurrentFF.training.files import RunFolder
 from RecurrentFF.training.restarts import folder_before_restart, note_launch
 from RecurrentFF.training.run import run_training, start_training
 from RecurrentFF.training.splits import load_splits
+from RecurrentFF.training.stopwatch import Stopwatch, TimeOfParts
 from RecurrentFF.training.trainer import BatchLearner, Trainer
 
 
-def start(settings: Settings, parent: Path, *, baseline: str | None = None, callbacks: Sequence[Callback] = ()) -> bool:
+def start(
+    settings: Settings,
+    parent: Path,
+    *,
+    baseline: str | None = None,
+    callbacks: Sequence[Callback] = (),
+    clock: Stopwatch | None = None,
+) -> bool:
     """Train a network in a new run, whose folder is created in `parent`.
 
     Args:
@@ -40,6 +48,7 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
         parent: the folder of the run's folder.
         baseline: the name of a baseline to train in place of the network, see `baselines.make_baseline`.
         callbacks: further callbacks, which follow those that the settings ask for.
+        clock: a stopwatch that was started with the command, for the part "start" of the run's time; None for no such part.
 
     Returns:
         True if the run is complete, False if it was interrupted.
@@ -52,9 +61,9 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
     group = None if settings.distributed.mode == "none" else session(settings.distributed.timeout)
     before = None if group is None else group.world.object_of(0, lambda: folder_before_restart(parent, group.launch))
     if before is not None:
-        return resume(before, lambda settings: settings, callbacks=callbacks)
+        return resume(before, lambda settings: settings, callbacks=callbacks, clock=clock)
     name = name_of(settings.data) + (f"-{baseline}" if baseline else "")
-    prepared = _prepare(settings, baseline)
+    prepared = _prepare(settings, baseline, clock)
     weights = settings.training.weights
     if weights is not None and baseline is not None:
         raise SettingsError(f"training.weights = {weights!r}: a baseline has its own initial weights; leave it out")
@@ -65,7 +74,9 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
         file = checkpoint.best_in(Path(weights))
         checkpoint.load_weights(prepared.network, checkpoint.read(file), file, any_circuit=True)
     if group is not None and not is_first():
-        return prepared.trainer(None, callbacks).fit()
+        trainer = prepared.trainer(None, callbacks)
+        trainer.compile()
+        return trainer.fit()
 
     def prepare(folder: RunFolder) -> Trainer:
         note_launch(folder, group)
@@ -75,7 +86,12 @@ def start(settings: Settings, parent: Path, *, baseline: str | None = None, call
 
 
 def resume(
-    path: Path, change: Callable[[Settings], Settings], *, continue_stopped: bool = False, callbacks: Sequence[Callback] = ()
+    path: Path,
+    change: Callable[[Settings], Settings],
+    *,
+    continue_stopped: bool = False,
+    callbacks: Sequence[Callback] = (),
+    clock: Stopwatch | None = None,
 ) -> bool:
     """Resume an interrupted run.
 
@@ -88,6 +104,7 @@ def resume(
         continue_stopped: train the rest of a run that was stopped before its last epoch, for instance by early stopping. A change
             of the number of epochs does so, too.
         callbacks: further callbacks, which follow those that the settings ask for. Their states are restored.
+        clock: as for `start`.
 
     Returns:
         True if the run is complete, False if it was interrupted again.
@@ -100,7 +117,7 @@ def resume(
     group = session()
     if group is not None and group.launch.rank > 0:  # the first process reads the checkpoint for all
         saved, start = group.world.received_from(0)
-        return _continue(None, saved, start, change, continue_stopped, callbacks)
+        return _continue(None, saved, start, change, continue_stopped, callbacks, clock)
     is_file = kind_of(path, CheckpointError) == "file"
     folder = RunFolder.existing(path.parent if is_file else path)
     with folder.lock():
@@ -108,7 +125,7 @@ def resume(
         saved = _read(start, folder)
         if group is not None:
             group.world.object_of(0, lambda: (saved, start))
-        return _continue(folder, saved, start, change, continue_stopped, callbacks)
+        return _continue(folder, saved, start, change, continue_stopped, callbacks, clock)
 
 
 def _continue(
@@ -118,6 +135,7 @@ def _continue(
     change: Callable[[Settings], Settings],
     continue_stopped: bool,
     callbacks: Sequence[Callback],
+    clock: Stopwatch | None,
 ) -> bool:
     """Continue from the content of a checkpoint, whose path is `start`; without a folder, in a process that does not write."""
     before = checkpoint.settings(saved, start)
@@ -131,16 +149,19 @@ def _continue(
     baseline = checkpoint.require_training(saved, start).learner.get("baseline")
     if baseline is None:
         checkpoint.require_own_weights(saved, before, start)
-    prepared = _prepare(settings, baseline)
+    prepared = _prepare(settings, baseline, clock)
     if folder is not None:
         note_launch(folder, session())
     trainer = prepared.trainer(folder, callbacks)
     trainer.resume_from(saved, start)
     if trainer.progress.epoch > epochs:
         raise SettingsError(f"--epochs {epochs}: the run has trained {trainer.progress.epoch} already")
+    if epochs != before.training.epochs:
+        trainer.progress.compiled = None  # it is a training of another length, for which the measurement may decide otherwise
     if continue_stopped or epochs != before.training.epochs:
         trainer.continue_stopped()
     if folder is None:
+        trainer.compile()
         return trainer.fit()
     if saved.format == checkpoint.FORMAT and start.resolve() != folder.last.resolve():  # which may be damaged
         write_bytes(folder.last, read_bytes(start, CheckpointError))
@@ -153,24 +174,28 @@ class _Prepared(NamedTuple):
     network: Network
     splits: Splits
     learner: BatchLearner | None
+    clock: Stopwatch | None
+    """The stopwatch that was started with the command."""
 
     def trainer(self, folder: RunFolder | None, callbacks: Sequence[Callback]) -> Trainer:
         """A trainer with the callbacks that the settings ask for, and further ones; without a folder, one that does not write."""
         settings = self.network.settings
         own = core_callbacks(settings) if folder is None else default_callbacks(settings, folder)
-        return Trainer(self.network, self.splits, [*own, *require_callbacks(callbacks)], learner=self.learner)
+        trainer = Trainer(self.network, self.splits, [*own, *require_callbacks(callbacks)], learner=self.learner)
+        trainer.time = TimeOfParts(self.clock)
+        return trainer
 
 
-def _prepare(settings: Settings, baseline: str | None) -> _Prepared:
+def _prepare(settings: Settings, baseline: str | None, clock: Stopwatch | None) -> _Prepared:
     """Build the network, or a baseline beside it, and read the data."""
     task = _task(settings)
     network = build_untrained(settings, task)
     splits = load_splits(task, network.settings, network.device)
     if baseline is None:
-        return _Prepared(network, splits, None)
+        return _Prepared(network, splits, None, clock)
     model = make_baseline(baseline, network, splits)
     # The loop needs of a network only what a baseline has, too.
-    return _Prepared(cast(Network, model), splits, BackpropagationLearner(model))
+    return _Prepared(cast(Network, model), splits, BackpropagationLearner(model), clock)
 
 
 def _task(settings: Settings) -> Task:

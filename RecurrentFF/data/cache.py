@@ -1,4 +1,4 @@
-"""The folder in which this package keeps what it has traced or downloaded, so that it need not do so again."""
+"""The folder in which this package keeps what it has traced, downloaded or measured, so that it need not do so again."""
 
 from __future__ import annotations
 

@@ -106,8 +106,9 @@ class ImageTransform(Transform):
                 f"{type(self).__name__}: mean and std are unknown; set both, or fit the transform on training images"
             )
         pixels = scaled_pixels(samples)
+        centered = pixels.clone() if pixels is samples else pixels  # the given samples stay as they are
         # Tensors of one element, because a CUDA device computes the division by a number as a product.
-        return pixels.sub(pixels.new_tensor([self.mean])).div_(pixels.new_tensor([self.std]))
+        return centered.sub_(pixels.new_tensor([self.mean])).div_(pixels.new_tensor([self.std]))
 
     def show_samples(self, samples: Tensor, distorted: Tensor | None, input_shape: tuple[int, ...]) -> list[Panel]:
         """Arrange images for a picture: raw, and after random variation and normalization, see `Transform.show_samples`."""

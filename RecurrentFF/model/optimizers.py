@@ -7,6 +7,7 @@ one of torch.optim for some parameters. `LocalOptimizer` is what updates one mod
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,6 +23,26 @@ from RecurrentFF.model.processes import Reduction
 from RecurrentFF.registry import Component, register
 
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+@functools.cache
+def without_compiler(cls: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """A subclass of a class of torch.optim that does the same without an import of torch's compiler.
+
+    Some methods of torch.optim tell the compiler not to look into them, and import it for this at their first call. The import
+    takes a second or two, even if nothing is compiled. This package never compiles these methods.
+    """
+    methods = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
+    unmarked: dict[str, Any] = {name: inspect.unwrap(getattr(cls, name)) for name in methods}
+    plain_step = inspect.unwrap(cls.step)
+
+    @functools.wraps(plain_step)
+    def step(self: torch.optim.Optimizer, *arguments: Any, **keywords: Any) -> Any:
+        with torch.set_grad_enabled(self.defaults.get("differentiable", False)):  # as the marked method does
+            return plain_step(self, *arguments, **keywords)
+
+    own = {"__module__": cls.__module__, "__doc__": cls.__doc__, "step": step}
+    return type(cls.__name__, (cls,), own | unmarked)
 
 
 class Optimizer(Component, ABC, kind="optimizer"):
@@ -68,7 +89,7 @@ class RMSprop(Optimizer):
 
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """An optimizer for some parameters."""
-        return torch.optim.RMSprop(list(parameters), lr=self.learning_rate, momentum=self.momentum)
+        return without_compiler(torch.optim.RMSprop)(list(parameters), lr=self.learning_rate, momentum=self.momentum)
 
 
 @register("optimizer", "adam")
@@ -85,7 +106,7 @@ class Adam(Optimizer):
         """An optimizer for some parameters, in one pass over memory where the device has it."""
         parameters = list(parameters)
         fused = parameters[0].device.type in ("cpu", "cuda") and parameters[0].dtype.itemsize in (4, 8)
-        return torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused)
+        return without_compiler(torch.optim.AdamW)(parameters, lr=self.learning_rate, weight_decay=self.weight_decay, fused=fused)
 
 
 @register("optimizer", "adadelta")
@@ -98,7 +119,7 @@ class Adadelta(Optimizer):
 
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """An optimizer for some parameters."""
-        return torch.optim.Adadelta(list(parameters), lr=self.learning_rate)
+        return without_compiler(torch.optim.Adadelta)(list(parameters), lr=self.learning_rate)
 
 
 Options = tuple[tuple[str, Any], ...]
@@ -130,8 +151,8 @@ class Torch(Optimizer):
 
     def make(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """An optimizer for some parameters."""
-        cls: Callable[..., torch.optim.Optimizer] = getattr(torch.optim, self.optimizer)
-        return cls(list(parameters), lr=self.learning_rate, **dict(self.options))
+        make = without_compiler(getattr(torch.optim, self.optimizer))
+        return make(list(parameters), lr=self.learning_rate, **dict(self.options))
 
 
 class LocalOptimizer(Protocol):

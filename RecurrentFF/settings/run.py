@@ -61,7 +61,9 @@ class DeviceSettings(Section):
     compile: Annotated[bool | str, BeforeValidator(as_switch)] = "auto"
     """Compile a layer's timestep with torch.compile, which takes some seconds and then trains faster.
 
-    The value "auto" compiles if the training is expected to take minutes, and runs on a GPU or on a CPU with AMX.
+    The value "auto" compiles if a training of two minutes or more becomes faster by it. That is measured once for a machine and
+    a form of network, in a few seconds, and remembered in the user's cache folder. Compiled code rounds differently: true or
+    false makes the result independent of the measurement.
     """
 
 
@@ -92,7 +94,10 @@ class DistributedSettings(Section):
     reduce_precision: Literal["float32", "bfloat16"] = "float32"
     """The type in which gradients are summed over processes: "float32" (that of the weights), or "bfloat16", half the bytes."""
     timeout: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 300.0
-    """The seconds after which a process that does not answer ends the training. It must exceed the time of an evaluation."""
+    """The seconds after which a process that does not answer ends the training.
+
+    It must exceed the time of an evaluation, and that of compiling.
+    """
 
     @model_validator(mode="after")
     def _check_division(self) -> DistributedSettings:

@@ -15,60 +15,42 @@ from RecurrentFF.model.fused import EAGER, FusedPath, compiled
 from RecurrentFF.model.layers import Layer
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
-from RecurrentFF.training.devices import has_tensor_cores
 from RecurrentFF.training.stopwatch import Stopwatch
 
-WORTH_COMPILING = 1e14
-"""Number of multiplications and additions in a training from which compile = "auto" compiles: some minutes on two CPU cores."""
 
-
-def resolve(network: Network, training_samples: int) -> bool:
-    """Decide whether to compile, by `device.compile` of the network's settings.
-
-    "auto" depends only on the device and the length of the training. A repetition of a run therefore decides in the same way.
-    Compiling speeds up only the element-wise operations. On a device without fast matrix products that gains nothing.
-
-    Args:
-        network: the network to train.
-        training_samples: number of samples in an epoch.
-    """
-    setting = network.settings.device.compile
-    if setting != "auto":
-        return bool(setting)
-    fused = isinstance(network.path, FusedPath)
-    return fused and has_tensor_cores(network.device) and operations(network, training_samples) >= WORTH_COMPILING
-
-
-def operations(network: Network, training_samples: int) -> float:
-    """Estimate the number of multiplications and additions of a whole training, with `training_samples` samples an epoch."""
-    options = network.settings.network
-    weights = sum(layer.weight_vector().numel() for layer in network.hidden_layers())
-    products = options.prelabel_timesteps + 4 * options.label_timesteps  # forward and gradient, under two labels
-    return 2.0 * weights * products * training_samples * network.settings.training.epochs
-
-
-def prepare(network: Network, log: Callable[[str], object]) -> None:
+def prepare(network: Network, log: Callable[[str], object], measured: str = "", seconds: float | None = None) -> bool:
     """Compile the layers' timestep, or fall back to eager mode if that fails.
 
     Args:
         network: changed in place.
         log: prints a line for the user: the duration, or the reason of the failure.
+        measured: the end of that line: how fast the compiled timestep is.
+        seconds: the time that compiling took, if it is compiled already; None if it is not.
+
+    Returns:
+        True if the timestep is compiled.
     """
     clock, path = Stopwatch(), network.path
     if not isinstance(path, FusedPath):
         log("compiled    no, only networks of fully connected layers are compiled; device.compile = false hides this line")
-        return
+        return False
     path.kernels = compiled()
     try:
-        _warm_up(network)
+        if seconds is None:
+            warm_up(network)
     except RecurrentFFError:
         raise
     except Exception as error:  # a compiler can fail in many ways; eager code computes the same
         path.kernels = EAGER
-        reason = first_line(error)
-        log(f"compiled    no, training is slower ({reason}); device.compile = false skips compiling")
-        return
-    log(f"compiled    the layers' timestep, in {clock.seconds:.0f} s")
+        log(failure_line(first_line(error)))
+        return False
+    log(f"compiled    the layers' timestep, in {clock.seconds if seconds is None else seconds:.0f} s{measured}")
+    return True
+
+
+def failure_line(reason: str) -> str:
+    """The line for the user about a failure of the compiler."""
+    return f"compiled    no, training is slower ({reason}); device.compile = false skips compiling"
 
 
 def share_kernels(network: Network, other: Network) -> None:
@@ -82,7 +64,7 @@ def _hard_example_fraction(network: Network) -> float:
     return min(layer.hard_example_fraction for layer in network.hidden_layers() if isinstance(layer, Layer))
 
 
-def _warm_up(network: Network) -> None:
+def warm_up(network: Network) -> None:
     """Train and predict one batch with a copy of the network, once with static and once with time-varying inputs."""
     # torch.compile makes separate graphs for sizes of one. So at least two samples must be hard examples, too.
     replica, two_hard = copy.deepcopy(network), math.ceil(2 / _hard_example_fraction(network))

@@ -43,16 +43,6 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return False
 
 
-def has_tensor_cores(device: torch.device) -> bool:
-    """Check if the device has special hardware for matrix products: a GPU, or a CPU with AMX.
-
-    On such a device element-wise operations take a large fraction of the time, so that compiling them pays.
-    """
-    if device.type == "cpu":
-        return bool(getattr(torch.cpu, "_is_amx_tile_supported", lambda: False)())
-    return device.type == "cuda"
-
-
 def resolve(settings: DeviceSettings) -> DeviceSettings:
     """Replace "auto" for device and precision by the choice for this machine.
 

@@ -170,6 +170,16 @@ class TrainingGroup:
             for name, state in found.items():
                 optimizers[name].load_state_dict(state)
 
+    def own_part(self, batch: Batch) -> Batch:
+        """This process's part of a batch."""
+        processes = self.processes
+        return batch if processes is None else _part(batch, processes.parts_of(batch.inputs.shape[-2]))
+
+    @property
+    def layer_parts(self) -> int:
+        """The number of processes among which the layers are divided."""
+        return 1 if self.processes is None else self.processes.layers.size
+
     # ---------------------------------------------------------------- evaluation
 
     def has_batch(self, number: int) -> bool:

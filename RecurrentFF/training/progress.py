@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 from pydantic import ConfigDict, Field
@@ -37,11 +37,13 @@ class Progress:
     """Number of divergences after which training was continued from an earlier state."""
     continued_after: Number = 0
     """Number of finished epochs when a stopped training was last continued; 0 if it never was."""
+    compiled: bool | None = None
+    """The choice of compiled kernels by a measurement, which a continuation of the run follows; None if there was none."""
 
     @property
     def is_initial(self) -> bool:
         """True before the first batch of the run."""
-        return self == Progress()
+        return replace(self, compiled=None) == Progress()
 
     @property
     def is_continued(self) -> bool:

@@ -101,7 +101,9 @@ def run_training(trainer: Trainer, folder: RunFolder, how_to_continue: str = "")
     write_text(folder.config, trainer.settings.to_toml())
     for line in _header(trainer, folder):
         trainer.log(line)
-    trainer.compile()
+    with trainer.time.part("compiling"):
+        trainer.compile()
+    write_text(folder.config, trainer.settings.to_toml())  # now with the choice of device.compile = "auto"
     if not trainer.finished:
         trainer.log("")
     if not trainer.fit():
@@ -132,6 +134,7 @@ def finish_run(trainer: Trainer, folder: RunFolder) -> Summary:
         best_epoch=progress.best_epoch,
         epochs=progress.epoch,
         seconds=round(progress.seconds, 1),
+        seconds_by_part={part: round(seconds, 3) for part, seconds in trainer.time.seconds().items()},
         samples_per_second=training_speed(history),
         weights=_weights(trainer.network),
         device=settings.device.device,
@@ -157,7 +160,8 @@ def _results(trainer: Trainer, validation_accuracy: float | None) -> tuple[float
     """Return the test accuracy by the network's own method, and the results of all methods; a baseline has but one method."""
     network, test = trainer.network, trainer.splits.test
     if isinstance(network, Network):
-        results = compare_methods(network, trainer.splits, validation_accuracy)
+        with trainer.time.part("methods of prediction"):
+            results = compare_methods(network, trainer.splits, validation_accuracy)
         return None if test is None else results[default_method(network)].test_accuracy, results
     return None if test is None else accuracy(network, test), {}
 

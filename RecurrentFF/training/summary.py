@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from RecurrentFF.errors import OutputError
@@ -36,6 +37,10 @@ class Summary:
     """Seed of the run."""
     torch: str
     """Version of torch."""
+    seconds_by_part: dict[str, float] = field(default_factory=dict)
+    """Seconds of each part of the run's last session, the longest first: "training", "evaluation", "saving", "pictures" (without
+    those that follow the summary), "methods of prediction", "compiling", "other", and of a command "start": the import of torch,
+    the data with their features, and the network."""
     processes: int = 1
     """Number of processes that have trained together, in the last session of the run."""
     baseline: str | None = None
@@ -52,12 +57,15 @@ class Summary:
     """Results of each method that the network can predict by, with the weights that were tested. A baseline has none."""
 
 
-def result_lines(summary: Summary, test_samples: int, folder: RunFolder | None) -> list[str]:
+def result_lines(
+    summary: Summary, test_samples: int, folder: RunFolder | None, parts: Mapping[str, float] | None = None
+) -> list[str]:
     """The lines about the results for the user.
 
     Args:
         summary: the results.
         test_samples: the number of test samples.
+        parts: the seconds of each part of the run so far; None for no line about them.
         folder: the run's folder, whose files are listed; None if there is none.
     """
     minutes, seconds = divmod(round(summary.seconds), 60)
@@ -68,12 +76,21 @@ def result_lines(summary: Summary, test_samples: int, folder: RunFolder | None) 
     lines += [
         weights_of(summary.best_epoch, summary.validation_accuracy),
         f"time        {minutes} min {seconds} s; {summary.samples_per_second:,.0f} training samples/s",
+        *_line_of_parts(parts or {}),
         *_method_lines(summary),
         *_reconstruction_lines(summary),
     ]
     if folder is not None:
         lines.append(f"results     {folder.path}: {', '.join(_files(folder))}")
     return lines
+
+
+def _line_of_parts(parts: Mapping[str, float]) -> list[str]:
+    """The line about the parts of the run's time, those of at least one percent; none without any time."""
+    whole = sum(parts.values())
+    shown = [f"{part} {100 * seconds / whole:.0f} %" for part, seconds in parts.items() if seconds >= 0.01 * whole > 0]
+    minutes, seconds = divmod(round(whole), 60)
+    return [f"{'':<12}{minutes} min {seconds} s in all: {', '.join(shown)}"] if shown else []
 
 
 def _method_lines(summary: Summary) -> list[str]:

@@ -20,7 +20,7 @@ from RecurrentFF.model.processes import BatchPlace
 from RecurrentFF.registry import name_of
 from RecurrentFF.settings import Settings
 from RecurrentFF.tensors import errors_at
-from RecurrentFF.training import checkpoint, compiling
+from RecurrentFF.training import checkpoint, compile_choice, compiling
 from RecurrentFF.training.architecture import require_usable
 from RecurrentFF.training.callbacks.base import Callback, require_callbacks
 from RecurrentFF.training.callbacks.dispatch import Callbacks
@@ -34,7 +34,7 @@ from RecurrentFF.training.metrics import EpochMetrics, Totals, epoch_metrics, to
 from RecurrentFF.training.progress import Progress
 from RecurrentFF.training.randomness import epoch_order
 from RecurrentFF.training.splits import check_splits, load_splits, matching_task
-from RecurrentFF.training.stopwatch import Stopwatch
+from RecurrentFF.training.stopwatch import Stopwatch, TimeOfParts
 
 
 class BatchLearner(Protocol):
@@ -80,6 +80,7 @@ class Trainer:
         evaluated: the network that is evaluated and saved as the best: the trained one, or the moving average of its weights.
         totals: the sums of the metrics over the batches of the current epoch.
         saved: true if the last write into the run's folder succeeded.
+        time: the time of training, evaluation, saving, and other parts.
 
     Raises:
         DataError: the data can't be read.
@@ -109,9 +110,7 @@ class Trainer:
         settings = settings or network.settings
         self.network = network
         self.splits = task if isinstance(task, Splits) else load_splits(matching_task(task, network), settings, network.device)
-        compiled = compiling.resolve(network, len(self.splits.train)) if isinstance(network, Network) else False
-        device = settings.device.model_copy(update={"compile": compiled})
-        self.settings = settings.model_copy(update={"device": device})  # "auto" is resolved for this data
+        self.settings = settings
         self.name = name_of(settings.data) if network.task is None else network.task.name
         self.learner: BatchLearner = Learner(network) if learner is None else learner
         self.group = TrainingGroup.of(network, self.settings, self.splits)
@@ -121,6 +120,7 @@ class Trainer:
         self.history: list[EpochMetrics] = []
         self.totals = Totals()
         self.saved = True
+        self.time = TimeOfParts()
         self._weights_before = self._weights()
         self.callbacks.emit("setup", self)
 
@@ -166,9 +166,11 @@ class Trainer:
     def _train_epoch(self, interruption: Interruption) -> None:
         """Train the remaining batches of an epoch and evaluate it, or return to an earlier state if the training diverges."""
         try:
-            self._train_batches(interruption)
+            with self.time.part("training"):
+                self._train_batches(interruption)
             if not interruption.requested:
-                self._end_epoch()
+                with self.time.part("evaluation"):
+                    self._end_epoch()
                 self.group.agree_to_stop(interruption, self.progress)
         except DivergenceError as error:
             if not any(self.callbacks.emit("on_divergence", self, error)):
@@ -257,9 +259,16 @@ class Trainer:
     # ---------------------------------------------------------------- state
 
     def compile(self) -> None:
-        """Compile the layers' timestep, if `device.compile` asks for it."""
-        if self.settings.device.compile:
-            compiling.prepare(self.network, self.log)
+        """Compile the layers' timestep, if `device.compile` asks for it, or "auto" finds that this saves time.
+
+        The choice is entered in `settings`. With several processes, all must call this.
+        """
+        compiled, network, progress = False, self.network, self.progress
+        if isinstance(network, Network):
+            before = False if progress.compiled is None and self.finished else progress.compiled
+            choice = compile_choice.set_kernels(network, self.settings, self.splits.train, self.group, before, self.log)
+            compiled, progress.compiled = choice
+        self.settings = self.settings.model_copy(update={"device": self.settings.device.model_copy(update={"compile": compiled})})
         if self.evaluated is not self.network:
             compiling.share_kernels(self.network, self.evaluated)
 
@@ -275,7 +284,7 @@ class Trainer:
         totals = {"sums": self.totals.sums, "samples": self.totals.samples, "weights_before": self._weights_before}
         return {
             "learner": self.learner.state_dict(),
-            "progress": asdict(self.progress),
+            "progress": {name: value for name, value in asdict(self.progress).items() if value is not None},
             "totals": totals,
             "history": [asdict(metrics) for metrics in self.history],
             **self.callbacks.state_dict(),

@@ -11,8 +11,6 @@ from functools import cache
 from typing import NamedTuple
 
 import torch
-import torch._dynamo.config
-import torch.fx.experimental._config
 from torch import Tensor
 
 from RecurrentFF.model import functional
@@ -198,6 +196,9 @@ def compiled() -> Kernels:
     A graph serves all sizes, but each combination of sources and types needs one of its own. torch stops compiling after 8
     of them by default; this raises the limit for the whole process. It also lets sizes that are equal by chance differ.
     """
+    import torch._dynamo.config  # imported late: the compiler takes a second or more to import
+    import torch.fx.experimental._config
+
     for name in ("recompile_limit", "cache_size_limit"):  # the newer and the older name
         if hasattr(torch._dynamo.config, name):
             setattr(torch._dynamo.config, name, 256)

@@ -117,7 +117,13 @@ class Checkpoints(Callback):
             if self.retries:
                 self._last = copy.deepcopy({"network": trainer.network.state_dict(), **trainer.state_dict()})
             return
-        folder, state = self.folder, trainer.state_dict()
+        with trainer.time.part("saving"):
+            self._write_last(trainer, self.folder)
+        self._saved_progress = replace(trainer.progress)
+
+    def _write_last(self, trainer: Trainer, folder: RunFolder) -> None:
+        """Write the last state, and then the best weights, if they are new, to a file of their own."""
+        state = trainer.state_dict()
         trainer.saved = trainer.try_save(
             lambda: checkpoint.save(trainer.network, folder.last, previous=folder.previous, training=state)
         )
@@ -125,7 +131,6 @@ class Checkpoints(Callback):
             trainer.saved = trainer.try_save(lambda: self._write_best(trainer, folder))
         if trainer.saved:
             folder.remove_former_files()
-        self._saved_progress = replace(trainer.progress)
 
     def _write_best(self, trainer: Trainer, folder: RunFolder) -> None:
         """Write the best epoch's weights to a file of their own.

@@ -108,7 +108,7 @@ def try_to_draw(trainer: Trainer, draw: Callable[[], None], path: Path) -> None:
     """Draw a picture. A run never ends because of one: any failure becomes one line."""
 
     def guarded() -> None:
-        with drawing(path):
+        with trainer.time.part("pictures"), drawing(path):
             draw()
 
     trainer.try_save(guarded)

@@ -65,5 +65,5 @@ class ProgressConsole(Callback):
     def on_summary(self, trainer: Trainer, summary: Summary) -> None:
         """Print the results."""
         test_samples = 0 if trainer.splits.test is None else len(trainer.splits.test)
-        for line in result_lines(summary, test_samples, self.folder):
+        for line in result_lines(summary, test_samples, self.folder, trainer.time.seconds()):
             trainer.log(line)
