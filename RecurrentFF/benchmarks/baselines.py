@@ -1,8 +1,9 @@
-"""Baselines: logistic regression, a GRU and a plain recurrent network, trained by backpropagation.
+"""Baselines: logistic regression, a multilayer perceptron, a GRU and a plain recurrent network, trained by backpropagation.
 
 They are trained on the same samples in the same order as the network. The optimizer is Adam with a learning rate of 1e-3 and
-cosine decay. Recurrent baselines compute matrix products in the precision of the configuration, the others in float32. Epochs,
-batch size, timesteps and seed are those of the configuration. The training loop and its callbacks are those of the network: the
+cosine decay. Logistic regression computes matrix products in float32, the others in the precision of the configuration. Epochs,
+batch size, timesteps and seed are those of the configuration. The multilayer perceptron also has the configuration's dropout,
+moving average of the weights, and learning rate of Adam. The training loop and its callbacks are those of the network: the
 validation samples, if there are any, select the best epoch, the test set is read once, at the end, and an interrupted run can be
 resumed.
 """
@@ -20,10 +21,13 @@ from torch.nn import functional as F
 
 from RecurrentFF.data.dataset import Splits
 from RecurrentFF.errors import SettingsError
+from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.layers import LocalModule
 from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.optimizers import Adam, Optimizer, Torch
 from RecurrentFF.model.processes import BatchPlace
+from RecurrentFF.settings import Settings
 from RecurrentFF.training.schedules import Cosine
 
 LEARNING_RATE = 1e-3
@@ -40,13 +44,18 @@ class Baseline(nn.Module):
     baseline: str
     """The name of the baseline."""
     has_own_modules = True
+    path: ClassVar[None] = None
+    """There are no timesteps of layers to compile."""
     follows_precision: ClassVar[bool] = False
     """True if matrix products are in the precision of the configuration, false if they are in float32."""
+    averages_weights: ClassVar[bool] = False
+    """True if the moving average of the weights is that of the configuration, false if there is none."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         precision = network.settings.device.precision if self.follows_precision else "float32"
-        self.settings = network.settings.with_arguments(schedule=Cosine(), weight_averaging=0.0, precision=precision)
+        averaging = network.settings.training.weight_averaging if self.averages_weights else 0.0
+        self.settings = network.settings.with_arguments(schedule=Cosine(), weight_averaging=averaging, precision=precision)
         self.task = network.task
         self.input_size, self.num_classes = network.input_size, network.num_classes
         self.local_modules: list[LocalModule] = []
@@ -65,17 +74,22 @@ class Baseline(nn.Module):
         """The empty list: there are no layers with badness."""
         return []
 
-    def logits(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """Make the optimizer of all weights: Adam with a learning rate of LEARNING_RATE."""
+        return torch.optim.Adam(self.parameters(), lr=LEARNING_RATE)
+
+    def logits(self, inputs: Tensor, mask: Tensor | None = None, draws: BatchDraws | None = None) -> Tensor:
         """Compute logits, (batch, classes).
 
         Args:
             inputs: network inputs, (batch, features) or (timesteps, batch, features).
             mask: (timesteps, batch), true at valid timesteps, which come first; None if all are valid.
+            draws: the random numbers of dropout; None for no dropout, as in a prediction.
         """
         sequence = inputs.to(self.device, torch.float32)
         if sequence.dim() == 2:
             sequence = sequence.expand(self.settings.timesteps, -1, -1)
-        logits: Tensor = self(sequence, None if mask is None else mask.to(self.device))
+        logits: Tensor = self(sequence, None if mask is None else mask.to(self.device), draws)
         return logits
 
     @torch.no_grad()
@@ -104,11 +118,83 @@ class LogisticRegression(Baseline):
         source = "input" if self.output.in_features == self.input_size else "flattened sequence"
         return f"logistic, by backpropagation: one linear layer on the {source}"
 
-    def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
-        """Compute logits (batch, classes) of inputs (timesteps, batch, features). The mask is not used."""
+    def forward(self, inputs: Tensor, mask: Tensor | None, draws: BatchDraws | None = None) -> Tensor:
+        """Compute logits (batch, classes) of inputs (timesteps, batch, features). Neither mask nor draws are used."""
         timesteps = self.output.in_features // inputs.shape[2]
         logits: Tensor = self.output(inputs[:timesteps].transpose(0, 1).flatten(1))
         return logits
+
+
+class MultilayerPerceptron(Baseline):
+    """Dense hidden layers of the network's sizes with dropout, on the input or on the flattened sequence of inputs.
+
+    Hidden units are rectified linear units. Inputs and hidden units are dropped with the probabilities network.input_dropout and
+    network.activity_dropout of the configuration (Srivastava and others 2014, JMLR 15). As in the network, an input feature is
+    dropped at all timesteps of a sequence.
+
+    The optimizer is that of the configuration if it is Adam or AdamW, with its learning rate and weight decay. Otherwise it is
+    Adam with a learning rate of LEARNING_RATE.
+
+    Args:
+        network: the network to compare with.
+        timesteps: the number of timesteps that are read; 1 for a static input.
+    """
+
+    baseline = "mlp"
+    follows_precision = True
+    averages_weights = True
+
+    def __init__(self, network: Network, timesteps: int) -> None:
+        super().__init__(network)
+        units = [layer.units for layer in network.hidden_layers()]
+        self.timesteps = timesteps
+        self.hidden = nn.ModuleList(map(nn.Linear, [timesteps * network.input_size, *units], units))
+        self.output = nn.Linear(units[-1], network.num_classes)
+
+    @property
+    def description(self) -> str:
+        """The line about the model for the user."""
+        units = " + ".join(str(layer.out_features) for layer in self.hidden)
+        source = "" if self.timesteps == 1 else " on the flattened sequence"
+        options, rate = self.settings.network, _adam(self.settings).learning_rate
+        dropout = f"dropout of {options.input_dropout:g} of the inputs and {options.activity_dropout:g} of the units"
+        return f"mlp, by backpropagation: {units} units{source}; {dropout}; Adam with a learning rate of {rate:g}"
+
+    def make_optimizer(self) -> torch.optim.Optimizer:
+        """Make the optimizer of all weights: Adam or AdamW of the configuration, or Adam with a rate of LEARNING_RATE."""
+        return _adam(self.settings).make(self.parameters())
+
+    def forward(self, inputs: Tensor, mask: Tensor | None, draws: BatchDraws | None = None) -> Tensor:
+        """Compute logits (batch, classes).
+
+        Args:
+            inputs: (timesteps, batch, features).
+            mask: not used.
+            draws: the random numbers of dropout; None for no dropout.
+        """
+        options = self.settings.network
+        activity = _dropped(inputs[: self.timesteps], "input dropout", options.input_dropout, draws)
+        activity = activity.transpose(0, 1).flatten(1)
+        low = self.settings.device.precision == "bfloat16"
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=low):
+            for number, layer in enumerate(self.hidden, start=1):
+                activity = _dropped(layer(activity).relu(), f"activity dropout {number}", options.activity_dropout, draws)
+        logits: Tensor = self.output(activity.float())
+        return logits
+
+
+def _dropped(activity: Tensor, purpose: str, probability: float, draws: BatchDraws | None) -> Tensor:
+    """Activity (…, batch, units) times dropout factors, which are the same at all timesteps; unchanged without draws."""
+    if draws is None or not probability:
+        return activity
+    return activity * draws.dropout(purpose, probability, activity.shape[-1], dtype=activity.dtype).t()
+
+
+def _adam(settings: Settings) -> Optimizer:
+    """The optimizer of a configuration if it is Adam or AdamW, otherwise Adam with a learning rate of LEARNING_RATE."""
+    own = settings.optimizer
+    is_adam = isinstance(own, Adam) or (isinstance(own, Torch) and own.optimizer in ("Adam", "AdamW"))
+    return own if is_adam else Adam(learning_rate=LEARNING_RATE)
 
 
 class GRU(Baseline):
@@ -145,12 +231,13 @@ class GRU(Baseline):
         units, weights = self.recurrent.hidden_size, self._network_weights
         return f"{self.baseline}, by backpropagation: {units} units, for a network of {weights:,} weights"
 
-    def forward(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, inputs: Tensor, mask: Tensor | None, draws: BatchDraws | None = None) -> Tensor:
         """Compute logits (batch, classes).
 
         Args:
             inputs: (timesteps, batch, features).
             mask: (timesteps, batch), true at valid timesteps, which come first; None if all are valid.
+            draws: not used, since there is no dropout.
         """
         low = self.settings.device.precision == "bfloat16"
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=low):
@@ -174,7 +261,7 @@ def make_baseline(name: str, network: Network, splits: Splits) -> Baseline:
     """Create a baseline for the data of a network.
 
     Args:
-        name: "logistic", "gru" or "rnn"; or a recurrent one with its number of units, as in "gru-400".
+        name: "logistic", "mlp", "gru" or "rnn"; or a recurrent one with its number of units, as in "gru-400".
         network: the network to compare with.
         splits: the data sets, by which the baseline sees whether inputs are static.
 
@@ -182,13 +269,14 @@ def make_baseline(name: str, network: Network, splits: Splits) -> Baseline:
         SettingsError: there is no such baseline.
     """
     torch.manual_seed(network.settings.training.seed)
-    if name == "logistic":
+    if name in ("logistic", "mlp"):
         static = next(iter(splits.train.batches(1))).inputs.dim() == 2
-        return LogisticRegression(network, 1 if static else network.settings.timesteps).to(network.device)
+        kind = LogisticRegression if name == "logistic" else MultilayerPerceptron
+        return kind(network, 1 if static else network.settings.timesteps).to(network.device)
     if recurrent := re.fullmatch(r"(gru|rnn)(?:-([1-9][0-9]{0,4}))?", name):
-        kind, units = recurrent.groups()
-        return (GRU if kind == "gru" else RNN)(network, int(units) if units else None).to(network.device)
-    raise SettingsError(f"baseline '{name}': there is no such baseline; known: gru, gru-UNITS, logistic, rnn, rnn-UNITS")
+        cell, units = recurrent.groups()
+        return (GRU if cell == "gru" else RNN)(network, int(units) if units else None).to(network.device)
+    raise SettingsError(f"baseline '{name}': there is no such baseline; known: gru, gru-UNITS, logistic, mlp, rnn, rnn-UNITS")
 
 
 class BackpropagationLearner:
@@ -200,12 +288,14 @@ class BackpropagationLearner:
 
     def __init__(self, model: Baseline) -> None:
         self.model = model
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
-        self.place = BatchPlace()  # nothing random depends on it
+        self.optimizer = model.make_optimizer()
+        self.place = BatchPlace()
+        self._base_rate = self.learning_rate
 
     def train_batch(self, inputs: Tensor, labels: Tensor, mask: Tensor | None = None) -> BatchMetrics:
         """Train on one batch. The arguments are those of `Learner.train_batch`, with one label for each sample."""
-        loss = F.cross_entropy(self.model.logits(inputs, mask), labels.to(self.model.device))
+        logits = self.model.logits(inputs, mask, self._next_draws(len(labels)))
+        loss = F.cross_entropy(logits, labels.to(self.model.device))
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -213,10 +303,17 @@ class BackpropagationLearner:
         zero, one = torch.zeros((), device=loss.device), torch.ones(1, 1, device=loss.device)
         return BatchMetrics(loss.detach().view(1, 1), none, none, pairwise_accuracy=zero, valid_fraction=one, readout_loss=zero)
 
+    def _next_draws(self, batch: int) -> BatchDraws:
+        """The random numbers of the next batch, which depend on its place alone. The place moves to the batch after it."""
+        place = self.place
+        self.place = place._replace(first=place.first + batch)
+        samples = torch.arange(place.first, place.first + batch, device=self.model.device)
+        return BatchDraws(self.model.settings.training.seed, place.epoch, samples)
+
     def scale_learning_rates(self, factor: float) -> None:
-        """Set the learning rate to `factor` times LEARNING_RATE."""
+        """Set the learning rate to `factor` times that at the first batch."""
         for group in self.optimizer.param_groups:
-            group["lr"] = factor * LEARNING_RATE
+            group["lr"] = factor * self._base_rate
 
     @property
     def learning_rate(self) -> float:
