@@ -161,10 +161,11 @@ def test_a_configuration_is_a_file_or_the_name_of_a_recipe(tmp_path: Path, monke
     assert configured("mnist", "--config-file=mnist_best").training.epochs == 3
 
 
-def test_fashion_mnist_has_the_recipe_and_the_options_of_mnist() -> None:
-    mnist, fashion = configured("mnist"), configured("fashion_mnist")
-    assert registry.name_of(fashion.data) == "fashion_mnist" and fashion.data.augmentation == mnist.data.augmentation
-    assert fashion.data.augmentation.rotation == 10.0
+def test_fashion_mnist_has_a_recipe_of_its_own_and_takes_those_of_mnist() -> None:
+    own, digits = configured("fashion_mnist"), configured("fashion_mnist", "--config-file=mnist_fast")
+    assert registry.name_of(own.data) == registry.name_of(digits.data) == "fashion_mnist"
+    assert own.data.augmentation.flip and not digits.data.augmentation.flip
+    assert digits.data.augmentation == configured("mnist").data.augmentation
     chosen = configured("mnist", "--set=data.name=fashion_mnist", "--set=data.augmentation.rotation=5")
     assert registry.name_of(chosen.data) == "mnist"  # the data set of the command itself comes last
     assert chosen.data.augmentation.rotation == 5.0

@@ -20,7 +20,7 @@ GENERAL = "general"
 
 DEFAULTS = {
     "mnist": "mnist_fast",
-    "fashion_mnist": "mnist_fast",
+    "fashion_mnist": "fashion_mnist",
     "moving_mnist": "moving_mnist",
     "seq_mnist": "seq_mnist",
     "japanese_vowels": "japanese_vowels",

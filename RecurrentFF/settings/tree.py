@@ -1,7 +1,7 @@
 """The whole configuration: one typed tree, read from TOML and written back to TOML. Every key has a default.
 
-Precedence, from lowest to highest: the defaults, the configuration file, `--set section.key=value`. The defaults describe the
-network of configs/tutorial.toml, with the threshold objective. Former configurations are read by `legacy`.
+Precedence, from lowest to highest: the defaults, the configuration file, `--set section.key=value`. The defaults are those of
+the original project: three layers of 200 units with the threshold objective. Former configurations are read by `legacy`.
 """
 
 from __future__ import annotations
