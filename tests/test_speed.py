@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from RecurrentFF.benchmarks import speed
+from RecurrentFF.benchmarks import speed, speed_measurements
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.reference import Reference
 from tests.helpers import dense, float64_network, hidden_layers
@@ -34,16 +34,16 @@ def test_the_reference_learns_and_predicts_the_same(objective: str) -> None:
 
 def test_operations_are_those_of_the_equations() -> None:
     shape: dict[str, Any] = {"hidden_sizes": [9, 5], "prelabel_timesteps": 2, "label_timesteps": 4, "prediction_window": [1, 1]}
-    train, predict = speed.operations(float64_network(**shape), batch=6, predicted=3)
+    train, predict = speed_measurements.operations(float64_network(**shape), batch=6, predicted=3)
     first, second = 9 * (9 + 5), 5 * (9 + 5 + 5)  # weights that meet what changes: lateral and backward, and all of the second
     settling = 2 * (9 * 7 + 5 * 5 + first + second)  # at the first timestep, only input and label are active
     # What the label has not reached, and the input, count once for both labels; from the third timestep on only the input does.
     arriving = 9 * (7 + 9 + 5) + 5 * (9 + 5 + 2 * 5), 9 * (7 + 9 + 2 * 5) + 5 * (9 + 2 * 5 + 2 * 5)
     assert train == 6 * settling + 2 * 2 * 6 * (sum(arriving) + 2 * (9 * 7 + 2 * first + 2 * second))
     assert predict == 3 * settling + 2 * 3 * (first + 5 * (9 + 5 + 5 * 5) + 9 * (9 + 5 * 5) + 5 * (9 + 5 * 5 + 5 * 5))
-    at_once, _ = speed.operations(float64_network(**shape | {"prelabel_timesteps": 0}), batch=6, predicted=3)
+    at_once, _ = speed_measurements.operations(float64_network(**shape | {"prelabel_timesteps": 0}), batch=6, predicted=3)
     assert at_once == train - 6 * 2 * (5 * 5 + first + second)
-    ranking, _ = speed.operations(float64_network(**shape, objective="pairwise"), batch=6, predicted=3)
+    ranking, _ = speed_measurements.operations(float64_network(**shape, objective="pairwise"), batch=6, predicted=3)
     assert ranking == train - 2 * 6 * 9 * (7 + 9 + 5)  # before the label reaches it, the first layer learns nothing
 
 
@@ -57,7 +57,7 @@ def test_bfloat16_is_measured_where_it_is_fast(
         measured.append(precision)
         return 1e12
 
-    def measure(units: int, variants: list[str], *arguments: object) -> list[speed.Row]:
+    def measure(units: int, variants: list[str], *arguments: object) -> list[speed_measurements.Row]:
         measured.extend(variants)
         return []
 
@@ -73,14 +73,16 @@ def test_bfloat16_is_measured_where_it_is_fast(
 
 @pytest.mark.usefixtures("rendered_pictures")
 def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, value in (("BATCH", 20), ("INPUT_SIZE", 30), ("PRELABEL", 1), ("LABELED", 2)):
-        monkeypatch.setattr(speed, name, value)
-    monkeypatch.setattr(speed, "memory", lambda units, variant, device: 12.0)
+    for name, value in (("BATCH", 20), ("INPUT_SIZE", 30)):
+        monkeypatch.setattr(speed_measurements, name, value)
+    monkeypatch.setattr(speed, "BATCH", 20)
+    monkeypatch.setattr(speed_measurements, "memory", lambda units, variant, device, timesteps: 12.0)
     monkeypatch.setattr(speed, "peak_rate", lambda device, precision: 1e12)
     monkeypatch.setattr(speed, "SCALES", {"width": (4, 8), "depth": (1, 2), "batch": (5, 10), "label timesteps": (2, 3)})
-    monkeypatch.setattr(speed, "new_network", lambda *a, real=speed.new_network, **k: real(*a, **({"hidden_sizes": [8] * 3} | k)))
+    real = speed_measurements.new_network
+    monkeypatch.setattr(speed, "new_network", lambda *a, **k: real(*a, **({"hidden_sizes": [8] * 3} | k)))
     files = [f"--json={tmp_path / 'speed.json'}", f"--scaling={tmp_path / 'speed.png'}"]
-    monkeypatch.setattr(sys, "argv", ["speed", "--units=8", "--rounds=2", "--variants", "float32", *files])
+    monkeypatch.setattr(sys, "argv", ["speed", *"--units=8 --rounds=2 --timesteps 1 2 --variants float32".split(), *files])
     assert speed.main() == 0
     report = json.loads((tmp_path / "speed.json").read_text())
     plain, ours = report["table"]
@@ -89,8 +91,12 @@ def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     for line, measured in zip(report["table"], report["measurements"], strict=True):
         for method in ("propose_and_verify", "readout"):
             assert len(measured[method]) == 2 and line[f"{method}_samples_per_second"] > 0
+            rates = line[f"{method}_samples_per_second"], plain["predict_samples_per_second"]
+            assert line[f"{method}_ratio"] == pytest.approx(rates[0] / rates[1])
     assert len(report["measurements"][1]["predict"]) == 2 and (tmp_path / "speed.png").stat().st_size > 0
-    assert "| 3×8 | float32 |" in capsys.readouterr().out
+    assert [row["timesteps"] for row in report["measurements"]] == [[1, 2]] * 2
+    printed = capsys.readouterr().out
+    assert "1 + 2 timesteps" in printed and "| 3×8 | float32 |" in printed
 
 
 def test_what_can_not_be_measured_or_written_is_named(
@@ -101,6 +107,7 @@ def test_what_can_not_be_measured_or_written_is_named(
     for arguments, words in (
         (["--rounds=0"], "take whole numbers above 0"),
         (["--units", "200", "-5"], "take whole numbers above 0"),
+        (["--timesteps", "0", "3"], "take whole numbers above 0"),
         (["--device=cuda:77"], "'cuda:77' is not available"),
         ([f"--json={tmp_path}/absent/speed.json"], "can't be written"),
     ):

@@ -214,6 +214,8 @@ def add_speed_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of the speed benchmark."""
     add = parser.add_argument
     add("--units", type=int, nargs="+", default=[200, 500, 2000], help="units of each layer (default: 200 500 2000)")
+    add("--timesteps", type=int, nargs=2, default=[10, 15], metavar=("WITHOUT", "WITH"),
+        help="timesteps without and with the label (default: 10 15)")  # fmt: skip
     add("--rounds", type=int, default=5, help="measurements of each; their medians are shown (default: 5)")
     add("--variants", nargs="+", choices=VARIANTS[1:], help="variants beside the plain one (default: those fast here)")
     add("--device", default="auto", help=key_help("device", "device"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from RecurrentFF.benchmarks import speed
+from RecurrentFF.benchmarks import speed_measurements as speed
 from RecurrentFF.distributed import Division
 from RecurrentFF.distributed.cost import GPU_NETWORK, Machine, efficiency
 from RecurrentFF.distributed.workload import BlockWork, Workload

@@ -12,7 +12,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from RecurrentFF.benchmarks import speed
+from RecurrentFF.benchmarks import speed_measurements as speed
 from RecurrentFF.distributed import Division, Session, session
 from RecurrentFF.distributed.group import Group
 from RecurrentFF.errors import ProcessError
