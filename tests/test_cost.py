@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from RecurrentFF.benchmarks import many_processes, measured_processes, processes, speed
+from RecurrentFF.benchmarks import many_processes, measured_processes, processes
+from RecurrentFF.benchmarks import speed_measurements as speed
 from RecurrentFF.benchmarks.measured_processes import Measured, Options
 from RecurrentFF.distributed import Division, session
 from RecurrentFF.distributed.cost import Machine, better_mode, bytes_sent, efficiency, loads, seconds

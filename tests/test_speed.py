@@ -82,7 +82,9 @@ def test_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pyt
     real = speed_measurements.new_network
     monkeypatch.setattr(speed, "new_network", lambda *a, **k: real(*a, **({"hidden_sizes": [8] * 3} | k)))
     files = [f"--json={tmp_path / 'speed.json'}", f"--scaling={tmp_path / 'speed.png'}"]
-    monkeypatch.setattr(sys, "argv", ["speed", *"--units=8 --rounds=2 --timesteps 1 2 --variants float32".split(), *files])
+    monkeypatch.setattr(
+        sys, "argv", ["speed", *["--units=8", "--rounds=2", "--timesteps", "1", "2", "--variants", "float32"], *files]
+    )
     assert speed.main() == 0
     report = json.loads((tmp_path / "speed.json").read_text())
     plain, ours = report["table"]
