@@ -17,7 +17,8 @@ def lasting_imports() -> Iterator[None]:
 
     torch and what it imports are 180,000 objects, none of which is ever garbage. Python would look through all of them several
     times during the import, and again in every full collection and at the end of the program, which takes half a second in all.
-    Nothing is changed if torch is imported already: then the program may have objects of its own that become garbage.
+    Nothing is changed if torch is imported already: then the program may have objects of its own that become garbage. A program
+    that calls a command without torch keeps the cycles that its own objects form until then.
     """
     if "torch" in sys.modules:
         yield

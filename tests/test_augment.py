@@ -56,6 +56,7 @@ def test_translation_fills_with_background() -> None:
 
 
 def test_half_of_the_images_are_flipped_left_to_right_anew_in_each_epoch() -> None:
+    assert Augmentation(flip=True) and not Augmentation()
     flips = []
     for epoch in range(2):
         flipped = augmented(dots(), Augmentation(flip=True), epoch=epoch)

@@ -110,12 +110,12 @@ def test_the_measured_time_decides_and_is_remembered(
 
 def test_a_training_that_compiling_can_not_pay_for_is_not_delayed(on: Callable[..., Machine], tmp_path: Path) -> None:
     machine = on(1e-9, 1e-10)
-    assert kernels_of(network_for(10)) == (False, None, []) and machine.batches == 0  # short on any machine
+    assert kernels_of(network_for(10)) == (False, False, []) and machine.batches == 0  # short on any machine
     assert not (tmp_path / "cache").exists()
     network = network_for(1_000_000)
     assert longest_seconds(network, 1_000_000) > compile_choice.WORTH_SECONDS
-    assert kernels_of(network) == (False, None, []) and (machine.batches, machine.compilations) == (1, 0)  # short on this one
-    assert kernels_of(network) == (False, None, []) and machine.batches == 1
+    assert kernels_of(network) == (False, False, []) and (machine.batches, machine.compilations) == (1, 0)  # short on this one
+    assert kernels_of(network) == (False, False, []) and machine.batches == 1
 
 
 def test_repetitions_choose_alike_whatever_was_measured_meanwhile(on: Callable[..., Machine]) -> None:
@@ -152,7 +152,10 @@ def test_measuring_changes_neither_the_network_nor_any_source_of_randomness(
     assert network.settings.device.compile == "auto"
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"case": {}, "measurement": {"eager_seconds": -1}}', None])
+OF_ANOTHER_CASE = '{"case": {}, "measurement": {"eager_seconds": 1e-9}}'
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"case": {}, "measurement": {"eager_seconds": -1}}', OF_ANOTHER_CASE, None])
 def test_a_cache_that_can_not_be_read_or_written_is_no_error(
     content: str | None, on: Callable[..., Machine], tmp_path: Path
 ) -> None:
@@ -249,7 +252,9 @@ class SecondProcess(TrainingGroup):
 @pytest.mark.parametrize("failures", [0, 1])
 def test_all_processes_do_what_the_first_one_has_chosen(failures: int, on: Callable[..., Machine]) -> None:
     machine, network = on(), network_for(10)
-    found = set_kernels(network, network.settings, DATA, SecondProcess(failures), None, lambda line: None)
+    lines: list[str] = []
+    found = set_kernels(network, network.settings, DATA, SecondProcess(failures), None, lines.append)
+    assert len(lines) == 1 and ("it has failed in another process" in lines[0]) == bool(failures)
     assert found == (not failures, not failures) and (machine.batches, machine.compilations) == (0, 1)
     assert isinstance(network.path, FusedPath) and (network.path.kernels is EAGER) == bool(failures)
 
@@ -290,7 +295,7 @@ def test_an_explicit_setting_measures_nothing(on: Callable[..., Machine], monkey
         assert kernels_of(network_for(1000, compile=value), before)[:2] == (value, None)
     assert machine.batches == 0
     monkeypatch.setattr(compile_choice, "device_memory", lambda device: 1)
-    assert kernels_of(network_for(1000)) == (False, None, [])  # no memory for a copy
+    assert kernels_of(network_for(1000)) == (False, False, [])  # no memory for a copy
 
 
 def test_operations_are_counted() -> None:

@@ -267,7 +267,7 @@ def test_a_user_without_a_home_folder_has_a_temporary_cache(
     assert len(list((folder / "strokes").iterdir())) == 1
     assert os.name == "nt" or stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert capsys.readouterr().err == (
-        f"note: this user has no home folder; what is traced or downloaded is cached in {folder}\n"
+        f"note: this user has no home folder; what is traced, downloaded or measured is cached in {folder}\n"
     )
 
 

@@ -1,5 +1,6 @@
 """The baseline `mlp`: its training written down plainly, dropout, averaged weights, sequences, and a run of the command line."""
 
+import copy
 import itertools
 import json
 import os
@@ -123,6 +124,9 @@ def test_a_resumed_mlp_equals_an_uninterrupted_one(precision: str, tmp_path: Pat
     for one, other in ((resumed.network, whole.network), (resumed.evaluated, whole.evaluated)):
         assert all(map(torch.equal, one.parameters(), other.parameters()))
     assert [metrics.loss for metrics in resumed.history] == [metrics.loss for metrics in whole.history]
+    inputs, exact = torch.rand(20, DATA_SIZE), copy.deepcopy(whole.network)
+    exact.settings = exact.settings.with_arguments(precision="float32")
+    assert torch.equal(exact.logits(inputs), whole.network.logits(inputs)) == (precision == "float32")
 
 
 def test_an_mlp_reads_the_flattened_sequence_and_drops_a_feature_at_all_timesteps() -> None:
@@ -180,6 +184,7 @@ def test_an_mlp_is_trained_from_the_command_line(tmp_path: Path, capsys: pytest.
     (folder,) = tmp_path.iterdir()
     summary = json.loads((folder / "summary.json").read_text())
     assert folder.name.startswith("mnist-mlp-") and summary["baseline"] == "mlp" and summary["test_accuracy"] > 0.3
+    assert {"start", "training", "evaluation"} <= set(summary["seconds_by_part"])
     assert main(["report", str(tmp_path)]) == 0 and main(["resume", str(folder)]) == 0
     capsys.readouterr()
     assert main(["evaluate", str(folder)]) == 2

@@ -1,6 +1,7 @@
 """The optimizer of each layer against torch.optim, on both paths."""
 
 import copy
+import pickle
 from functools import partial
 from typing import Any
 
@@ -53,6 +54,17 @@ def test_updates_equal_those_of_torch_and_the_compute_weight_follows(
             assert torch.equal(path.compute_weights["h1"], dense(layer).weight.to(path.compute_dtype))
     for name, parameter in layer.named_parameters():
         torch.testing.assert_close(parameter, twins[name], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), Torch(optimizer="SGD")], ids=str)
+def test_an_optimizer_can_be_pickled(optimizer: Any) -> None:
+    weight = torch.nn.Parameter(torch.ones(2))
+    made = optimizer.make([weight])
+    weight.grad = torch.ones(2)
+    made.step()
+    copy = pickle.loads(pickle.dumps(made))
+    assert type(copy) is type(made) and copy.state_dict()["param_groups"] == made.state_dict()["param_groups"]
+    copy.step()
 
 
 def test_gradients_of_low_precision_are_accepted() -> None:

@@ -133,6 +133,5 @@ def test_a_run_prints_and_keeps_the_time_of_its_parts(tmp_path: Path) -> None:
     kept = json.loads((tmp_path / "run/summary.json").read_text())["seconds_by_part"]
     assert kept == summary.seconds_by_part
     assert {"training", "evaluation", "saving", "start", "methods of prediction", "other"} <= set(kept)
-    assert kept["training"] + kept["evaluation"] + kept["saving"] == pytest.approx(summary.seconds, abs=0.5)
     (number,) = [number for number, line in enumerate(printed) if line.startswith("time ")]
     assert " s in all: " in printed[number + 1] and "pictures " in printed[number + 1]

@@ -25,7 +25,7 @@ from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.layers import LocalModule
 from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.optimizers import Adam, Optimizer, Torch
+from RecurrentFF.model.optimizers import Adam, Optimizer, Torch, without_compiler
 from RecurrentFF.model.processes import BatchPlace
 from RecurrentFF.settings import Settings
 from RecurrentFF.training.schedules import Cosine
@@ -76,7 +76,7 @@ class Baseline(nn.Module):
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """Make the optimizer of all weights: Adam with a learning rate of LEARNING_RATE."""
-        return torch.optim.Adam(self.parameters(), lr=LEARNING_RATE)
+        return without_compiler(torch.optim.Adam)(self.parameters(), lr=LEARNING_RATE)
 
     def logits(self, inputs: Tensor, mask: Tensor | None = None, draws: BatchDraws | None = None) -> Tensor:
         """Compute logits, (batch, classes).

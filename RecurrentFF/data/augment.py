@@ -25,7 +25,7 @@ from RecurrentFF.data.pixels import scaled_pixels
 from RecurrentFF.data.transforms import Transform
 from RecurrentFF.data.warp import affine_grid, warp
 from RecurrentFF.errors import DataError
-from RecurrentFF.options import Section
+from RecurrentFF.options import Flag, Section
 from RecurrentFF.random_bits import random_numbers
 
 ELASTIC_KNOTS = 5
@@ -46,7 +46,7 @@ class Augmentation(Section):
     """The largest change of the image's size, larger or smaller, as a fraction of its side."""
     elastic: Annotated[float, Field(ge=0)] = 0.0
     """The largest displacement by the elastic distortion, a smooth random field, in both directions, in pixels."""
-    flip: bool = False
+    flip: Flag = False
     """True mirrors every image, left to right, with a probability of one half. It suits clothes, but not digits or letters."""
     cutout: Annotated[int, Field(ge=0)] = 0
     """The side of the square that is covered with background, in pixels."""

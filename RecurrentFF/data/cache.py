@@ -45,7 +45,7 @@ def _temporary_folder() -> Path | None:
     except OSError:
         note_once("this user has no home folder, and there is no folder for temporary files: nothing is cached")
         return None
-    note_once(f"this user has no home folder; what is traced or downloaded is cached in {folder}")
+    note_once(f"this user has no home folder; what is traced, downloaded or measured is cached in {folder}")
     return folder
 
 

@@ -41,8 +41,18 @@ def without_compiler(cls: type[torch.optim.Optimizer]) -> Callable[..., torch.op
         with torch.set_grad_enabled(self.defaults.get("differentiable", False)):  # as the marked method does
             return plain_step(self, *arguments, **keywords)
 
-    own = {"__module__": cls.__module__, "__doc__": cls.__doc__, "step": step}
+    def reduce(self: Any) -> tuple[Any, ...]:
+        return _empty, (cls,), self.__getstate__()
+
+    own = {"__module__": cls.__module__, "__doc__": cls.__doc__, "__reduce__": reduce, "step": step}
     return type(cls.__name__, (cls,), own | unmarked)
+
+
+def _empty(cls: Any) -> torch.optim.Optimizer:
+    """An optimizer of `without_compiler(cls)` without any state, which pickle fills."""
+    own: Any = without_compiler(cls)
+    empty: torch.optim.Optimizer = own.__new__(own)
+    return empty
 
 
 class Optimizer(Component, ABC, kind="optimizer"):

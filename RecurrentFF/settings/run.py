@@ -62,8 +62,8 @@ class DeviceSettings(Section):
     """Compile a layer's timestep with torch.compile, which takes some seconds and then trains faster.
 
     The value "auto" compiles if a training of two minutes or more becomes faster by it. That is measured once for a machine and
-    a form of network, in a few seconds, and remembered in the user's cache folder. Compiled code rounds differently: true or
-    false makes the result independent of the measurement.
+    a form of network, which takes about half a minute, compiling included, and remembered in the user's cache folder. Compiled
+    code rounds differently: true or false makes the result independent of the measurement.
     """
 
 

@@ -71,7 +71,7 @@ def case_of(network: Network, batch: Batch, processes: str) -> Case:
     from RecurrentFF import __version__
 
     settings, options = network.settings, network.settings.network
-    chances = {"dropout", "activity_dropout", "input_dropout", "adversarial_noise", "peer_normalization"}
+    chances = {"dropout", "activity_dropout", "input_dropout", "input_noise", "adversarial_noise", "peer_normalization"}
     case = {
         "machine": _machine(network.device),
         "versions": {"RecurrentFF": __version__, "torch": torch.__version__, "Python": platform.python_version()},

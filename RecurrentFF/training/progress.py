@@ -38,7 +38,7 @@ class Progress:
     continued_after: Number = 0
     """Number of finished epochs when a stopped training was last continued; 0 if it never was."""
     compiled: bool | None = None
-    """The choice of compiled kernels by a measurement, which a continuation of the run follows; None if there was none."""
+    """The choice of compiled kernels by compile = "auto", which a continuation of the run follows; None before it."""
 
     @property
     def is_initial(self) -> bool:

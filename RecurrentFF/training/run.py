@@ -163,7 +163,8 @@ def _results(trainer: Trainer, validation_accuracy: float | None) -> tuple[float
         with trainer.time.part("methods of prediction"):
             results = compare_methods(network, trainer.splits, validation_accuracy)
         return None if test is None else results[default_method(network)].test_accuracy, results
-    return None if test is None else accuracy(network, test), {}
+    with trainer.time.part("evaluation"):
+        return None if test is None else accuracy(network, test), {}
 
 
 def _reconstruction_errors(trainer: Trainer) -> dict[str, float]:
@@ -171,7 +172,8 @@ def _reconstruction_errors(trainer: Trainer) -> dict[str, float]:
     network, samples = trainer.network, trainer.splits.test or trainer.splits.validation
     if samples is None or not isinstance(network, Network) or not has_circuit(network):
         return {}
-    return reconstruction_errors(network, samples)
+    with trainer.time.part("evaluation"):
+        return reconstruction_errors(network, samples)
 
 
 def _header(trainer: Trainer, folder: RunFolder) -> list[str]:

@@ -267,7 +267,9 @@ class Trainer:
         if isinstance(network, Network):
             before = False if progress.compiled is None and self.finished else progress.compiled
             choice = compile_choice.set_kernels(network, self.settings, self.splits.train, self.group, before, self.log)
-            compiled, progress.compiled = choice
+            compiled, chosen = choice
+            if self.settings.device.compile == "auto" or compiled != progress.compiled:  # else it is a choice from before
+                progress.compiled = chosen
         self.settings = self.settings.model_copy(update={"device": self.settings.device.model_copy(update={"compile": compiled})})
         if self.evaluated is not self.network:
             compiling.share_kernels(self.network, self.evaluated)
