@@ -203,7 +203,7 @@ def test_a_batch_of_a_loader_has_the_size_that_the_loader_gives_it(on: Callable[
 def test_a_continuation_has_the_kernels_of_its_run(
     on: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    on(1000.0, 500.0)
+    on(40.0, 20.0)
     monkeypatch.setattr(compile_choice, "longest_seconds", lambda network, batches: 1e6)
     folder = RunFolder(tmp_path)
     network = rff.build(small_settings(epochs=1, train_accuracy_samples=0))
@@ -259,6 +259,15 @@ def test_all_processes_do_what_the_first_one_has_chosen(failures: int, on: Calla
     assert isinstance(network.path, FusedPath) and (network.path.kernels is EAGER) == bool(failures)
 
 
+def test_the_first_process_measures_nothing_for_which_the_others_would_not_wait(on: Callable[..., Machine]) -> None:
+    class FirstOfTwo(TrainingGroup):
+        count = 2
+
+    for timeout, measured in ((70.0, False), (150.0, True)):
+        machine, network = on(20.0, 10.0), network_for(100, distributed={"mode": "data", "timeout": timeout})
+        assert bool(choose(network, DATA, FirstOfTwo()).measured) == measured == bool(machine.compilations)
+
+
 def trained_on_a_machine(cache: Path) -> tuple[bool, bool, int]:
     """Train in each process. Returns if the kernels are compiled, if the settings record it, and the number of measurements."""
     network = rff.build(small_settings(epochs=1, distributed={"mode": "data"}))
@@ -270,7 +279,7 @@ def trained_on_a_machine(cache: Path) -> tuple[bool, bool, int]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the processes are forked")
 def test_two_processes_choose_together(on: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    on(1000.0, 500.0)
+    on(40.0, 20.0)
     monkeypatch.setattr(compile_choice, "longest_seconds", lambda network, batches: 1e6)
     assert in_processes(2, trained_on_a_machine, tmp_path / "cache" / measurements.FOLDER) == [(True, True, 1)] * 2
 

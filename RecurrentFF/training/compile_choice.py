@@ -13,6 +13,7 @@ chooses alike: a training that ends at step 1 is not measured, and another one i
 from __future__ import annotations
 
 import copy
+import math
 import sys
 import time
 from collections.abc import Callable
@@ -138,12 +139,13 @@ def choose(network: Network, train: Dataset, group: TrainingGroup) -> Choice:
         with kept_randomness(None):
             batch = group.own_part(_first_batch(train, options.batch_size))
             case = measurements.case_of(network, batch, str(group))
-            return _choose_in(case, network, batch, batches / group.layer_parts)
+            patience = network.settings.distributed.timeout if group.count > 1 else math.inf
+            return _choose_in(case, network, batch, batches / group.layer_parts, patience)
     except Exception:  # the training itself meets what is wrong with the network or the data, and reports it
         return Choice(False)
 
 
-def _choose_in(case: Case, network: Network, batch: Batch, batches: float) -> Choice:
+def _choose_in(case: Case, network: Network, batch: Batch, batches: float, patience: float) -> Choice:
     """Choose kernels by what was measured in a case, or is measured now.
 
     Args:
@@ -151,6 +153,7 @@ def _choose_in(case: Case, network: Network, batch: Batch, batches: float) -> Ch
         network: the network.
         batch: the first batch.
         batches: the number of batches of the training, divided by the number of processes that share each of them.
+        patience: the seconds for which other processes wait for this one.
     """
     known, trial = measurements.read(case), None
     if known is None:
@@ -160,6 +163,8 @@ def _choose_in(case: Case, network: Network, batch: Batch, batches: float) -> Ch
     source = "measured before"
     seconds = None
     if known.ratio is None and batches * known.eager_seconds >= WORTH_SECONDS:
+        if 4 * known.eager_seconds + 3 * COMPILE_SECONDS > patience:
+            return Choice(False)
         try:
             known = compared(trial or Trial(network, batch), known)
         except Exception as error:  # a compiler can fail in many ways; eager code computes the same
