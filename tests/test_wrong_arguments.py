@@ -286,6 +286,8 @@ def test_an_evaluation_and_a_validation_of_endless_batches_end() -> None:
     network, message = new_network(), "the loader promises 2 batches, but gives more"
     assert message in refusal(lambda: rff.evaluate(network, Promise(2)))
     assert message in refusal(lambda: rff.fit(network, (INPUTS, LABELS), validation=Promise(2), quiet=True))
+    large = DataLoader(ManySamples(), 10**9)
+    assert "expected at most" in refusal(lambda: rff.fit(network, (INPUTS, LABELS), validation=large, quiet=True))
 
 
 def test_one_hot_labels_with_the_classes_first_are_refused() -> None:

@@ -117,7 +117,7 @@ class LoaderDataset:
             have as many samples as timesteps.
 
     Raises:
-        InputError: the loader has no length, is empty, or has samples without labels.
+        InputError: the loader has no length or too large a one, is empty, or has samples without labels.
     """
 
     def __init__(
@@ -126,6 +126,8 @@ class LoaderDataset:
         self._is_batch_first = isinstance(loader, BatchFirst)
         loader = loader.loader if isinstance(loader, BatchFirst) else loader
         self._batch_count = length_of(loader)
+        if isinstance(sampler := getattr(loader, "sampler", None), Sized):
+            length_of(sampler)  # refuses a wrong one before a batch is read, which could be of any size
         self.loader = loader
         self.seed = seed
         self.batch_first = batch_first

@@ -287,6 +287,5 @@ def _is_large(network: Network) -> bool:
 def _first_batch(train: Dataset, size: int) -> Batch:
     """The first training batch. A loader yields it as it will in the training."""
     if isinstance(train, LoaderDataset):
-        len(train)  # refuses a loader of a wrong length before a batch of it is read, which could be of any size
         return next(train.looked_at())
     return require_batch(next(iter(train.batches(size, torch.arange(min(size, len(train)))))))
