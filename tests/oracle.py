@@ -245,13 +245,13 @@ class Oracle(Reference):
         self.training, self.activity_masks = False, {}
         return self.trace
 
-    def update(self, layer: str, activities: Sequence[Tensor]) -> None:
-        positive, *negatives = badness = [self.badness(h) for h in activities]
+    def update(self, layer: str, activities: Sequence[Tensor], labels: Sequence[Tensor]) -> None:
+        positive, *negatives = badness = [self.badness(h, y) for h, y in zip(activities, labels, strict=True)]
         self.trace.badness[-1].append(torch.cat([b.detach() for b in badness]))
         weight = self.valid.double() / len(positive)
-        loss = torch.stack([(weight * self.loss(positive, negative)).sum() for negative in negatives]).mean()
+        loss = (weight * self.loss(positive, negatives)).sum()
         self.trace.losses[-1].append(loss.detach())
-        same = all(torch.equal(h, activities[0]) for h in activities)
+        same = all(torch.equal(h, activities[0]) for h in activities) and not self.settings.network.class_groups
         if same and only_ranks(self.settings.objective) and not self.settings.network.peer_normalization:
             return
         total = loss + self.peer_loss(layer, activities)

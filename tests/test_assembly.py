@@ -114,7 +114,7 @@ def test_a_convolutional_layer_has_planes_of_units_and_a_bias_for_each_channel()
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"hidden_sizes": [17, 5]}, "the first layer has 17 units, but the convolution gives 2 × 3 × 3 = 18; set it to that"),
+        ({"hidden_sizes": [17, 5]}, "layer 1 has 17 units, but the convolution gives 2 × 3 × 3 = 18; set it to that"),
         ({"input_size": 35}, "needs square images, but an input has 35 values"),
         ({"connections": [CONVOLUTION | {"kernel_size": 9, "padding": 0}]}, "a kernel of side 9 does not fit"),
         (
@@ -123,9 +123,11 @@ def test_a_convolutional_layer_has_planes_of_units_and_a_bias_for_each_channel()
         ),
         (
             {"connections": [CONVOLUTION | {"layers": [2]}]},
-            r"network.connections\[0\]: a convolution is in the first hidden layer",
+            "convolution: h2 reads h1, which is not convolutional; make that layer convolutional, too",
         ),
-        ({"connections": [CONVOLUTION | {"sources": ["lateral"]}]}, "a convolution is in the first hidden layer"),
+        ({"connections": [CONVOLUTION | {"layers": []}]}, r"set layers = \[1\] \(or others\)"),
+        ({"connections": [CONVOLUTION | {"sources": ["lateral"]}]}, "a convolutional layer reads the image or the layer below it"),
+        ({"connections": [CONVOLUTION | {"pooling": 4}]}, "pooling = 4: must be from 1 to 3, the smaller side of the output"),
         (
             {"input_size": 64, "transform": {"name": "oriented_gradients", "directions": 4, "grid_size": 4}},
             r"network.connections\[0\]: it needs pixels, but the transform gives features",

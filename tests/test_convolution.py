@@ -50,9 +50,9 @@ def per_channel(read: Tensor, kernel: Tensor) -> Tensor:
 class PositionReference(GeneralReference):
     """The reference with badness of the first layer as a power mean over positions, in the words of its definition."""
 
-    def badness(self, h: Tensor) -> Tensor:
+    def badness(self, h: Tensor, y: Tensor) -> Tensor:
         if h.shape[1] != 27:
-            return super().badness(h)
+            return super().badness(h, y)
         mean = ((h**2).view(-1, 3, 9).mean(1) ** 3).mean(1) ** (1 / 3)
         return mean * (27 if self.settings.network.badness == "sum" else 1)
 

@@ -43,7 +43,7 @@ class FeedbackOracle(ImaginationOracle):
                 assert pattern is not None
                 error = x - self.project(pattern, self.level).clamp(*self.limits)
                 h = reference.timestep(x + self.options.feedback * error, y, h, network.damping_factor)  # type: ignore[union-attr]
-                by_timestep.append(torch.stack([reference.badness(h[name]) for name in reference.predicting]).mean(0))
+                by_timestep.append(torch.stack([reference.badness(h[name], y) for name in reference.predicting]).mean(0))
             by_label.append(torch.stack(by_timestep))
         return torch.stack(by_label, 2)
 

@@ -87,6 +87,26 @@ class Sparse(ConnectionKind):
         return [Dense(place.sources, place.units, top_down=place.top_down, weight=weight, mask=mask)]
 
 
+GROUPS: dict[str, dict[str, Any]] = {
+    "softmax": {"objective": "softmax", "negatives": {"count": 4}},
+    "threshold": {"badness": "sum", "objective": {"theta": 2.0}},
+    "read_label": {"residual_connections": [[4, 1]], "objective": "pairwise", "negatives": READOUT | {"count": 2}},
+    "every_way": {
+        "objective": "softmax",
+        "negatives": {"count": 2},
+        "dropout": 0.2,
+        "activity_dropout": 0.2,
+        "hard_example_fraction": 0.5,
+        "peer_normalization": 0.5,
+        "adversarial_noise": 0.5,
+    },
+}
+BOTTOM_UP: dict[str, dict[str, Any]] = {
+    "threshold": {},
+    "one_timestep": {"prelabel_timesteps": 0, "label_timesteps": 1, "residual_connections": [[4, 1]], "objective": "pairwise"},
+    "dropout": {"dropout": 0.2, "activity_dropout": 0.3, "residual_connections": [[1, 3], [3, 1]], "negatives": "readout"},
+}
+
 CASES: dict[str, dict[str, Any]] = {
     "three_layers": {},
     "two_layers": {"hidden_sizes": [5, 9]},
@@ -161,7 +181,13 @@ CASES: dict[str, dict[str, Any]] = {
     "torch_optimizer": {"optimizer": {"name": "torch", "optimizer": "NAdam", "options": [["momentum_decay", 0.01]]}},
     "optimizer_class": {"optimizer": torch.optim.Rprop},
     "dynamic_adadelta": {"negatives": READOUT | {"optimizer": "adadelta"}},
+    "softmax": {"objective": {"name": "softmax", "alpha": 3.0}, "negatives": {"count": 3}},
+    "softmax_in_a_sum": {"objective": {"name": "sum", "objectives": ["softmax", "threshold"]}, "negatives": {"count": 2}},
+    **{f"class_groups_{name}": {"class_groups": True, "hidden_sizes": [10, 5, 15]} | options for name, options in GROUPS.items()},
+    **{f"bottom_up_{name}": {"update_order": "bottom_up"} | options for name, options in BOTTOM_UP.items()},
 }
+WITHOUT_FUSED = ("class_groups", "bottom_up")
+"""The beginnings of the names of cases that only the plain path computes."""
 
 
 class NextClassesOracle(Oracle):
@@ -240,7 +266,7 @@ PATHS = {"fused": FusedPath, "plain": PlainPath}
 def test_training_agrees_with_autograd(case: str, kind: str, path: str) -> None:
     labels_change, masked = "changing" in kind, "masked" in kind
     network = float64_network(fused=path == "fused", **CASES[case])
-    assert isinstance(network.path, PATHS[path])
+    assert isinstance(network.path, PlainPath if case.startswith(WITHOUT_FUSED) else PATHS[path])
     oracle = ORACLES.get(case, Oracle)(network, 7)
     recorder = Recorder(network, 1 + network.settings.negatives.count)
     learner = Learner(network, 7, observers=[recorder])

@@ -43,9 +43,13 @@ def sources_of_layers(settings: Settings) -> dict[str, tuple[str, ...]]:
     """For each hidden layer the blocks that it reads, from the input to the label."""
     names = list(block_sizes(settings))
     residuals = set(settings.network.residual_connections)
+
+    def reads(layer: int, block: int) -> bool:
+        is_neighbor = abs(block - layer) <= 1 and not (settings.network.class_groups and names[block] == "y")
+        return is_neighbor or (block, layer) in residuals
+
     return {
-        names[layer]: tuple(name for block, name in enumerate(names) if abs(block - layer) <= 1 or (block, layer) in residuals)
-        for layer in range(1, len(names) - 1)
+        names[layer]: tuple(name for block, name in enumerate(names) if reads(layer, block)) for layer in range(1, len(names) - 1)
     }
 
 
@@ -61,15 +65,18 @@ def make_layers(settings: Settings, dtype: torch.dtype, generator: torch.Generat
         SettingsError: a connection does not fit its layer or its sources.
     """
     network = settings.network
-    sizes, layers, used = block_sizes(settings), [], set[int]()
+    sizes, used = block_sizes(settings), set[int]()
+    layers: list[Layer] = []
     for number, (name, sources) in enumerate(sources_of_layers(settings).items(), start=1):
         kinds = {source: direction(source, name, list(sizes)) for source in sources}
-        place = Place(name, sizes[name], {source: sizes[source] for source in sources}, kinds, sizes, dtype, generator)
+        planes = {layer.name: layer.shape for layer in layers if len(layer.shape) == 3}
+        place = Place(name, sizes[name], {source: sizes[source] for source in sources}, kinds, sizes, dtype, generator, planes)
         shape, connections, options = _connections(network.connections, number, place, used)
         if not connections:
             raise SettingsError(
                 f"network.connections: layer {number} would read nothing; leave a source to it, as sources = ['lateral'] does"
             )
+        _require_groups(settings, number, shape, options)
         layer = Layer(
             name,
             shape,
@@ -81,12 +88,29 @@ def make_layers(settings: Settings, dtype: torch.dtype, generator: torch.Generat
             peer_normalization=network.peer_normalization,
             hard_example_fraction=network.hard_example_fraction,
             time_constants=network.time_constants,
+            classes=network.num_classes if network.class_groups else None,
+            batch_normalization=network.batch_normalization,
             dtype=dtype,
             **options,
         )
         layers.append(layer)
     _require_use(settings, layers, used)
     return layers
+
+
+def _require_groups(settings: Settings, number: int, shape: Shape, options: dict[str, Any]) -> None:
+    """Raise SettingsError where the units or channels of a layer can't be divided into groups for the classes."""
+    classes, (channels, *plane) = settings.network.num_classes, (shape,) if isinstance(shape, int) else shape
+    if not settings.network.class_groups or classes is None:
+        return
+    if channels % classes:
+        kind = "channels" if plane else "units"
+        raise SettingsError(
+            f"network.class_groups: the {channels} {kind} of layer {number} can't be divided among {classes} classes; set "
+            f"{'channels' if plane else 'network.hidden_sizes'} to a multiple of {classes}"
+        )
+    if options.get("position_exponent", 1) != 1:
+        raise SettingsError("network.class_groups: the badness of a group is no power mean; leave out position_exponent")
 
 
 def _require_use(settings: Settings, layers: Sequence[Layer], used: set[int]) -> None:
@@ -97,7 +121,8 @@ def _require_use(settings: Settings, layers: Sequence[Layer], used: set[int]) ->
                 f"network.connections[{index}] ({name_of(option)}) serves nothing: entries before it serve its layers "
                 "and sources, or its layers have no such source; change its layers or sources, or leave it out"
             )
-    if not settings.training.label_free and not any("y" in layer.sources for layer in layers):
+    reads_label = settings.network.class_groups or any("y" in layer.sources for layer in layers)
+    if not settings.training.label_free and not reads_label:
         raise SettingsError(
             "network.connections: no layer would read the label, and nothing could be learned; leave the source 'label' to one"
         )
@@ -122,6 +147,8 @@ def are_described(modules: Sequence[LocalModule], settings: Settings) -> bool:
         and type(module.activation) is type(expected)
         and (module.activation == expected or not is_dataclass(expected))
         and (module.epsilon, module.reduction) == (options.epsilon, options.badness)
+        and (module.classes is not None) == options.class_groups
+        and (module.normalization is not None) == options.batch_normalization
         for module in modules
     )
 

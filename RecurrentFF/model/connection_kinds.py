@@ -11,7 +11,9 @@ A kind of your own is a dataclass with one method, `make`. Registered, it can be
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
@@ -41,11 +43,18 @@ class Place(NamedTuple):
     """The type of the weights."""
     generator: torch.Generator
     """The source of the initial weights, on the CPU."""
+    planes: Mapping[str, tuple[int, int, int]] = MappingProxyType({})
+    """The channels, height and width of those layers below this one that have a plane, by name."""
 
     @property
     def units(self) -> int:
         """The number of units of the layer."""
         return self.sizes[self.layer]
+
+    @property
+    def forward(self) -> list[str]:
+        """The sources below the layer."""
+        return [source for source, kind in self.kinds.items() if kind == "forward"]
 
     @property
     def top_down(self) -> list[str]:

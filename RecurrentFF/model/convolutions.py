@@ -87,6 +87,8 @@ class Conv2d(Convolution):
         kernel_size: side of the square kernel.
         stride: distance of neighboring kernels.
         padding: zeros added at each side.
+        pooling: side of the squares of the convolution's output of which the drive is the maximum (max pooling); 1 for none. A
+            remainder at the right and at the bottom is left out.
         sign: 1, or −1 for a top-down connection, whose drive is subtracted.
         weight: (channels, in_channels, kernel_size, kernel_size) initial weight, that of a forward connection if left out.
 
@@ -95,7 +97,7 @@ class Conv2d(Convolution):
         weight: the parameter.
 
     Raises:
-        ValueError: the kernel does not fit into the padded plane.
+        ValueError: the kernel does not fit into the padded plane, or pooling into the output.
 
     Examples:
         >>> Conv2d("x", (1, 28, 28), 16, 5, stride=2, padding=2).shape
@@ -111,18 +113,24 @@ class Conv2d(Convolution):
         *,
         stride: int = 1,
         padding: int = 0,
+        pooling: int = 1,
         sign: float = 1.0,
         weight: Tensor | None = None,
     ) -> None:
-        shape = conv_shape(in_shape, channels, kernel_size, stride=stride, padding=padding)
+        shape = conv_shape(in_shape, channels, kernel_size, stride=stride, padding=padding, pooling=pooling)
         if weight is None:
             weight = initial_weight("forward", (channels, in_shape[0], kernel_size, kernel_size))
         super().__init__(source, in_shape, shape, stride=stride, padding=padding, sign=sign, weight=weight)
+        self.pooling = pooling
+        self.output_shape = conv_shape(in_shape, channels, kernel_size, stride=stride, padding=padding)
 
     def forward(self, reads: Sequence[Tensor], memory: Memory = None) -> tuple[Tensor, Memory]:
-        """The convolution of the source, see `Connection.forward`."""
+        """The convolution of the source, see `Connection.forward`. With pooling, the memory is where the maxima are."""
         (read,) = reads
         planes = F.conv2d(_planes(read, self.in_shape), self.weight.to(read.dtype), stride=self.stride, padding=self.padding)
+        if self.pooling > 1:
+            planes, memory = F.max_pool2d(self.sign * planes, self.pooling, return_indices=True)
+            return _units(planes, read.shape[1]), memory
         return _units(self.sign * planes, read.shape[1]), memory
 
     def gradients(
@@ -130,7 +138,10 @@ class Conv2d(Convolution):
     ) -> dict[str, Tensor]:
         """Closed form of the kernel's gradient, see `Connection.gradients`."""
         (read,) = reads
-        return self._kernel_gradient(_planes(read, self.in_shape), self._signed_gradient(grad_drive, read.shape[1]))
+        grad_output = self._signed_gradient(grad_drive, read.shape[1])
+        if self.pooling > 1:  # the gradient of a maximum is that of the output that is the maximum
+            grad_output = F.max_unpool2d(grad_output, after, (self.pooling, self.pooling), output_size=self.output_shape[1:])
+        return self._kernel_gradient(_planes(read, self.in_shape), grad_output)
 
 
 class ConvTranspose2d(Convolution):
@@ -192,14 +203,18 @@ class ConvTranspose2d(Convolution):
         return self._kernel_gradient(self._signed_gradient(grad_drive, read.shape[1]), _planes(read, self.in_shape))
 
 
-def conv_shape(in_shape: Shape, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0) -> Shape:
-    """(channels, height, width) of a convolution's output. Raises ValueError where the kernel does not fit."""
+def conv_shape(
+    in_shape: Shape, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0, pooling: int = 1
+) -> Shape:
+    """(channels, height, width) of a convolution's output, after pooling. Raises ValueError where kernel or pooling do not fit."""
     if min(channels, kernel_size, stride) < 1 or padding < 0:
         raise ValueError(f"channels = {channels}, kernel_size = {kernel_size}, stride = {stride}: must be at least 1")
     height, width = ((side + 2 * padding - kernel_size) // stride + 1 for side in in_shape[1:])
     if min(height, width) < 1:
         raise ValueError(f"a kernel of side {kernel_size} does not fit into a plane of {in_shape[1:]} with padding {padding}")
-    return channels, height, width
+    if not 1 <= pooling <= min(height, width):
+        raise ValueError(f"pooling = {pooling}: must be from 1 to {min(height, width)}, the smaller side of the output")
+    return channels, height // pooling, width // pooling
 
 
 def _planes(units: Tensor, shape: Shape) -> Tensor:
@@ -215,31 +230,37 @@ def _units(planes: Tensor, candidates: int) -> Tensor:
 @register("connection", "convolution")
 @dataclass(frozen=True)
 class ConvolutionKind(ConnectionKind):
-    """A convolutional first hidden layer, on square images of one or several channels.
+    """A convolutional hidden layer, on square images of one or several channels, or on a convolutional layer below it.
 
-    Its units are channels × height × width, and the units of a channel share their weights. The input is convolved with
-    stride and padding, the layer's own activity with stride 1 and a padding that keeps height and width. The label, and
-    activity from above, come through a full connection; or, if they are among `sources`, with one weight for each channel, which
-    is the same at all positions. The first of `hidden_sizes` must be the number of units.
+    Its units are channels × height × width, and the units of a channel share their weights. The input, or the layer below, is
+    convolved with stride and padding; the layer's own activity with stride 1 and a padding that keeps height and width. The
+    label, and activity from above, come through a full connection; or, if they are among `sources`, with one weight for each
+    channel, which is the same at all positions. The layer's entry of `hidden_sizes` must be the number of units.
     """
 
     layers: Layers = (1,)
-    """The first hidden layer, which reads the image."""
+    """The hidden layers, numbered from 1. Layer 1 reads the image; a higher one must follow another convolutional layer."""
     sources: Sources = ("forward", "lateral")
-    """The input, the layer's own activity, and also "backward" and "label", whose weights are then shared by all positions.
+    """The input or the layer below, the layer's own activity, and also "backward" and "label", whose weights are then shared by
+    all positions.
 
     Another connection serves those that are left out: a full one, or `name = "none"` for no connection.
     """
     input_channels: Annotated[int, Field(ge=1)] = 1
-    """The channels of the input, for instance the directions of oriented gradients. Each is a square plane."""
+    """The channels of the input, for instance the directions of oriented gradients. Each is a square plane.
+
+    A layer above the first reads the channels that the layer below it has.
+    """
     channels: Annotated[int, Field(ge=1)] = 16
     """Output channels of the convolution."""
     kernel_size: Annotated[int, Field(ge=1)] = 5
-    """Side of the square kernel on the input, in pixels."""
+    """Side of the square kernel on what is convolved, in pixels or units."""
     stride: Annotated[int, Field(ge=1)] = 2
-    """Distance of neighboring kernels, in pixels."""
+    """Distance of neighboring kernels, in pixels or units."""
     padding: Annotated[int, Field(ge=0)] = 2
-    """Zeros added at each side of the image, in pixels."""
+    """Zeros added at each side of what is convolved, in pixels or units."""
+    pooling: Annotated[int, Field(ge=1)] = 1
+    """Side of the squares of the convolution's output of which a unit is driven by the maximum (max pooling); 1 for none."""
     lateral_kernel_size: Annotated[int, Field(ge=1), AfterValidator(as_odd)] = 3
     """Side of the square kernel on the layer's own activity, in units; an odd number."""
     position_exponent: Annotated[float, Field(ge=1, le=64)] = 1.0
@@ -252,13 +273,13 @@ class ConvolutionKind(ConnectionKind):
     @property
     def needs_images(self) -> bool:  # type: ignore[override]
         """True if the input must be one plane of pixels."""
-        return self.input_channels == 1
+        return self.input_channels == 1 and 1 in self.layers
 
     def check(self) -> None:
-        """Check that only the first layer is asked for, and that it reads the image."""
-        if self.layers != (1,) or "forward" not in self.sources:
+        """Check that layers are named, and that they read what is below them."""
+        if not self.layers or "forward" not in self.sources:
             raise ValueError(
-                "a convolution is in the first hidden layer, which reads the image; set layers = [1] and "
+                "a convolutional layer reads the image or the layer below it; set layers = [1] (or others) and "
                 'sources = ["forward"], with "lateral", "backward" or "label" beside it'
             )
 
@@ -270,28 +291,38 @@ class ConvolutionKind(ConnectionKind):
         """The channels, height and width of the layer.
 
         Raises:
-            SettingsError: the input is no square image, or the layer has another number of units.
+            SettingsError: the input is no square image, the layer below is not convolutional, or the layer has another number of
+                units.
         """
+        options = {"stride": self.stride, "padding": self.padding, "pooling": self.pooling}
+        shapes = {source: self._source_shape(place, source) for source in place.forward}
         try:
-            shape = conv_shape(
-                self._input_shape(place), self.channels, self.kernel_size, stride=self.stride, padding=self.padding
-            )
+            made = {conv_shape(shape, self.channels, self.kernel_size, **options) for shape in shapes.values()}
         except ValueError as error:
-            raise SettingsError(f"convolution: {error}; make kernel_size smaller or padding larger") from None
-        if math.prod(shape) != place.units:
+            raise SettingsError(f"convolution: {error}; make kernel_size or pooling smaller, or padding larger") from None
+        if len(made) > 1:
             raise SettingsError(
-                f"network.hidden_sizes: the first layer has {place.units} units, but the convolution gives "
+                f"convolution: {place.layer} reads {' and '.join(shapes)}, whose planes differ in size; leave out the residual "
+                "connection, or serve it by another kind"
+            )
+        (shape,) = made
+        if math.prod(shape) != place.units:
+            number = int(place.layer.removeprefix("h"))
+            raise SettingsError(
+                f"network.hidden_sizes: layer {number} has {place.units} units, but the convolution gives "
                 f"{' × '.join(map(str, shape))} = {math.prod(shape)}; set it to that"
             )
         return shape
 
     def make(self, place: Place) -> list[Connection]:
-        """Convolutions of the input and, if asked for, of the layer's own activity; then what drives whole channels."""
-        shape, plane, kernel, lateral = self.shape(place), self._input_shape(place), self.kernel_size, self.lateral_kernel_size
+        """Convolutions of what is below and, if asked for, of the layer's own activity; then what drives whole channels."""
+        shape, kernel, lateral = self.shape(place), self.kernel_size, self.lateral_kernel_size
         made: list[Connection] = []
-        if "x" in place.sources:
-            weight = initial_weight("forward", (self.channels, self.input_channels, kernel, kernel), place.dtype, place.generator)
-            made.append(Conv2d("x", plane, self.channels, kernel, stride=self.stride, padding=self.padding, weight=weight))
+        options = {"stride": self.stride, "padding": self.padding, "pooling": self.pooling}
+        for source in place.forward:
+            planes = self._source_shape(place, source)
+            weight = initial_weight("forward", (self.channels, planes[0], kernel, kernel), place.dtype, place.generator)
+            made.append(Conv2d(source, planes, self.channels, kernel, weight=weight, **options))
         if place.layer in place.sources:
             weight = initial_weight("lateral", (self.channels, self.channels, lateral, lateral), place.dtype, place.generator)
             made.append(Conv2d(place.layer, shape, self.channels, lateral, padding=lateral // 2, weight=weight))
@@ -301,8 +332,15 @@ class ConvolutionKind(ConnectionKind):
             made.append(PerChannel(source, place.sources[source], shape, sign=-1.0, weight=weight))
         return made
 
-    def _input_shape(self, place: Place) -> Shape:
-        """The channels, height and width of the input. Raises SettingsError if its planes are no squares."""
+    def _source_shape(self, place: Place, source: str) -> Shape:
+        """The channels, height and width of what is convolved. Raises SettingsError if it has none."""
+        if source != "x":
+            if source not in place.planes:
+                raise SettingsError(
+                    f"convolution: {place.layer} reads {source}, which is not convolutional; make that layer convolutional, too, "
+                    "or leave this one to another kind"
+                )
+            return place.planes[source]
         size, channels = place.sizes["x"], self.input_channels
         side = math.isqrt(size // channels)
         if channels * side * side != size:

@@ -145,6 +145,24 @@ def position_gradient(grad_h: Tensor, h: Tensor, positions: int, exponent: float
     return (grad_h.view(-1, positions, *grad_h.shape[1:]) * factor).view(grad_h.shape)
 
 
+def class_badness(h: Tensor, y: Tensor, reduction: Reduction) -> Tensor:
+    """The badness of a layer whose units are divided into one group for each class: that of the candidate's class.
+
+    With a uniform label it is the mean over the groups. (Papachristodoulou et al. 2024, arXiv:2312.12668, divide the channels of
+    convolutional layers among the classes, and call it channel-wise competitive learning.)
+
+    Args:
+        h: (units, candidates or 1, batch) activity. The first units/classes units are those of class 0, and so on.
+        y: (classes, candidates or 1, batch) label, one-hot or uniform.
+        reduction: "mean" gives the mean of h² over the units of the group, "sum" their sum.
+
+    Returns:
+        (candidates or 1, batch).
+    """
+    squares = h.view(len(y), -1, *h.shape[1:]).square()
+    return (y * (squares.sum(1) if reduction == "sum" else squares.mean(1))).sum(0)
+
+
 def normalize(h: Tensor, mean_squares: Tensor, epsilon: float) -> Tensor:
     """n(h) = h / sqrt(mean(h²) + ε): the pattern of activity without its length, which carries the badness."""
     return h * torch.rsqrt(mean_squares + epsilon)
@@ -180,6 +198,20 @@ def activity_gradient(grad_badness: Tensor, h: Tensor, reduction: Reduction) -> 
         reduction: as for `badness`.
     """
     return grad_badness * (2 if reduction == "sum" else 2 / len(h)) * h
+
+
+def class_gradient(grad_badness: Tensor, h: Tensor, y: Tensor, reduction: Reduction) -> Tensor:
+    """∂loss/∂h' of `class_badness`, of the shape of h.
+
+    Args:
+        grad_badness: (candidates, batch).
+        h: (units, candidates or 1, batch) activity after the timestep, h'.
+        y: (classes, candidates or 1, batch) label.
+        reduction: as for `class_badness`.
+    """
+    group = h.view(len(y), -1, *h.shape[1:])
+    of_class = sum_candidates(y * grad_badness, h.shape[1]).unsqueeze(1)
+    return ((2 if reduction == "sum" else 2 / group.shape[1]) * of_class * group).view(h.shape)
 
 
 def pre_activation_gradient(grad_h: Tensor, z: Tensor, damping: float | Tensor, activation: Activation) -> Tensor:

@@ -23,6 +23,7 @@ from RecurrentFF.model.connections import Connection, Masks, Memory
 from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.functional import Reduction
 from RecurrentFF.model.learning_rule import Hyperparameters, activate, hardest_samples, loss_gradients, loss_of
+from RecurrentFF.model.normalization import BatchNormalization, Normalized
 from RecurrentFF.model.objectives import Objective
 from RecurrentFF.model.processes import WHOLE, BatchShare
 from RecurrentFF.registry import make
@@ -44,6 +45,8 @@ class BlockState(NamedTuple):
     """The badness, (candidates or 1, batch); None before the first timestep, and of modules that have none."""
     memory: tuple[Memory, ...] = ()
     """The memory of each connection."""
+    normalized: Normalized | None = None
+    """The normalized sum of the drives that led to the activity; None without batch normalization."""
 
 
 class StepContext(NamedTuple):
@@ -53,6 +56,8 @@ class StepContext(NamedTuple):
     """The damping factor d."""
     masks: Sequence[Masks] | None = None
     """Dropout factors for each connection, from `LocalModule.draw_masks`; None without dropout."""
+    is_training: bool = False
+    """True in a training batch, whose own mean and variance are those of batch normalization."""
 
 
 class LearningContext(NamedTuple):
@@ -72,6 +77,8 @@ class LearningContext(NamedTuple):
     """The class number of each sample, (batch,), which label-free training shows to no layer; None if it is unknown."""
     share: BatchShare = WHOLE
     """The part of the batch that this process has, over whose samples the sums of the gradients are."""
+    negatives: int = 1
+    """The number of negative candidates of each sample."""
 
 
 class LocalResult(NamedTuple):
@@ -146,7 +153,8 @@ class LocalModule(nn.Module, ABC):
 
     def weight_vector(self) -> Tensor:
         """A copy of all weights as one vector, for their norm and its change; biases are left out."""
-        weights = [p.detach().flatten() for name, p in self.named_parameters() if name != "bias"]
+        own = self.named_parameters()
+        weights = [p.detach().flatten() for name, p in own if name not in ("bias", "normalization.gain")]
         return torch.cat(weights) if weights else torch.zeros(0)
 
     def apply_constraints(self) -> None:
@@ -168,6 +176,9 @@ class Layer(LocalModule):
         peer_normalization: λ, how strongly each unit's running mean activity is drawn to the layer's mean; 0 for none.
         hard_example_fraction: the fraction of a batch, that of the steepest loss, that gradients are computed from.
         time_constants: the range of the units' time constants, see `functional.damping_rates`; None for 1 in all units.
+        classes: the number of groups into which the units, or the channels, are divided, one for each class; a candidate's badness
+            is that of its class's group. None for no groups.
+        batch_normalization: normalize the sum of the drives over the samples of a batch, see `normalization`.
         dtype: the type of bias and activity.
 
     Attributes:
@@ -176,6 +187,11 @@ class Layer(LocalModule):
         bias: (units,) or (channels,).
         running_activity: (units,) for peer normalization; None without.
         rates: (units, 1, 1) 1/τ of each unit; None without time constants.
+        normalization: the gain and the statistics of batch normalization; None without.
+
+    Raises:
+        ValueError: the units, or the channels, can't be divided into groups of equal size; or badness shall be both that of a
+            group and a power mean over positions.
     """
 
     connections: Sequence[Connection]
@@ -196,6 +212,8 @@ class Layer(LocalModule):
         peer_normalization: float = 0.0,
         hard_example_fraction: float = 1.0,
         time_constants: tuple[float, float] | None = None,
+        classes: int | None = None,
+        batch_normalization: bool = False,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
@@ -204,6 +222,12 @@ class Layer(LocalModule):
         channels, *plane = self.shape
         self.units_per_bias = 1 if not plane else plane[0] * plane[1]
         self.units = channels * self.units_per_bias
+        if classes is not None and channels % classes:
+            kind = "channels" if plane else "units"
+            raise ValueError(f"{name}: {channels} {kind} can't be divided into equal groups for {classes} classes")
+        if classes is not None and position_exponent != 1:
+            raise ValueError(f"{name}: position_exponent = {position_exponent} with class groups; use 1")
+        self.classes = classes
         self.activation: Activation = LeakyReLU() if activation is None else make("activation", activation, "activation")
         self.epsilon = epsilon
         self.reduction: Reduction = badness
@@ -218,6 +242,7 @@ class Layer(LocalModule):
         self.register_buffer("running_activity", running)
         rates = time_constants and functional.damping_rates(*time_constants, channels, self.units_per_bias).to(dtype)
         self.register_buffer("rates", rates, persistent=False)
+        self.normalization = BatchNormalization(channels, self.units_per_bias, dtype) if batch_normalization else None
 
     def extra_repr(self) -> str:
         """The number or the shape of the units, and the activation."""
@@ -227,7 +252,8 @@ class Layer(LocalModule):
         """The hyperparameters of a timestep with this damping factor."""
         fixed = self.epsilon, self.activation, self.reduction, self.peer_normalization
         factor = damping if self.rates is None else damping * self.rates
-        return Hyperparameters(factor, *fixed, self.hard_example_fraction, self.units_per_bias, self.position_exponent)
+        of_plane = self.hard_example_fraction, self.units_per_bias, self.position_exponent
+        return Hyperparameters(factor, *fixed, *of_plane, self.classes is not None)
 
     def initial_state(self, batch: int, compute_dtype: torch.dtype, draws: BatchDraws | None) -> BlockState:
         """The state of zero activity, see `LocalModule.initial_state`."""
@@ -248,6 +274,8 @@ class Layer(LocalModule):
     def step(self, patterns: Mapping[str, Tensor], before: BlockState, context: StepContext) -> BlockState:
         """z = Σ drives + b, h' = (1 − d)·h + d·activation(z), n(h'), and the badness of h'. See `LocalModule.step`."""
         z, memories = self.unit_bias[:, None, None], []
+        if self.normalization is not None:
+            z = torch.zeros_like(z)  # the bias comes after the normalization
         for index, connection in enumerate(self.connections):
             reads, memory = [patterns[source] for source in connection.sources], before.memory[index]
             if context.masks is None:
@@ -256,9 +284,13 @@ class Layer(LocalModule):
                 drive, memory = connection.masked_forward(reads, context.masks[index], memory)
             z = z + drive
             memories.append(memory)
+        normalized = None
+        if self.normalization is not None:
+            normalized = self.normalization.normalize(z, is_training=context.is_training)
+            z = self.normalization.pre_activation(normalized, self.bias)
         hyper = self.hyperparameters(context.damping)
-        h, pattern, badness = activate(z, before.activity, hyper)
-        return BlockState(h, pattern.to(before.pattern.dtype), z, badness, tuple(memories))
+        h, pattern, badness = activate(z, before.activity, hyper, patterns.get("y"))
+        return BlockState(h, pattern.to(before.pattern.dtype), z, badness, tuple(memories), normalized)
 
     def local_gradients(
         self,
@@ -274,14 +306,22 @@ class Layer(LocalModule):
         if self.has_nothing_to_learn(len(badness), learning.objective):
             return LocalResult(loss_of(badness, learning), badness, {})
         hyper = self.hyperparameters(context.damping)
-        loss, grad_badness, grad_z = loss_gradients(z, h, badness, hyper, learning, self.running_activity)
-        grad_z = grad_z.to(before.pattern.dtype)
-        grad_input = self._input_gradient(patterns, before, after, grad_z, context) if learning.input_gradient else None
+        running, dtype = self.running_activity, before.pattern.dtype
+        loss, grad_badness, grad_z = loss_gradients(z, h, badness, hyper, learning, running, patterns.get("y"))
+        grad_input = None
+        if learning.input_gradient:
+            grad_input = self._input_gradient(patterns, before, after, self._drive_gradient(grad_z, after).to(dtype), context)
         if hyper.hard_example_fraction < 1 and len(badness) > 1:  # the other samples contribute nothing
             chosen = hardest_samples(grad_badness, hyper, learning)
             grad_z = grad_z * torch.zeros_like(grad_z[0, 0]).index_fill(0, chosen, 1)
         gradients = self._parameter_gradients(patterns, before, after, grad_z, context)
         return LocalResult(loss, badness, gradients, grad_input)
+
+    def _drive_gradient(self, grad_z: Tensor, after: BlockState) -> Tensor:
+        """∂loss/∂(sum of the drives): ∂loss/∂z, unless the sum is normalized."""
+        if self.normalization is None or after.normalized is None:
+            return grad_z
+        return self.normalization.drive_gradient(grad_z, after.normalized)
 
     def has_nothing_to_learn(self, candidates: int, objective: Objective) -> bool:
         """True if the gradients would cancel: all candidates have the same badness, and the objective only ranks them."""
@@ -300,20 +340,27 @@ class Layer(LocalModule):
     def _parameter_gradients(
         self, patterns: Mapping[str, Tensor], before: BlockState, after: BlockState, grad_z: Tensor, context: StepContext
     ) -> dict[str, Tensor]:
-        """The gradient of each parameter by its name in `named_parameters`."""
-        gradients: dict[str, Tensor] = {}
+        """The gradient of each parameter by its name in `named_parameters`. Running statistics are updated beside it."""
+        gradients = {"bias": self._bias_gradient(grad_z.to(before.pattern.dtype))}
+        if self.normalization is not None and after.normalized is not None:
+            gradients["normalization.gain"] = self.normalization.gain_gradient(grad_z, after.normalized)
+            self.normalization.track(after.normalized)
+        grad_drive = self._drive_gradient(grad_z, after).to(before.pattern.dtype)
         for index, connection in enumerate(self.connections):
             reads, memories = [patterns[source] for source in connection.sources], (before.memory[index], after.memory[index])
             if context.masks is None:
-                own = connection.gradients(reads, grad_z, *memories)
+                own = connection.gradients(reads, grad_drive, *memories)
             else:
-                own = connection.masked_gradients(reads, grad_z, context.masks[index], *memories)
+                own = connection.masked_gradients(reads, grad_drive, context.masks[index], *memories)
             gradients |= {f"connections.{index}.{name}": gradient for name, gradient in own.items()}
-        bias = functional.bias_gradient(grad_z, self.bias.dtype)
-        return gradients | {"bias": bias.view(-1, self.units_per_bias).sum(1)}
+        return gradients
+
+    def _bias_gradient(self, grad_z: Tensor) -> Tensor:
+        """∂loss/∂b, (channels,)."""
+        return functional.bias_gradient(grad_z, self.bias.dtype).view(-1, self.units_per_bias).sum(1)
 
     def _input_gradient(
-        self, patterns: Mapping[str, Tensor], before: BlockState, after: BlockState, grad_z: Tensor, context: StepContext
+        self, patterns: Mapping[str, Tensor], before: BlockState, after: BlockState, grad_drives: Tensor, context: StepContext
     ) -> Tensor | None:
         """∂loss/∂x through all connections that read the input; None where none does."""
         total = None
@@ -321,7 +368,7 @@ class Layer(LocalModule):
             reads, memories = [patterns[source] for source in connection.sources], (before.memory[index], after.memory[index])
             masks = None if context.masks is None else context.masks[index]
             for position in (position for position, source in enumerate(connection.sources) if source == "x"):
-                grad_drive = connection.masked_gradient(grad_z, masks, position)
+                grad_drive = connection.masked_gradient(grad_drives, masks, position)
                 gradient = connection.source_gradient(position, reads, grad_drive, *memories)
                 total = gradient if total is None else total + gradient
         return total

@@ -172,11 +172,12 @@ class Learner:
             state.clamp(x_t, at_timestep(y, t), static=len(x) == 1 and grad_x is None)
             perturb_next = self.regularizers.adversarial_noise > 0 and t < options.label_timesteps - 1
             weight, labels_now = valid[t] / share.size, at_timestep(labels, t)
-            learning = LearningContext(self.objective, weight, perturb_next, t == 0, len(x) == 1, labels_now, share)
+            now = perturb_next, t == 0, len(x) == 1, labels_now, share, self.negatives.count
+            learning = LearningContext(self.objective, weight, *now)
             results.append([])
             updates = Updates(self.optimizers)
             for module in processes.own(network.local_modules):
-                step = StepContext(options.damping_factor, network.draw_masks(module, state, draws))
+                step = StepContext(options.damping_factor, network.draw_masks(module, state, draws), is_training=True)
                 result = self._learned(module, state, step, learning)  # a step, and its local gradients
                 self._observe(t, module, result)
                 if result.gradients:  # empty where there is nothing to learn

@@ -36,6 +36,8 @@ class Hyperparameters(NamedTuple):
     """The number of positions of the layer's plane."""
     position_exponent: float = 1.0
     """The exponent of the power mean over positions as badness; 1 for the mean over all units."""
+    class_groups: bool = False
+    """True if each class has units of its own, whose badness is that of a candidate with its label."""
 
 
 class LossGradients(NamedTuple):
@@ -49,18 +51,34 @@ class LossGradients(NamedTuple):
     """∂loss/∂z, (units, candidates or 1, batch)."""
 
 
-def activate(z: Tensor, h: Tensor, hyper: Hyperparameters) -> tuple[Tensor, Tensor, Tensor]:
-    """The activity h', the pattern n(h') and the badness, from the pre-activation z and the previous activity h."""
+def activate(z: Tensor, h: Tensor, hyper: Hyperparameters, y: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    """The activity h', the pattern n(h') and the badness, from the pre-activation z and the previous activity h.
+
+    Args:
+        z: (units, candidates or 1, batch).
+        h: (units, candidates or 1, batch).
+        hyper: the layer's hyperparameters.
+        y: the label, (classes, candidates or 1, batch), which selects the units of a class; needed with class groups alone.
+    """
     h = functional.next_activity(z, h, hyper.damping, hyper.activation)
     mean_squares = functional.mean_square(h)
     pattern = functional.normalize(h, mean_squares, hyper.epsilon)
+    if hyper.class_groups:
+        assert y is not None, "class groups need the label"
+        return h, pattern, functional.class_badness(h, y.to(h.dtype), hyper.reduction)
     if hyper.position_exponent != 1:
         return h, pattern, functional.position_badness(h, hyper.positions, hyper.position_exponent, hyper.reduction)
     return h, pattern, functional.badness(h, mean_squares, hyper.reduction)
 
 
 def loss_gradients(
-    z: Tensor, h: Tensor, badness: Tensor, hyper: Hyperparameters, learning: LearningContext, running: Tensor | None
+    z: Tensor,
+    h: Tensor,
+    badness: Tensor,
+    hyper: Hyperparameters,
+    learning: LearningContext,
+    running: Tensor | None,
+    y: Tensor | None = None,
 ) -> LossGradients:
     """The three factors of the learning rule: ∂loss/∂badness, ∂badness/∂h' and ∂h'/∂z.
 
@@ -71,12 +89,17 @@ def loss_gradients(
         hyper: the layer's hyperparameters.
         learning: the objective and the weight of each sample.
         running: (units,) running activity for peer normalization, updated in place; None without.
+        y: the label, as for `activate`.
     """
     positive, negative = functional.split_candidates(badness)
     loss = loss_of(badness, learning)
     gradients = learning.objective.gradients(positive, negative)
     grad_badness = learning.sample_weight * functional.join_gradients(*gradients, len(badness))
-    grad_h = functional.activity_gradient(grad_badness, h, hyper.reduction)
+    if hyper.class_groups:
+        assert y is not None, "class groups need the label"
+        grad_h = functional.class_gradient(grad_badness, h, y.to(h.dtype), hyper.reduction)
+    else:
+        grad_h = functional.activity_gradient(grad_badness, h, hyper.reduction)
     if hyper.position_exponent != 1:
         grad_h = functional.position_gradient(grad_h, h, hyper.positions, hyper.position_exponent)
     if running is not None:
@@ -97,4 +120,6 @@ def hardest_samples(grad_badness: Tensor, hyper: Hyperparameters, learning: Lear
 def loss_of(badness: Tensor, learning: LearningContext) -> Tensor:
     """The loss of a layer, (), from its badness, (candidates, batch), or (1, batch) where it is the same for all candidates."""
     positive, negative = functional.split_candidates(badness)
+    if len(badness) == 1:
+        negative = negative.expand(learning.negatives, -1)
     return (learning.sample_weight * learning.objective.loss(positive, negative).mean(0)).sum()

@@ -14,11 +14,11 @@ from RecurrentFF.model.assembly import are_described, block_sizes, check_blocks,
 from RecurrentFF.model.conversion import ConvertibleModule, require_weight_type
 from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.functional import at_timestep
-from RecurrentFF.model.fused import FusedPath
+from RecurrentFF.model.fused import path_of
 from RecurrentFF.model.inputs import input_sequence, prepared, valid_timesteps
 from RecurrentFF.model.integrity import Made
-from RecurrentFF.model.layers import Layer, LocalModule, StepContext
-from RecurrentFF.model.paths import ComputePath, PlainPath
+from RecurrentFF.model.layers import LocalModule, StepContext
+from RecurrentFF.model.paths import ComputePath
 from RecurrentFF.model.processes import ONE_PROCESS, Processes
 from RecurrentFF.model.readout import Readout
 from RecurrentFF.model.state import State
@@ -85,13 +85,8 @@ class Network(ConvertibleModule):
         check_blocks(modules, self.sizes, dtype)
         self.prediction_layers = prediction.layers_of(self)
         self.readout = Readout(sum(module.units for module in self.hidden_layers()), self.num_classes, dtype)
-        self.path: ComputePath
-        if fused and FusedPath.supports(self.hidden_layers()):
-            layers = [module for module in self.hidden_layers() if isinstance(module, Layer)]
-            others = [module for module in modules if not module.is_hidden_layer]
-            self.path = FusedPath(layers, others, self.num_classes, self.compute_dtype)
-        else:
-            self.path = PlainPath(modules, self.compute_dtype)
+        bottom_up = settings.network.update_order == "bottom_up"
+        self.path: ComputePath = path_of(modules, self.num_classes, self.compute_dtype, fused=fused, bottom_up=bottom_up)
         self.processes: Processes = ONE_PROCESS
         self._made = Made.of(self)  # for `require_intact`
 
@@ -200,7 +195,8 @@ class Network(ConvertibleModule):
         """
         badness = {}
         for module in [each for each in self.processes.own(self.local_modules) if not each.only_learns]:
-            own = self.path.step(module, state, StepContext(damping, self.draw_masks(module, state, draws)))
+            context = StepContext(damping, self.draw_masks(module, state, draws), is_training=draws is not None)
+            own = self.path.step(module, state, context)
             if own is not None and module.is_hidden_layer:
                 badness[module.name] = own
         state.advance()

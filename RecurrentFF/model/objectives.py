@@ -2,6 +2,7 @@ r"""The objective of a layer: low badness for positive data, high badness for ne
 
     Threshold:  (softplus(β·(badness_pos − θ)) + softplus(β·(θ − badness_neg))) / (2β)
     Pairwise:   softplus(α·(badness_pos − badness_neg)) / α
+    Softmax:    log(1 + Σ exp(α·(badness_pos − badness_neg))) / α, a sum over the negatives
     Sum:        the sum of several objectives
 
 The loss of a sample is the mean over its negatives; the loss of a batch is the mean over its samples. The threshold
@@ -132,6 +133,36 @@ class Pairwise(Objective):
         """Closed form of the gradients, see `Objective.gradients`."""
         grad = torch.sigmoid(self.alpha * (positive - negative))
         return grad.mean(0, keepdim=True), -grad / len(negative)
+
+
+@register("objective", "softmax")
+@dataclass(frozen=True)
+class Softmax(Objective):
+    """The cross-entropy of the positive candidate among all candidates, with probabilities softmax(−α · badness), over α.
+
+    With one negative candidate it is the pairwise objective. With all wrong labels as negatives it is the cross-entropy of a
+    classifier: `[negatives] name = "uniform"  count = 9` for ten classes.
+    """
+
+    alpha: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 8.0
+    """The sharpness α: how small a difference of badness matters."""
+    ranks_only = True
+
+    @property
+    def probability_scale(self) -> float:
+        """The sharpness α, with which the loss is a cross-entropy."""
+        return self.alpha
+
+    def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """log(1 + Σ exp(α·(badness_pos − badness_neg))) / α, the same for all negatives, (negatives, batch)."""
+        logits = self.alpha * torch.cat([torch.zeros_like(positive), positive - negative])
+        return (logits.logsumexp(0, keepdim=True) / self.alpha).expand(negative.shape)
+
+    def gradients(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
+        """Closed form of the gradients, see `Objective.gradients`."""
+        logits = self.alpha * torch.cat([torch.zeros_like(positive), positive - negative])
+        grad = logits.softmax(0)[1:]
+        return grad.sum(0, keepdim=True), -grad
 
 
 @register("objective", "sum")

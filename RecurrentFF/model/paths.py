@@ -55,15 +55,18 @@ class PlainPath:
     Args:
         modules: the network's local modules.
         compute_dtype: the type of the patterns that modules read from each other.
+        bottom_up: modules read what those before them have computed in the same timestep, see `State`.
     """
 
-    def __init__(self, modules: Sequence[LocalModule], compute_dtype: torch.dtype) -> None:
+    def __init__(self, modules: Sequence[LocalModule], compute_dtype: torch.dtype, *, bottom_up: bool = False) -> None:
         self.modules = modules
         self.compute_dtype = compute_dtype
+        self.bottom_up = bottom_up
 
     def new_state(self, candidates: int, batch: int, processes: Processes = ONE_PROCESS) -> State:
         """An uninitialized state."""
-        return State(processes.own(self.modules), batch, self.compute_dtype, processes.exchange())
+        own = processes.own(self.modules)
+        return State(own, batch, self.compute_dtype, processes.exchange(), bottom_up=self.bottom_up)
 
     def begin(self, modules: Sequence[LocalModule]) -> None:
         """Prepare nothing."""
@@ -76,10 +79,10 @@ class PlainPath:
 
     def learn(self, module: LocalModule, state: State, context: StepContext, learning: LearningContext) -> LocalResult:
         """Compute a timestep of a module and its local gradients."""
-        before = state.blocks[module.name]
-        after = module.step(state.patterns, before, context)
+        before, patterns = state.blocks[module.name], state.patterns
+        after = module.step(patterns, before, context)
         state.store(module.name, after)
-        return module.local_gradients(state.patterns, before, after, context, learning)
+        return module.local_gradients(patterns, before, after, context, learning)
 
     def optimizer(self, module: LocalModule, optimizer: Optimizer) -> LocalOptimizer:
         """The optimizer of torch.optim for a module."""

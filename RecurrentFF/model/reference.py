@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from RecurrentFF.model.connections import Connection, Dense
 from RecurrentFF.model.layers import Layer
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.objectives import Objective, Pairwise, Sum, Threshold
+from RecurrentFF.model.objectives import Objective, Pairwise, Softmax, Sum, Threshold
 
 Activity = dict[str, Tensor]
 """The activity h of each hidden layer, (batch, units)."""
@@ -36,7 +36,7 @@ Clamp = tuple[Tensor, Tensor]
 
 
 class Reference:
-    """A network with the present weights and the settings of another; without dropout and other regularizers.
+    """A network with the present weights and the settings of another; without dropout, other regularizers and normalization.
 
     Attributes:
         weight: W of each (layer, source), with the sign of the equations.
@@ -63,6 +63,8 @@ class Reference:
         self.bias: dict[str, Tensor] = {}
         for layer in network.hidden_layers():
             assert isinstance(layer, Layer)
+            if layer.normalization is not None:
+                raise TypeError("the reference knows no batch normalization, by which samples depend on each other")
             for connection in layer.connections:
                 for source, weight in self.weights_of(connection).items():
                     self.weight[layer.name, source] = weight.detach().clone().requires_grad_()
@@ -83,6 +85,8 @@ class Reference:
                     sign = -1 if self.order.index(source) > self.order.index(layer) else 1  # above: it cancels
                     z = z + sign * self.drive(layer, source, weight, reads)
             after[layer] = (1 - damping) * h[layer] + damping * self.activation(z)
+            if self.settings.network.update_order == "bottom_up":  # what follows reads this at once
+                reads = reads | {layer: self.pattern(layer, after[layer])}
         return after
 
     def unit_bias(self, layer: str) -> Tensor:
@@ -101,20 +105,31 @@ class Reference:
         """The activation function that the settings name; autograd computes its derivative."""
         return self.settings.network.activation.apply(z)
 
-    def badness(self, h: Tensor) -> Tensor:
-        """The badness of each sample, (batch,)."""
-        return (h**2).sum(1) if self.settings.network.badness == "sum" else (h**2).mean(1)
+    def badness(self, h: Tensor, y: Tensor) -> Tensor:
+        """The badness of each sample, (batch,): that of all units, or with class groups of those of the label y."""
+        squares, units = h**2, h.shape[1]
+        if self.settings.network.class_groups:
+            units //= self.sizes["y"]
+            squares = squares * y.repeat_interleave(units, 1)
+        return squares.sum(1) / (units if self.settings.network.badness == "mean" else 1)
 
-    def loss(self, positive: Tensor, negative: Tensor, objective: Objective | None = None) -> Tensor:
-        """The loss of each sample, (batch,), from the badness of its positive and of one negative candidate."""
+    def loss(self, positive: Tensor, negatives: Sequence[Tensor], objective: Objective | None = None) -> Tensor:
+        """The loss of each sample, (batch,), from the badness of its positive and of each negative candidate, all (batch,)."""
         objective = objective or self.settings.objective
+        if isinstance(objective, Sum):
+            return torch.stack([self.loss(positive, negatives, part) for part in objective.objectives]).sum(0)
+        if isinstance(objective, Softmax):
+            logits = -objective.alpha * torch.stack([positive, *negatives], 1)
+            return F.cross_entropy(logits, torch.zeros_like(positive, dtype=torch.long), reduction="none") / objective.alpha
+        return torch.stack([self.loss_of_pair(positive, negative, objective) for negative in negatives]).mean(0)
+
+    def loss_of_pair(self, positive: Tensor, negative: Tensor, objective: Objective) -> Tensor:
+        """The loss of each sample, (batch,), from the badness of its positive and of one negative candidate."""
         if isinstance(objective, Threshold):
             above, below = objective.beta * (positive - objective.theta), objective.beta * (objective.theta - negative)
             return (softplus(above) + softplus(below)) / (2 * objective.beta)
         if isinstance(objective, Pairwise):
             return softplus(objective.alpha * (positive - negative)) / objective.alpha
-        if isinstance(objective, Sum):
-            return torch.stack([self.loss(positive, negative, part) for part in objective.objectives]).sum(0)
         return objective.loss(positive[None], negative[None])[0]
 
     # ---------------------------------------------------------------- training
@@ -149,15 +164,15 @@ class Reference:
         """One timestep with the label: every layer takes a gradient step on its own loss."""
         after = self.advance(clamps, candidates, self.settings.network.damping_factor)
         for layer in self.layers:
-            self.update(layer, [h[layer] for h in after])
+            self.update(layer, [h[layer] for h in after], [y for _, y in clamps])
         return [{layer: activity.detach() for layer, activity in h.items()} for h in after]
 
-    def update(self, layer: str, activities: Sequence[Tensor]) -> None:
-        """A gradient step of one layer, from its activity under each candidate, the positive one first."""
-        positive, *negatives = [self.badness(h) for h in activities]
+    def update(self, layer: str, activities: Sequence[Tensor], labels: Sequence[Tensor]) -> None:
+        """A gradient step of one layer, from its activity and the label under each candidate, the positive one first."""
+        positive, *negatives = [self.badness(h, y) for h, y in zip(activities, labels, strict=True)]
         if self.settings.learning_needs_label and all(torch.equal(positive, negative) for negative in negatives):
             return  # the label has not reached this layer: the gradients of a ranking objective cancel
-        loss = torch.stack([self.loss(positive, negative) for negative in negatives]).mean()
+        loss = self.loss(positive, negatives).mean()
         self.optimizers[layer].zero_grad()
         loss.backward(inputs=self.parameters(layer))  # type: ignore[no-untyped-call]
         self.optimizers[layer].step()
@@ -176,8 +191,10 @@ class Reference:
             candidates, y = self.settle([inputs]), torch.full(inputs.shape[1:2], label, device=inputs.device)
             by_timestep = []
             for x in inputs[network.prelabel_timesteps :]:
-                candidates = self.advance([(x, self.one_hot(y, x.dtype))], candidates, network.damping_factor)
-                by_timestep.append(torch.stack([self.badness(candidates[0][layer]) for layer in self.predicting]).mean(0))
+                one_hot = self.one_hot(y, x.dtype)
+                candidates = self.advance([(x, one_hot)], candidates, network.damping_factor)
+                by_layer = [self.badness(candidates[0][layer], one_hot) for layer in self.predicting]
+                by_timestep.append(torch.stack(by_layer).mean(0))
             by_label.append(torch.stack(by_timestep))
         return torch.stack(by_label, 2)
 

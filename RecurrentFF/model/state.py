@@ -16,12 +16,14 @@ class State:
     """The state of every block for a batch of samples, and the patterns that blocks read from each other.
 
     All modules read the patterns of the previous timestep; `store` keeps what they become, and `advance` ends the
-    timestep. That is the synchronous update.
+    timestep. That is the synchronous update. With `bottom_up`, the modules that follow a module read what it has just stored.
 
     Args:
         modules: the network's local modules.
         batch: the number of samples.
         compute_dtype: the type of the patterns.
+        exchange: see below.
+        bottom_up: what a module stores is read by those that follow it in the same timestep.
 
     Attributes:
         patterns: for each block what others read: x, the normalized activity n(h) of each layer, y. Each is (features,
@@ -32,7 +34,13 @@ class State:
     """
 
     def __init__(
-        self, modules: Sequence[LocalModule], batch: int, compute_dtype: torch.dtype, exchange: Exchange | None = None
+        self,
+        modules: Sequence[LocalModule],
+        batch: int,
+        compute_dtype: torch.dtype,
+        exchange: Exchange | None = None,
+        *,
+        bottom_up: bool = False,
     ) -> None:
         self.modules = tuple(modules)
         self.batch = batch
@@ -41,6 +49,7 @@ class State:
         self.blocks: dict[str, BlockState] = {}
         self.pattern_masks: dict[str, Tensor] | None = None
         self.exchange = exchange
+        self.bottom_up = bottom_up
         self._next: dict[str, BlockState] = {}
 
     def reset(self, draws: BatchDraws | None = None) -> None:
@@ -73,11 +82,13 @@ class State:
         return max(self.patterns["x"].shape[1], self.patterns["y"].shape[1])
 
     def store(self, name: str, after: BlockState) -> None:
-        """Keep the state of a module after the running timestep. Other modules still read the previous one."""
+        """Keep the state of a module after the running timestep. Other modules read the previous one, unless `bottom_up`."""
         mask = None if self.pattern_masks is None else self.pattern_masks.get(name)
         if mask is not None:
             after = after._replace(pattern=self._masked(after.pattern, mask))
         self._next[name] = after
+        if self.bottom_up:  # in a new dictionary, since the caller may still need the previous one
+            self.patterns = self.patterns | {name: after.pattern}
         if self.exchange is not None:
             self.exchange.send(name, after.pattern)
 

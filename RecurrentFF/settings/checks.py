@@ -95,3 +95,16 @@ def check_circuit(settings: Settings) -> None:
             "network.prelabel_timesteps = 0: the generative circuit needs at least 1, because it reads the activity before the "
             "label is shown"
         )
+
+
+def check_update_order(settings: Settings) -> None:
+    """Check that no part of the network needs the activity of the previous timestep, where layers are updated bottom-up.
+
+    Raises:
+        ValueError: a generative circuit does.
+    """
+    if settings.network.update_order == "bottom_up" and settings.generative is not None:
+        raise ValueError(
+            'network.update_order = "bottom_up": the generative circuit reads all layers at the previous timestep; leave it out '
+            '(generative.name = "none"), or set update_order = "synchronous"'
+        )

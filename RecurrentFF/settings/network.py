@@ -99,6 +99,24 @@ class NetworkSettings(Section):
     """
     peer_normalization: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """The strength λ of peer normalization, which pulls a unit's mean activity towards the mean of its layer."""
+    class_groups: Flag = False
+    """Divide the units of every layer into one group for each class. The badness of a label is that of the units of its class.
+
+    No layer then reads the label, unless a residual connection leads from it, so that one pass tries all labels. All hidden sizes
+    must be multiples of num_classes; in a convolutional layer, the channels are divided.
+    """
+    batch_normalization: Flag = False
+    """Normalize the sum of a unit's drives over the samples of a training batch, to mean 0 and variance 1.
+
+    A learned gain and the bias follow. A prediction uses running means of mean and variance. The units of a channel are normalized
+    together.
+    """
+    update_order: Literal["synchronous", "bottom_up"] = "synchronous"
+    """The order in which layers are updated in a timestep.
+
+    With "synchronous", all layers read the activity of the previous timestep. With "bottom_up", the first layer is updated first,
+    and the others read the new activity of the layers below them, so that the input reaches the top layer in one timestep.
+    """
     prelabel_timesteps: Annotated[int, Field(ge=0)] = 3
     """The number of timesteps with the uniform label, before the label is shown."""
     label_timesteps: Annotated[int, Field(ge=1)] = 10
@@ -193,5 +211,7 @@ class NetworkSettings(Section):
         while not latest & goals:
             readers = {reader for layer in latest for reader in (layer - 1, layer + 1, *targets.get(layer, ()))}
             latest = {layer for layer in readers if 1 <= layer < label} - reached
+            if latest and self.update_order == "bottom_up":  # what a layer has is with all layers above at once
+                latest = set(range(min(latest), label)) - reached
             reached, timesteps = reached | latest, timesteps + 1
         return timesteps

@@ -19,7 +19,13 @@ from RecurrentFF.messages import nearest, shortened
 from RecurrentFF.options import Section, as_tuple
 from RecurrentFF.registry import ComponentOf, make, make_components, name_of, tree_of
 from RecurrentFF.settings import legacy, recipes
-from RecurrentFF.settings.checks import check_circuit, check_label_free, check_negatives, check_prediction
+from RecurrentFF.settings.checks import (
+    check_circuit,
+    check_label_free,
+    check_negatives,
+    check_prediction,
+    check_update_order,
+)
 from RecurrentFF.settings.former_keys import former_path
 from RecurrentFF.settings.network import NetworkSettings
 from RecurrentFF.settings.overrides import concerns, is_former_value, merged, options_of, overridden
@@ -91,6 +97,7 @@ class Settings(Section):
         check_label_free(self)
         check_prediction(self)
         check_circuit(self)
+        check_update_order(self)
         return self
 
     @model_validator(mode="after")
@@ -120,7 +127,8 @@ class Settings(Section):
     def learning_needs_label(self) -> bool:
         """True if a layer has nothing to learn until the label has reached it."""
         gives_inputs = self.negatives.gives_inputs  # which differ from the first timestep on
-        return self.objective.ranks_only and not self.network.peer_normalization and not gives_inputs
+        own_units = self.network.class_groups  # the badness of two labels differs at once
+        return self.objective.ranks_only and not self.network.peer_normalization and not gives_inputs and not own_units
 
     @property
     def prediction_window(self) -> tuple[int, int]:

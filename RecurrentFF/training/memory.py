@@ -50,7 +50,7 @@ def required_memory(settings: Settings) -> dict[str, float]:
     required = {
         "network.hidden_sizes": 12.0 * weights,  # weight, gradient and one moment
         # z, h, and two copies of the state in bfloat16 (4 bytes more in float32)
-        "training.batch_size": 12.0 * candidates * units,
+        "training.batch_size": 12.0 * (samples if network.class_groups else candidates) * units,
         "network.label_timesteps": 4.0
         * candidates
         * len(network.hidden_sizes)

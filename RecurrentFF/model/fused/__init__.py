@@ -12,7 +12,7 @@ faster by four means:
 """
 
 from RecurrentFF.model.fused.kernels import EAGER, Kernels, compiled
-from RecurrentFF.model.fused.path import FusedPath, FusedRMSprop
+from RecurrentFF.model.fused.path import FusedPath, FusedRMSprop, path_of
 from RecurrentFF.model.fused.state import FusedState
 
-__all__ = ["EAGER", "FusedPath", "FusedRMSprop", "FusedState", "Kernels", "compiled"]
+__all__ = ["EAGER", "FusedPath", "FusedRMSprop", "FusedState", "Kernels", "compiled", "path_of"]

@@ -22,7 +22,7 @@ from RecurrentFF.model.layers import (
 )
 from RecurrentFF.model.learning_rule import loss_of
 from RecurrentFF.model.optimizers import LocalOptimizer, Optimizer, RMSprop, TorchOptimizer
-from RecurrentFF.model.paths import PlainPath
+from RecurrentFF.model.paths import ComputePath, PlainPath
 from RecurrentFF.model.processes import ONE_PROCESS, Processes
 from RecurrentFF.model.state import State
 
@@ -73,6 +73,8 @@ class FusedPath:
             and list(module.connections[0].sources) == [name for name in order if name in module.connections[0].sources]
             and module.units_per_bias == 1
             and module.rates is None
+            and module.classes is None
+            and module.normalization is None
             for module in modules
         )
 
@@ -210,6 +212,25 @@ class FusedPath:
         """
         sizes = {state.patterns[group.names[0]].shape[1] for group in groups if group.names[0] != "x"}
         return self.kernels if len(sizes) == 1 else EAGER
+
+
+def path_of(
+    modules: Sequence[LocalModule], classes: int, compute_dtype: torch.dtype, *, fused: bool = True, bottom_up: bool = False
+) -> ComputePath:
+    """The fused path where the modules allow it, or the plain one.
+
+    Args:
+        modules: the network's local modules, bottom to top.
+        classes: the number of classes.
+        compute_dtype: the type of the patterns.
+        fused: false for the plain path in any case.
+        bottom_up: modules read what those before them have computed in the same timestep, which the fused path does not have.
+    """
+    hidden = [module for module in modules if module.is_hidden_layer]
+    layers = [module for module in hidden if isinstance(module, Layer)]
+    if not fused or bottom_up or not FusedPath.supports(hidden):
+        return PlainPath(modules, compute_dtype, bottom_up=bottom_up)
+    return FusedPath(layers, [module for module in modules if not module.is_hidden_layer], classes, compute_dtype)
 
 
 class FusedRMSprop:

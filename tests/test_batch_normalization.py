@@ -1,0 +1,257 @@
+"""Batch normalization of a layer's drives, against autograd; alone, with class groups, and in convolutional layers."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import RecurrentFF as rff
+from RecurrentFF.model.convolutions import Conv2d
+from RecurrentFF.model.learner import Learner
+from RecurrentFF.model.network import Network
+from RecurrentFF.model.normalization import BatchNormalization
+from RecurrentFF.settings import Settings
+from tests.helpers import CLASSES, class_numbers, clusters, dense, float64_network, hidden_layers, small_settings, video
+from tests.test_connections import weight
+
+Activity = dict[str, Tensor]
+ADAM = {"name": "adam", "learning_rate": 1e-2}
+SGD = {"name": "torch", "optimizer": "SGD", "learning_rate": 0.5}
+"""Its updates are linear in the gradients: it makes no differences in rounding larger, as Adam does where gradients vanish."""
+CASES: dict[str, dict[str, Any]] = {
+    "label_read": {"objective": "pairwise", "negatives": {"count": 1}},
+    "threshold": {},
+    "class_groups": {"class_groups": True, "hidden_sizes": [10, 5, 15], "objective": "softmax", "negatives": {"count": 4}},
+    "bottom_up": {"update_order": "bottom_up", "class_groups": True, "hidden_sizes": [10, 5], "label_timesteps": 1,
+                  "prelabel_timesteps": 0, "prediction_window": [0, 0], "objective": "softmax", "negatives": {"count": 4}},
+    "hard_examples": {"hard_example_fraction": 0.5, "class_groups": True, "hidden_sizes": [10, 15], "objective": "pairwise"},
+}  # fmt: skip
+
+
+class Normalizing:
+    """A network with batch normalization, by autograd. Activity is (candidates, batch, units), with all candidates present."""
+
+    def __init__(self, network: Network) -> None:
+        self.settings, self.order, self.layers = network.settings, list(network.sizes), list(network.layers)
+        self.weight, self.gain, self.bias, self.mean, self.variance = {}, {}, {}, {}, {}  # type: ignore[var-annotated]
+        for layer in hidden_layers(network):
+            assert layer.normalization is not None
+            self.weight[layer.name] = {s: w.clone().requires_grad_() for s, w in dense(layer).weights().items()}
+            self.gain[layer.name] = layer.normalization.gain.clone().requires_grad_()
+            self.bias[layer.name] = layer.bias.clone().requires_grad_()
+            self.mean[layer.name], self.variance[layer.name] = torch.zeros_like(layer.bias), torch.ones_like(layer.bias)
+        self.optimizers = {name: torch.optim.SGD(self.parameters(name), 0.5) for name in self.layers}
+
+    def parameters(self, layer: str) -> list[Tensor]:
+        return [*self.weight[layer].values(), self.gain[layer], self.bias[layer]]
+
+    def pattern(self, h: Tensor) -> Tensor:
+        return (h / ((h**2).mean(2, keepdim=True) + self.settings.network.epsilon).sqrt()).detach()
+
+    def timestep(self, x: Tensor, y: Tensor, h: Activity, damping: float, *, training: bool, track: bool = False) -> Activity:
+        reads, after = {"x": x, "y": y} | {name: self.pattern(each) for name, each in h.items()}, {}
+        for layer in self.layers:
+            sums = torch.zeros(())
+            for source, each in self.weight[layer].items():
+                sign = -1 if self.order.index(source) > self.order.index(layer) else 1
+                sums = sums + sign * reads[source] @ each.T
+            mean, variance = self.mean[layer], self.variance[layer]
+            if training:
+                mean, variance = sums.mean((0, 1)), sums.var((0, 1), correction=0)
+                if track:
+                    self.mean[layer] = 0.9 * self.mean[layer] + 0.1 * mean.detach()
+                    self.variance[layer] = 0.9 * self.variance[layer] + 0.1 * variance.detach()
+            z = (sums - mean) / (variance + 1e-5).sqrt() * self.gain[layer] + self.bias[layer]
+            after[layer] = (1 - damping) * h[layer] + damping * F.leaky_relu(z)
+            if self.settings.network.update_order == "bottom_up":
+                reads = reads | {layer: self.pattern(after[layer])}
+        return after
+
+    def badness(self, h: Tensor, y: Tensor) -> Tensor:
+        """(candidates, batch)."""
+        if not self.settings.network.class_groups:
+            return (h**2).mean(2)
+        units = h.shape[2] // CLASSES
+        return ((h**2) * y.repeat_interleave(units, 2)).sum(2) / units
+
+    def settle(self, x: Tensor, candidates: int, *, training: bool) -> Activity:
+        batch, uniform = x.shape[1], torch.full((candidates, x.shape[1], CLASSES), 1 / CLASSES, dtype=torch.float64)
+        h = {name: torch.zeros(candidates, batch, len(self.bias[name]), dtype=torch.float64) for name in self.layers}
+        with torch.no_grad():
+            for t in range(self.settings.network.prelabel_timesteps):
+                h = self.timestep(x[t].expand(candidates, -1, -1), uniform, h, 1.0, training=training)
+        return h
+
+    def train_batch(self, x: Tensor, labels: Tensor) -> None:
+        """A batch with labels (candidates, batch), the true one first."""
+        h, y = self.settle(x, len(labels), training=True), F.one_hot(labels, CLASSES).double()
+        for t in range(self.settings.network.label_timesteps):
+            now = x[self.settings.network.prelabel_timesteps + t].expand(len(labels), -1, -1)
+            before = {layer: (self.mean[layer], self.variance[layer]) for layer in self.layers}
+            h = self.timestep(now, y, h, self.settings.network.damping_factor, training=True, track=True)
+            for layer in self.layers:
+                badness = self.badness(h[layer], y)
+                positive, negative = badness[:1], badness[1:]
+                if self.settings.learning_needs_label and torch.equal(badness, badness[:1].expand_as(badness)):
+                    self.mean[layer], self.variance[layer] = before[layer]
+                    continue
+                losses = self.settings.objective.loss(positive, negative).mean(0)
+                slopes = torch.stack(torch.autograd.grad(losses.mean(), (badness,), retain_graph=True)).abs().sum((0, 1))
+                count = max(1, round(self.settings.network.hard_example_fraction * len(slopes)))
+                chosen = torch.zeros_like(slopes).index_fill(0, slopes.argsort(descending=True)[:count], 1)
+                self.optimizers[layer].zero_grad()
+                (chosen * losses).mean().backward(inputs=self.parameters(layer))
+                self.optimizers[layer].step()
+            h = {layer: each.detach() for layer, each in h.items()}
+
+    @torch.no_grad()
+    def predicted_badness(self, x: Tensor) -> Tensor:
+        """(batch, classes), averaged over layers and the prediction window."""
+        h, network = self.settle(x, CLASSES, training=False), self.settings.network
+        y = torch.eye(CLASSES, dtype=torch.float64)[:, None].expand(-1, x.shape[1], -1)
+        over_time = []
+        for each in x[network.prelabel_timesteps :]:
+            h = self.timestep(each.expand(CLASSES, -1, -1), y, h, network.damping_factor, training=False)
+            over_time.append(torch.stack([self.badness(h[layer], y) for layer in self.layers]).mean(0))
+        first, last = self.settings.prediction_window
+        return torch.stack(over_time)[first : last + 1].mean(0).T
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_training_and_prediction_agree_with_autograd(case: str) -> None:
+    network = float64_network(batch_normalization=True, optimizer=SGD, **CASES[case])
+    oracle, learner, seen = Normalizing(network), Learner(network, 3), []
+    sample = learner.negatives.sample
+    object.__setattr__(learner.negatives, "sample", lambda context: seen.append(sample(context)) or seen[-1])
+    for batch in range(4):
+        x, labels = video(network.settings.timesteps, seed=batch), class_numbers(6, seed=batch)
+        learner.train_batch(x, labels)
+        assert seen[-1].labels is not None
+        oracle.train_batch(x, torch.cat([labels[None], seen[-1].labels[:, 0]]))
+    for layer in hidden_layers(network):
+        assert layer.normalization is not None
+        found = [*dense(layer).weights().values(), layer.normalization.gain, layer.bias]
+        found += [layer.normalization.mean, layer.normalization.variance]
+        expected = [*oracle.parameters(layer.name), oracle.mean[layer.name], oracle.variance[layer.name]]
+        for f, e in zip(found, expected, strict=True):
+            torch.testing.assert_close(f.detach(), e.detach(), rtol=1e-9, atol=1e-9)
+    x = video(network.settings.timesteps, seed=9)
+    torch.testing.assert_close(network.badness(x), oracle.predicted_badness(x), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("positions", [1, 6])
+def test_the_gradients_of_a_normalized_drive_equal_those_of_torch(positions: int) -> None:
+    normalization = BatchNormalization(4, positions, torch.float64)
+    normalization.gain.copy_(weight(4))
+    drive, grad, bias = weight(4 * positions, 2, 5, seed=1), weight(4 * positions, 2, 5, seed=2), weight(4, seed=3)
+    torch_layer = torch.nn.BatchNorm1d(4).double()
+    torch_layer.weight.data.copy_(normalization.gain)
+    torch_layer.bias.data.copy_(bias)
+    leaf = drive.clone().requires_grad_()
+    out = torch_layer(leaf.view(4, -1).T).T.reshape(drive.shape)
+    out.backward(grad)
+    normalized = normalization.normalize(drive, is_training=True)
+    torch.testing.assert_close(normalization.pre_activation(normalized, bias), out.detach(), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(normalization.drive_gradient(grad, normalized), leaf.grad, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(normalization.gain_gradient(grad, normalized), torch_layer.weight.grad, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("pooling", [1, 2, 3])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_pooled_convolution_has_the_gradients_of_autograd(pooling: int, sign: float) -> None:
+    kernel = weight(3, 2, 3, 3)
+    connection = Conv2d("x", (2, 7, 7), 3, 3, padding=1, pooling=pooling, sign=sign, weight=kernel)
+    reads = [weight(98, 2, 5)]
+    drive, memory = connection(reads)
+    planes = F.conv2d(reads[0].permute(1, 2, 0).reshape(10, 2, 7, 7), kernel, padding=1)
+    expected = F.max_pool2d(sign * planes, pooling).flatten(1).T.view(-1, 2, 5)
+    torch.testing.assert_close(drive, expected, rtol=1e-10, atol=1e-10)
+    grad = weight(*drive.shape, seed=4)
+    by_autograd = super(Conv2d, connection).gradients(reads, grad)
+    torch.testing.assert_close(connection.gradients(reads, grad, None, memory), by_autograd, rtol=1e-10, atol=1e-10)
+
+
+def convolutional(**options: Any) -> Settings:
+    """Images of 8 × 8 pixels, two convolutional layers with class groups, and a fully connected one."""
+    convolution = {"name": "convolution", "sources": ["forward"], "kernel_size": 3, "padding": 1}
+    kinds = [
+        convolution | {"layers": [1], "channels": 10, "stride": 1, "pooling": 2},
+        convolution | {"layers": [2], "channels": 5, "stride": 2},
+        {"name": "none", "sources": ["lateral", "backward"]},
+    ]
+    shape = {"input_size": 64, "hidden_sizes": [160, 20, 15], "connections": kinds, "class_groups": True}
+    one = {"update_order": "bottom_up", "prelabel_timesteps": 0, "label_timesteps": 1, "prediction_window": [0, 0]}
+    learning = {"objective": "softmax", "negatives": {"count": 4}, "optimizer": ADAM, "damping_factor": 1.0}
+    return small_settings(**(shape | one | learning | {"batch_normalization": True} | options))
+
+
+def test_convolutional_layers_with_class_groups_learn_as_by_autograd() -> None:
+    network = Network(convolutional(), dtype=torch.float64)
+    first, second, third = hidden_layers(network)
+    modules = torch.nn.ModuleList(
+        [
+            torch.nn.Conv2d(1, 10, 3, padding=1, bias=False),
+            torch.nn.Conv2d(10, 5, 3, padding=1, stride=2, bias=False),
+            torch.nn.Linear(20, 15, bias=False),
+        ]
+    ).double()
+    norms = torch.nn.ModuleList([torch.nn.BatchNorm2d(10), torch.nn.BatchNorm2d(5), torch.nn.BatchNorm1d(15)]).double()
+    for layer, module in zip((first, second, third), modules, strict=True):
+        module.weight.data.copy_(next(layer.connections[0].parameters()))
+    optimizer = torch.optim.AdamW([*modules.parameters(), *norms.parameters()], 1e-2, weight_decay=0)
+    learner = Learner(network, 1)
+    for batch in range(3):
+        x, labels = video(1, seed=batch, input_size=64), class_numbers(6, seed=batch)
+        learner.train_batch(x, labels)
+        planes, loss = x.view(6, 1, 8, 8), torch.zeros(())
+        for number, (module, norm) in enumerate(zip(modules, norms, strict=True)):
+            z = module(planes)
+            h = F.leaky_relu(norm(F.max_pool2d(z, 2) if number == 0 else z))
+            logits = -8 * (h.view(6, CLASSES, -1) ** 2).mean(2)
+            loss = loss + F.cross_entropy(logits, labels) / 8
+            planes = (h / ((h.flatten(1) ** 2).mean(1) + 1e-8).sqrt().view(6, *[1] * (h.dim() - 1))).detach()
+            planes = planes.flatten(1) if number == 1 else planes
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    for layer, module, norm in zip((first, second, third), modules, norms, strict=True):
+        assert layer.normalization is not None
+        torch.testing.assert_close(next(layer.connections[0].parameters()), module.weight, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(layer.normalization.gain, norm.weight, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(layer.bias, norm.bias, rtol=1e-9, atol=1e-9)
+
+
+def test_the_running_statistics_are_saved_averaged_and_resumed(tmp_path: Path) -> None:
+    network = rff.build(convolutional())
+    images, labels = torch.rand(30, 64), torch.arange(30) % CLASSES
+    rff.fit(network, (images, labels), epochs=2, quiet=True)
+    layer = hidden_layers(network)[0]
+    assert layer.normalization is not None and layer.normalization.mean.abs().max() > 0
+    rff.save(network, tmp_path / "network.safetensors")
+    again = rff.load(tmp_path / "network.safetensors")
+    torch.testing.assert_close(again.badness(images), network.badness(images), rtol=0, atol=0)
+    assert torch.equal(copy.deepcopy(network).badness(images), network.badness(images))
+
+
+def test_a_prediction_does_not_depend_on_the_other_samples_and_changes_nothing() -> None:
+    network = Network(convolutional())
+    Learner(network).train_batch(torch.rand(1, 12, 64), class_numbers(12))
+    images, before = torch.rand(7, 64), copy.deepcopy(network.state_dict())
+    torch.testing.assert_close(network.badness(images)[2:3], network.badness(images[2:3]), rtol=1e-5, atol=1e-6)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_class_groups_learn_to_classify() -> None:
+    samples, labels = clusters(300)
+    settings = small_settings(
+        input_size=samples.shape[1], hidden_sizes=[20, 20], class_groups=True, batch_normalization=True, objective="softmax",
+        negatives={"count": 4}, optimizer=ADAM, update_order="bottom_up", prelabel_timesteps=0, label_timesteps=1,
+        prediction_window=[0, 0], batch_size=20,
+    )  # fmt: skip
+    network = rff.build(settings)
+    rff.fit(network, (samples, labels), epochs=5, quiet=True)
+    assert (network.predict(samples) == labels).float().mean() > 0.9
