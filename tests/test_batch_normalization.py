@@ -13,7 +13,7 @@ import RecurrentFF as rff
 from RecurrentFF.model.convolutions import Conv2d
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.normalization import BatchNormalization
+from RecurrentFF.model.normalization import BatchNormalization, Normalized
 from RecurrentFF.settings import Settings
 from tests.helpers import CLASSES, class_numbers, clusters, dense, float64_network, hidden_layers, small_settings, video
 from tests.test_connections import weight
@@ -37,12 +37,14 @@ class Normalizing:
 
     def __init__(self, network: Network) -> None:
         self.settings, self.order, self.layers = network.settings, list(network.sizes), list(network.layers)
-        self.weight, self.gain, self.bias, self.mean, self.variance = {}, {}, {}, {}, {}  # type: ignore[var-annotated]
+        self.weight: dict[str, dict[str, Tensor]] = {}
+        self.gain, self.bias, self.mean, self.variance, self.updates = {}, {}, {}, {}, {}  # type: ignore[var-annotated]
         for layer in hidden_layers(network):
             assert layer.normalization is not None
             self.weight[layer.name] = {s: w.clone().requires_grad_() for s, w in dense(layer).weights().items()}
             self.gain[layer.name] = layer.normalization.gain.clone().requires_grad_()
             self.bias[layer.name] = layer.bias.clone().requires_grad_()
+            self.updates[layer.name] = 0
             self.mean[layer.name], self.variance[layer.name] = torch.zeros_like(layer.bias), torch.ones_like(layer.bias)
         self.optimizers = {name: torch.optim.SGD(self.parameters(name), 0.5) for name in self.layers}
 
@@ -63,8 +65,10 @@ class Normalizing:
             if training:
                 mean, variance = sums.mean((0, 1)), sums.var((0, 1), correction=0)
                 if track:
-                    self.mean[layer] = 0.9 * self.mean[layer] + 0.1 * mean.detach()
-                    self.variance[layer] = 0.9 * self.variance[layer] + 0.1 * variance.detach()
+                    keep = (1 + self.updates[layer]) / (10 + self.updates[layer])  # below 0.99 for 890 timesteps
+                    self.mean[layer] = keep * self.mean[layer] + (1 - keep) * mean.detach()
+                    self.variance[layer] = keep * self.variance[layer] + (1 - keep) * variance.detach()
+                    self.updates[layer] += 1
             z = (sums - mean) / (variance + 1e-5).sqrt() * self.gain[layer] + self.bias[layer]
             after[layer] = (1 - damping) * h[layer] + damping * F.leaky_relu(z)
             if self.settings.network.update_order == "bottom_up":
@@ -91,13 +95,13 @@ class Normalizing:
         h, y = self.settle(x, len(labels), training=True), F.one_hot(labels, CLASSES).double()
         for t in range(self.settings.network.label_timesteps):
             now = x[self.settings.network.prelabel_timesteps + t].expand(len(labels), -1, -1)
-            before = {layer: (self.mean[layer], self.variance[layer]) for layer in self.layers}
+            before = {layer: (self.mean[layer], self.variance[layer], self.updates[layer]) for layer in self.layers}
             h = self.timestep(now, y, h, self.settings.network.damping_factor, training=True, track=True)
             for layer in self.layers:
                 badness = self.badness(h[layer], y)
                 positive, negative = badness[:1], badness[1:]
                 if self.settings.learning_needs_label and torch.equal(badness, badness[:1].expand_as(badness)):
-                    self.mean[layer], self.variance[layer] = before[layer]
+                    self.mean[layer], self.variance[layer], self.updates[layer] = before[layer]
                     continue
                 losses = self.settings.objective.loss(positive, negative).mean(0)
                 slopes = torch.stack(torch.autograd.grad(losses.mean(), (badness,), retain_graph=True)).abs().sum((0, 1))
@@ -141,6 +145,16 @@ def test_training_and_prediction_agree_with_autograd(case: str) -> None:
             torch.testing.assert_close(f.detach(), e.detach(), rtol=1e-9, atol=1e-9)
     x = video(network.settings.timesteps, seed=9)
     torch.testing.assert_close(network.badness(x), oracle.predicted_badness(x), rtol=1e-9, atol=1e-9)
+
+
+def test_the_running_statistics_soon_forget_their_initial_values_and_then_change_slowly() -> None:
+    normalization, statistics = BatchNormalization(2), torch.tensor([3.0, -1.0])
+    for _ in range(40):
+        normalization.track(Normalized(torch.zeros(2, 1, 1), statistics, statistics + 5))
+    torch.testing.assert_close(normalization.mean, statistics, rtol=1e-3, atol=1e-3)
+    normalization.updates.fill_(10_000)
+    normalization.track(Normalized(torch.zeros(2, 1, 1), statistics + 1, statistics + 5))
+    torch.testing.assert_close(normalization.mean, statistics + 0.01, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("positions", [1, 6])

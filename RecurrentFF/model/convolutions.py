@@ -67,8 +67,9 @@ class Convolution(Connection):
 
     def _kernel_gradient(self, source: Tensor, output: Tensor) -> dict[str, Tensor]:
         """∂loss/∂kernel of a convolution from the planes that it reads and ∂loss/∂output, in the type of both."""
-        gradient: Callable[..., Tensor] = torch.nn.grad.conv2d_weight
-        return {"weight": gradient(source, self.weight.shape, output, stride=self.stride, padding=self.padding)}
+        function: Callable[..., Tensor] = torch.nn.grad.conv2d_weight
+        gradient = function(source, self.weight.shape, output, stride=self.stride, padding=self.padding)
+        return {"weight": gradient.contiguous()}  # in memory as the weight, which optimizers rely on
 
     def _signed_gradient(self, grad_drive: Tensor, candidates: int) -> Tensor:
         """∂loss/∂output as planes, from ∂loss/∂drive."""
@@ -218,13 +219,16 @@ def conv_shape(
 
 
 def _planes(units: Tensor, shape: Shape) -> Tensor:
-    """(channels·height·width, candidates, batch) → (candidates·batch, channels, height, width)."""
-    return units.flatten(1).T.reshape(-1, *shape)
+    """(channels·height·width, candidates, batch) → (candidates·batch, channels, height, width).
+
+    In memory, the channels of a position are neighbors: convolutions and pooling are faster with them.
+    """
+    return units.reshape(*shape, -1).permute(3, 0, 1, 2).contiguous(memory_format=torch.channels_last)
 
 
 def _units(planes: Tensor, candidates: int) -> Tensor:
     """(candidates·batch, channels, height, width) → (channels·height·width, candidates, batch)."""
-    return planes.flatten(1).T.view(-1, candidates, len(planes) // candidates)
+    return planes.permute(1, 2, 3, 0).reshape(-1, candidates, len(planes) // candidates)
 
 
 @register("connection", "convolution")

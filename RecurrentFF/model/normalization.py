@@ -20,8 +20,11 @@ from torch import Tensor, nn
 
 EPSILON = 1e-5
 """The constant ε that is added to the variance."""
-DECAY = 0.9
-"""The fraction of its previous value that a running mean or variance keeps at a timestep at which the layer learns."""
+DECAY = 0.99
+"""The fraction of its previous value that a running mean or variance keeps at a timestep at which the layer learns.
+
+It is lower at the beginning, (1 + n) / (10 + n) after n such timesteps, so that the initial values are soon forgotten.
+"""
 
 
 class Normalized(NamedTuple):
@@ -46,10 +49,12 @@ class BatchNormalization(nn.Module):
     Attributes:
         gain: (channels,) parameter, 1 at first.
         mean, variance: (channels,) running statistics, by which a prediction normalizes.
+        updates: (), the number of timesteps that are in the running statistics.
     """
 
     mean: Tensor
     variance: Tensor
+    updates: Tensor
 
     def __init__(self, channels: int, positions: int = 1, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -57,6 +62,7 @@ class BatchNormalization(nn.Module):
         self.gain = nn.Parameter(torch.ones(channels, dtype=dtype), requires_grad=False)
         self.register_buffer("mean", torch.zeros(channels, dtype=dtype))
         self.register_buffer("variance", torch.ones(channels, dtype=dtype))
+        self.register_buffer("updates", torch.zeros((), dtype=dtype))
 
     def normalize(self, drive: Tensor, *, is_training: bool) -> Normalized:
         """Normalize a drive (units, candidates or 1, batch) by the statistics of the batch, or by the running ones."""
@@ -84,8 +90,10 @@ class BatchNormalization(nn.Module):
 
     def track(self, normalized: Normalized) -> None:
         """Add the statistics of a batch to the running ones."""
-        self.mean.lerp_(normalized.mean, 1 - DECAY)
-        self.variance.lerp_(normalized.variance, 1 - DECAY)
+        rate = 1 - ((1 + self.updates) / (10 + self.updates)).clamp(max=DECAY)
+        self.mean.lerp_(normalized.mean, rate)
+        self.variance.lerp_(normalized.variance, rate)
+        self.updates += 1
 
     def extra_repr(self) -> str:
         """The number of channels."""
