@@ -126,7 +126,10 @@ def test_a_convolutional_layer_has_planes_of_units_and_a_bias_for_each_channel()
             "convolution: h2 reads h1, which is not convolutional; make that layer convolutional, too",
         ),
         ({"connections": [CONVOLUTION | {"layers": []}]}, r"set layers = \[1\] \(or others\)"),
-        ({"connections": [CONVOLUTION | {"sources": ["lateral"]}]}, "a convolutional layer reads the image or the layer below it"),
+        (
+            {"connections": [CONVOLUTION | {"sources": ["lateral"]}]},
+            "a convolutional layer reads the image or the layer below it",
+        ),
         ({"connections": [CONVOLUTION | {"pooling": 4}]}, "pooling = 4: must be from 1 to 3, the smaller side of the output"),
         (
             {"input_size": 64, "transform": {"name": "oriented_gradients", "directions": 4, "grid_size": 4}},

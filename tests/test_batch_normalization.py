@@ -12,6 +12,7 @@ from torch.nn import functional as F
 import RecurrentFF as rff
 from RecurrentFF.model.convolutions import Conv2d
 from RecurrentFF.model.learner import Learner
+from RecurrentFF.model.negatives import Negatives, SamplingContext
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.normalization import BatchNormalization, Normalized
 from RecurrentFF.settings import Settings
@@ -38,7 +39,7 @@ class Normalizing:
     def __init__(self, network: Network) -> None:
         self.settings, self.order, self.layers = network.settings, list(network.sizes), list(network.layers)
         self.weight: dict[str, dict[str, Tensor]] = {}
-        self.gain, self.bias, self.mean, self.variance, self.updates = {}, {}, {}, {}, {}  # type: ignore[var-annotated]
+        self.gain, self.bias, self.mean, self.variance, self.updates = {}, {}, {}, {}, {}
         for layer in hidden_layers(network):
             assert layer.normalization is not None
             self.weight[layer.name] = {s: w.clone().requires_grad_() for s, w in dense(layer).weights().items()}
@@ -108,7 +109,7 @@ class Normalizing:
                 count = max(1, round(self.settings.network.hard_example_fraction * len(slopes)))
                 chosen = torch.zeros_like(slopes).index_fill(0, slopes.argsort(descending=True)[:count], 1)
                 self.optimizers[layer].zero_grad()
-                (chosen * losses).mean().backward(inputs=self.parameters(layer))
+                (chosen * losses).mean().backward(inputs=self.parameters(layer))  # type: ignore[no-untyped-call]
                 self.optimizers[layer].step()
             h = {layer: each.detach() for layer, each in h.items()}
 
@@ -128,14 +129,20 @@ class Normalizing:
 @pytest.mark.parametrize("case", CASES)
 def test_training_and_prediction_agree_with_autograd(case: str) -> None:
     network = float64_network(batch_normalization=True, optimizer=SGD, **CASES[case])
-    oracle, learner, seen = Normalizing(network), Learner(network, 3), []
+    oracle, learner, seen = Normalizing(network), Learner(network, 3), list[Negatives]()
     sample = learner.negatives.sample
-    object.__setattr__(learner.negatives, "sample", lambda context: seen.append(sample(context)) or seen[-1])
+
+    def seen_sample(context: SamplingContext) -> Negatives:
+        seen.append(sample(context))
+        return seen[-1]
+
+    object.__setattr__(learner.negatives, "sample", seen_sample)
     for batch in range(4):
         x, labels = video(network.settings.timesteps, seed=batch), class_numbers(6, seed=batch)
         learner.train_batch(x, labels)
-        assert seen[-1].labels is not None
-        oracle.train_batch(x, torch.cat([labels[None], seen[-1].labels[:, 0]]))
+        wrong = seen[-1].labels
+        assert wrong is not None
+        oracle.train_batch(x, torch.cat([labels[None], wrong[:, 0]]))
     for layer in hidden_layers(network):
         assert layer.normalization is not None
         found = [*dense(layer).weights().values(), layer.normalization.gain, layer.bias]
@@ -215,7 +222,7 @@ def test_convolutional_layers_with_class_groups_learn_as_by_autograd() -> None:
     ).double()
     norms = torch.nn.ModuleList([torch.nn.BatchNorm2d(10), torch.nn.BatchNorm2d(5), torch.nn.BatchNorm1d(15)]).double()
     for layer, module in zip((first, second, third), modules, strict=True):
-        module.weight.data.copy_(next(layer.connections[0].parameters()))
+        next(module.parameters()).data.copy_(next(layer.connections[0].parameters()))
     optimizer = torch.optim.AdamW([*modules.parameters(), *norms.parameters()], 1e-2, weight_decay=0)
     learner = Learner(network, 1)
     for batch in range(3):
@@ -230,7 +237,7 @@ def test_convolutional_layers_with_class_groups_learn_as_by_autograd() -> None:
             planes = (h / ((h.flatten(1) ** 2).mean(1) + 1e-8).sqrt().view(6, *[1] * (h.dim() - 1))).detach()
             planes = planes.flatten(1) if number == 1 else planes
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     for layer, module, norm in zip((first, second, third), modules, norms, strict=True):
         assert layer.normalization is not None

@@ -179,6 +179,8 @@ def better_mode(network: Network, settings: Settings, processes: int, machine: M
         by_layers = divide(network, options, processes, "layer")
     except SettingsError:
         return "data"
+    if network.settings.network.batch_normalization:
+        return "layer"  # it needs whole batches
     work = Workload.of(network, settings)
     by_samples = replace(_whole(work), data_parts=processes)
     machine = machine or (GPU_NETWORK if network.device.type == "cuda" else CPU_NETWORK)

@@ -76,6 +76,11 @@ def divide(network: Network, options: DistributedSettings, processes: int, mode:
         )
     if parts > 1:
         _require_divisible(network)
+    if processes > parts and network.settings.network.batch_normalization:
+        raise SettingsError(
+            "network.batch_normalization needs all samples of a batch in one process; start one process, or one for each layer "
+            'with distributed.mode = "layer"'
+        )
     # What learns beside the layers is one piece at the top, which one process has as a whole.
     others = tuple(module.name for module in network.local_modules if not module.is_hidden_layer)
     if counts is None:
@@ -137,6 +142,11 @@ def _require_divisible(network: Network) -> None:
     Raises:
         SettingsError: the network has such an option.
     """
+    if network.settings.network.update_order == "bottom_up":
+        raise SettingsError(
+            'distributed.mode = "layer": with network.update_order = "bottom_up" a layer waits for those below it; set '
+            'distributed.mode = "data", or start one process'
+        )
     if has_feedback(network) and network.settings.negatives.predicts:
         raise SettingsError(
             'distributed.mode = "layer": negatives that predict with the feedback of the generative circuit need all layers '

@@ -204,9 +204,7 @@ class ConvTranspose2d(Convolution):
         return self._kernel_gradient(self._signed_gradient(grad_drive, read.shape[1]), _planes(read, self.in_shape))
 
 
-def conv_shape(
-    in_shape: Shape, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0, pooling: int = 1
-) -> Shape:
+def conv_shape(in_shape: Shape, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0, pooling: int = 1) -> Shape:
     """(channels, height, width) of a convolution's output, after pooling. Raises ValueError where kernel or pooling do not fit."""
     if min(channels, kernel_size, stride) < 1 or padding < 0:
         raise ValueError(f"channels = {channels}, kernel_size = {kernel_size}, stride = {stride}: must be at least 1")

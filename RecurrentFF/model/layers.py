@@ -176,8 +176,8 @@ class Layer(LocalModule):
         peer_normalization: λ, how strongly each unit's running mean activity is drawn to the layer's mean; 0 for none.
         hard_example_fraction: the fraction of a batch, that of the steepest loss, that gradients are computed from.
         time_constants: the range of the units' time constants, see `functional.damping_rates`; None for 1 in all units.
-        classes: the number of groups into which the units, or the channels, are divided, one for each class; a candidate's badness
-            is that of its class's group. None for no groups.
+        classes: the number of groups into which the units, or the channels, are divided, one for each class. The badness of a
+            candidate is then that of its class's group. None for no groups.
         batch_normalization: normalize the sum of the drives over the samples of a batch, see `normalization`.
         dtype: the type of bias and activity.
 

@@ -108,8 +108,8 @@ class NetworkSettings(Section):
     batch_normalization: Flag = False
     """Normalize the sum of a unit's drives over the samples of a training batch, to mean 0 and variance 1.
 
-    A learned gain and the bias follow. A prediction uses running means of mean and variance. The units of a channel are normalized
-    together.
+    A learned gain and the bias follow. A prediction uses running averages of mean and variance. The units of a channel are
+    normalized together.
     """
     update_order: Literal["synchronous", "bottom_up"] = "synchronous"
     """The order in which layers are updated in a timestep.
