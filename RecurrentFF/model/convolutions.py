@@ -205,7 +205,7 @@ class ConvTranspose2d(Convolution):
 
 
 def conv_shape(in_shape: Shape, channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0, pooling: int = 1) -> Shape:
-    """(channels, height, width) of a convolution's output, after pooling. Raises ValueError where kernel or pooling do not fit."""
+    """(channels, height, width) of a convolution's output, after pooling. Raises ValueError where kernel or pooling don't fit."""
     if min(channels, kernel_size, stride) < 1 or padding < 0:
         raise ValueError(f"channels = {channels}, kernel_size = {kernel_size}, stride = {stride}: must be at least 1")
     height, width = ((side + 2 * padding - kernel_size) // stride + 1 for side in in_shape[1:])
