@@ -268,6 +268,31 @@ def test_the_first_process_measures_nothing_for_which_the_others_would_not_wait(
         assert bool(choose(network, DATA, FirstOfTwo()).measured) == measured == bool(machine.compilations)
 
 
+def test_layers_of_other_processes_make_a_training_shorter(on: Callable[..., Machine]) -> None:
+    class HalfOfTheLayers(TrainingGroup):
+        layer_parts = 2
+
+    on(1.0, 0.6)
+    chosen = [choose(network_for(200), DATA, group).compile for group in (TrainingGroup(), HalfOfTheLayers())]
+    assert chosen == [True, False]
+
+
+def test_what_another_program_has_measured_meanwhile_is_taken(on: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch) -> None:
+    on(1.0, 0.6)
+    compared, network = compile_choice.compared, network_for(1000)
+    theirs: list[measurements.Measurement] = []
+
+    def slowly(trial: Trial, known: measurements.Measurement) -> measurements.Measurement:
+        own = compared(trial, known)
+        theirs.append(own.model_copy(update={"ratio": 0.5}))
+        measurements.write(measurements.case_of(network, trial.batch, str(TrainingGroup())), theirs[-1])
+        return own
+
+    monkeypatch.setattr(compile_choice, "compared", slowly)
+    choice = choose(network, DATA, TrainingGroup())
+    assert theirs and not choice.compile and "0.50 times as fast" in choice.measured
+
+
 def trained_on_a_machine(cache: Path) -> tuple[bool, bool, int]:
     """Train in each process. Returns if the kernels are compiled, if the settings record it, and the number of measurements."""
     network = rff.build(small_settings(epochs=1, distributed={"mode": "data"}))
