@@ -10,11 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import RecurrentFF as rff
+from RecurrentFF.errors import CheckpointError, InputError, SettingsError
 from RecurrentFF.model.convolutions import Conv2d
-from RecurrentFF.model.learner import Learner
+from RecurrentFF.model.layers import LocalModule, LocalResult
+from RecurrentFF.model.learner import Learner, Observer
 from RecurrentFF.model.negatives import Negatives, SamplingContext
 from RecurrentFF.model.network import Network
-from RecurrentFF.model.normalization import BatchNormalization, Normalized
+from RecurrentFF.model.normalization import BatchNormalization
+from RecurrentFF.model.state import State
 from RecurrentFF.settings import Settings
 from tests.helpers import CLASSES, class_numbers, clusters, dense, float64_network, hidden_layers, small_settings, video
 from tests.test_connections import weight
@@ -45,8 +48,9 @@ class Normalizing:
             self.weight[layer.name] = {s: w.clone().requires_grad_() for s, w in dense(layer).weights().items()}
             self.gain[layer.name] = layer.normalization.gain.clone().requires_grad_()
             self.bias[layer.name] = layer.bias.clone().requires_grad_()
-            self.updates[layer.name] = 0
-            self.mean[layer.name], self.variance[layer.name] = torch.zeros_like(layer.bias), torch.ones_like(layer.bias)
+            for t in range(self.settings.timesteps):
+                self.updates[layer.name, t] = 0
+                self.mean[layer.name, t], self.variance[layer.name, t] = torch.zeros_like(layer.bias), torch.ones_like(layer.bias)
         self.optimizers = {name: torch.optim.SGD(self.parameters(name), 0.5) for name in self.layers}
 
     def parameters(self, layer: str) -> list[Tensor]:
@@ -55,21 +59,20 @@ class Normalizing:
     def pattern(self, h: Tensor) -> Tensor:
         return (h / ((h**2).mean(2, keepdim=True) + self.settings.network.epsilon).sqrt()).detach()
 
-    def timestep(self, x: Tensor, y: Tensor, h: Activity, damping: float, *, training: bool, track: bool = False) -> Activity:
+    def timestep(self, t: int, x: Tensor, y: Tensor, h: Activity, damping: float, *, training: bool) -> Activity:
         reads, after = {"x": x, "y": y} | {name: self.pattern(each) for name, each in h.items()}, {}
         for layer in self.layers:
             sums = torch.zeros(())
             for source, each in self.weight[layer].items():
                 sign = -1 if self.order.index(source) > self.order.index(layer) else 1
                 sums = sums + sign * reads[source] @ each.T
-            mean, variance = self.mean[layer], self.variance[layer]
+            mean, variance = self.mean[layer, t], self.variance[layer, t]
             if training:
                 mean, variance = sums.mean((0, 1)), sums.var((0, 1), correction=0)
-                if track:
-                    keep = (1 + self.updates[layer]) / (10 + self.updates[layer])  # below 0.99 for 890 timesteps
-                    self.mean[layer] = keep * self.mean[layer] + (1 - keep) * mean.detach()
-                    self.variance[layer] = keep * self.variance[layer] + (1 - keep) * variance.detach()
-                    self.updates[layer] += 1
+                keep = (1 + self.updates[layer, t]) / (10 + self.updates[layer, t])  # below 0.99 for 890 batches
+                self.mean[layer, t] = keep * self.mean[layer, t] + (1 - keep) * mean.detach()
+                self.variance[layer, t] = keep * self.variance[layer, t] + (1 - keep) * variance.detach()
+                self.updates[layer, t] += 1
             z = (sums - mean) / (variance + 1e-5).sqrt() * self.gain[layer] + self.bias[layer]
             after[layer] = (1 - damping) * h[layer] + damping * F.leaky_relu(z)
             if self.settings.network.update_order == "bottom_up":
@@ -88,21 +91,19 @@ class Normalizing:
         h = {name: torch.zeros(candidates, batch, len(self.bias[name]), dtype=torch.float64) for name in self.layers}
         with torch.no_grad():
             for t in range(self.settings.network.prelabel_timesteps):
-                h = self.timestep(x[t].expand(candidates, -1, -1), uniform, h, 1.0, training=training)
+                h = self.timestep(t, x[t].expand(candidates, -1, -1), uniform, h, 1.0, training=training)
         return h
 
     def train_batch(self, x: Tensor, labels: Tensor) -> None:
         """A batch with labels (candidates, batch), the true one first."""
         h, y = self.settle(x, len(labels), training=True), F.one_hot(labels, CLASSES).double()
         for t in range(self.settings.network.label_timesteps):
-            now = x[self.settings.network.prelabel_timesteps + t].expand(len(labels), -1, -1)
-            before = {layer: (self.mean[layer], self.variance[layer], self.updates[layer]) for layer in self.layers}
-            h = self.timestep(now, y, h, self.settings.network.damping_factor, training=True, track=True)
+            now = self.settings.network.prelabel_timesteps + t
+            h = self.timestep(now, x[now].expand(len(labels), -1, -1), y, h, self.settings.network.damping_factor, training=True)
             for layer in self.layers:
                 badness = self.badness(h[layer], y)
                 positive, negative = badness[:1], badness[1:]
                 if self.settings.learning_needs_label and torch.equal(badness, badness[:1].expand_as(badness)):
-                    self.mean[layer], self.variance[layer], self.updates[layer] = before[layer]
                     continue
                 losses = self.settings.objective.loss(positive, negative).mean(0)
                 slopes = torch.stack(torch.autograd.grad(losses.mean(), (badness,), retain_graph=True)).abs().sum((0, 1))
@@ -119,8 +120,8 @@ class Normalizing:
         h, network = self.settle(x, CLASSES, training=False), self.settings.network
         y = torch.eye(CLASSES, dtype=torch.float64)[:, None].expand(-1, x.shape[1], -1)
         over_time = []
-        for each in x[network.prelabel_timesteps :]:
-            h = self.timestep(each.expand(CLASSES, -1, -1), y, h, network.damping_factor, training=False)
+        for t, each in enumerate(x[network.prelabel_timesteps :], start=network.prelabel_timesteps):
+            h = self.timestep(t, each.expand(CLASSES, -1, -1), y, h, network.damping_factor, training=False)
             over_time.append(torch.stack([self.badness(h[layer], y) for layer in self.layers]).mean(0))
         first, last = self.settings.prediction_window
         return torch.stack(over_time)[first : last + 1].mean(0).T
@@ -147,7 +148,10 @@ def test_training_and_prediction_agree_with_autograd(case: str) -> None:
         assert layer.normalization is not None
         found = [*dense(layer).weights().values(), layer.normalization.gain, layer.bias]
         found += [layer.normalization.mean, layer.normalization.variance]
-        expected = [*oracle.parameters(layer.name), oracle.mean[layer.name], oracle.variance[layer.name]]
+        means, variances = (
+            [of[layer.name, t] for t in range(network.settings.timesteps)] for of in (oracle.mean, oracle.variance)
+        )
+        expected = [*oracle.parameters(layer.name), torch.stack(means), torch.stack(variances)]
         for f, e in zip(found, expected, strict=True):
             torch.testing.assert_close(f.detach(), e.detach(), rtol=1e-9, atol=1e-9)
     x = video(network.settings.timesteps, seed=9)
@@ -155,18 +159,29 @@ def test_training_and_prediction_agree_with_autograd(case: str) -> None:
 
 
 def test_the_running_statistics_soon_forget_their_initial_values_and_then_change_slowly() -> None:
-    normalization, statistics = BatchNormalization(2), torch.tensor([3.0, -1.0])
+    normalization = BatchNormalization(2, timesteps=3)
+    drive = torch.randn(2, 1, 500) * 2 + torch.tensor([3.0, -1.0])[:, None, None]
     for _ in range(40):
-        normalization.track(Normalized(torch.zeros(2, 1, 1), statistics, statistics + 5))
-    torch.testing.assert_close(normalization.mean, statistics, rtol=1e-3, atol=1e-3)
+        normalization.normalize(drive, 1, is_training=True)
+    torch.testing.assert_close(normalization.mean[1], drive.mean((1, 2)), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(normalization.variance[1], drive.var((1, 2), correction=0), rtol=1e-3, atol=1e-3)
+    assert normalization.updates.tolist() == [0, 40, 0] and not normalization.mean[[0, 2]].any()
     normalization.updates.fill_(10_000)
-    normalization.track(Normalized(torch.zeros(2, 1, 1), statistics + 1, statistics + 5))
-    torch.testing.assert_close(normalization.mean, statistics + 0.01, rtol=1e-3, atol=1e-3)
+    normalization.normalize(drive + 1, 1, is_training=True)
+    torch.testing.assert_close(normalization.mean[1], drive.mean((1, 2)) + 0.01, rtol=1e-3, atol=1e-3)
+    normalization.normalize(drive, 7, is_training=True)  # a timestep after the last one
+    assert normalization.updates.tolist() == [10_000, 10_001, 10_001]
+
+
+def test_a_single_value_leaves_the_running_statistics_as_they_are() -> None:
+    normalization = BatchNormalization(2)
+    assert not normalization.normalize(torch.ones(2, 1, 1), is_training=True).drive.any()
+    assert not normalization.updates.any() and torch.equal(normalization.variance, torch.ones(1, 2))
 
 
 @pytest.mark.parametrize("positions", [1, 6])
 def test_the_gradients_of_a_normalized_drive_equal_those_of_torch(positions: int) -> None:
-    normalization = BatchNormalization(4, positions, torch.float64)
+    normalization = BatchNormalization(4, positions, dtype=torch.float64)
     normalization.gain.copy_(weight(4))
     drive, grad, bias = weight(4 * positions, 2, 5, seed=1), weight(4 * positions, 2, 5, seed=2), weight(4, seed=3)
     torch_layer = torch.nn.BatchNorm1d(4).double()
@@ -276,3 +291,106 @@ def test_class_groups_learn_to_classify() -> None:
     network = rff.build(settings)
     rff.fit(network, (samples, labels), epochs=5, quiet=True)
     assert (network.predict(samples) == labels).float().mean() > 0.9
+
+
+def test_the_input_gradient_of_normalized_drives_equals_that_of_autograd() -> None:
+    """Adversarial noise follows the gradient of the first layer's loss, through the statistics of the batch, too."""
+    options: dict[str, Any] = {"class_groups": True, "hidden_sizes": [10], "objective": "softmax", "negatives": {"count": 4}}
+    network = float64_network(
+        batch_normalization=True, prelabel_timesteps=0, label_timesteps=2, adversarial_noise=0.3, optimizer=SGD, **options
+    )
+    gradients: list[Tensor] = []
+
+    class Seen(Observer):
+        def on_local_gradients(self, timestep: int, module: LocalModule, result: LocalResult) -> None:
+            gradients.extend([] if result.input_gradient is None else [result.input_gradient])
+
+    x, labels = video(2), class_numbers(6)
+    (layer,) = hidden_layers(network)
+    assert layer.normalization is not None
+    weights = {source: block.clone() for source, block in dense(layer).weights().items()}
+    leaf, normalization = x[0].clone().requires_grad_(), copy.deepcopy(layer.normalization)
+    bias = layer.bias.clone()
+    Learner(network, 3, observers=[Seen()]).train_batch(x, labels)
+    sums = leaf @ weights["x"].T
+    scaled = (sums - sums.mean(0)) / (sums.var(0, correction=0) + 1e-5).sqrt()
+    h = 0.7 * F.leaky_relu(scaled * normalization.gain + bias)
+    logits = -8 * (h.view(6, CLASSES, -1) ** 2).mean(2)
+    (F.cross_entropy(logits, labels) / 8).backward()  # type: ignore[no-untyped-call]
+    assert leaf.grad is not None
+    torch.testing.assert_close(gradients[0][:, 0].T, leaf.grad, rtol=1e-9, atol=1e-9)
+
+
+def test_statistics_are_tracked_under_dropout_and_are_part_of_a_checkpoint(tmp_path: Path) -> None:
+    network = rff.build(convolutional(dropout=0.2))
+    rff.fit(network, (torch.rand(30, 64), torch.arange(30) % CLASSES), epochs=1, quiet=True)
+    rff.save(network, tmp_path / "network.safetensors")
+    for layer in hidden_layers(rff.load(tmp_path / "network.safetensors")):
+        assert layer.normalization is not None and layer.normalization.updates.tolist() == [5]
+
+
+def test_layers_that_do_not_learn_are_normalized_by_their_running_statistics() -> None:
+    frozen: dict[str, Any] = {"generative": {"name": "reconstruction", "freeze_layers": True}, "objective": "pairwise"}
+    network = float64_network(batch_normalization=True, **frozen)
+    activities: list[Tensor] = []
+
+    class Seen(Observer):
+        def on_timestep(self, timestep: int, state: State) -> None:
+            activities.append(state.blocks["h1"].activity[:, 0, 0].clone())
+
+    x = video(network.settings.timesteps)
+    for factor in (1, 10):
+        others = torch.cat([x[:, :1], factor * x[:, 1:]], 1)
+        Learner(network, observers=[Seen()]).train_batch(others, class_numbers(6))
+    torch.testing.assert_close(activities[0], activities[3])
+    assert all(layer.normalization is not None and not layer.normalization.updates.any() for layer in hidden_layers(network))
+
+
+def test_a_recurrent_network_with_several_timesteps_predicts_what_it_has_learned() -> None:
+    samples, labels = clusters(300)
+    settings = small_settings(
+        input_size=samples.shape[1],
+        hidden_sizes=[20, 20],
+        batch_normalization=True,
+        optimizer=ADAM | {"learning_rate": 2e-3},
+        batch_size=20,
+    )
+    network = rff.build(settings)
+    rff.fit(network, (samples, labels), epochs=15, quiet=True)
+    assert (network.predict(samples) == labels).float().mean() > 0.95
+
+
+def test_the_weight_vector_has_no_gain() -> None:
+    layer = hidden_layers(float64_network(batch_normalization=True))[0]
+    assert layer.weight_vector().numel() == dense(layer).weight.numel()
+
+
+@pytest.mark.parametrize("name, value", [("variance", -1.0), ("mean", float("nan")), ("updates", -10.0)])
+def test_statistics_that_no_training_gives_are_refused(name: str, value: float, tmp_path: Path) -> None:
+    network = rff.build(convolutional())
+    normalization = hidden_layers(network)[1].normalization
+    getattr(normalization, name)[0] = value
+    with pytest.raises(CheckpointError, match=f"normalization.{name} has values that no training gives"):
+        rff.save(network, tmp_path / "network.safetensors")
+
+
+def test_what_can_not_be_normalized_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"training.batch_size = 1: network.batch_normalization needs several samples"):
+        small_settings(batch_normalization=True, batch_size=1)
+    network = float64_network(batch_normalization=True)
+    mask = torch.ones(network.settings.timesteps, 6, dtype=torch.bool)
+    Learner(network).train_batch(video(network.settings.timesteps), class_numbers(6), mask)
+    mask[-1, 2] = False
+    with pytest.raises(InputError, match="all sequences of a batch must be valid to the last timestep"):
+        Learner(network).train_batch(video(network.settings.timesteps), class_numbers(6), mask)
+
+
+def test_pooling_is_deterministic() -> None:
+    connection = Conv2d("x", (1, 6, 6), 2, 3, pooling=2)
+    reads = [torch.rand(36, 1, 3)]
+    drive, memory = connection(reads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        connection.gradients(reads, torch.ones_like(drive), None, memory)
+    finally:
+        torch.use_deterministic_algorithms(False)

@@ -11,6 +11,8 @@ from RecurrentFF.distributed.cost import better_mode
 from RecurrentFF.distributed.division import divide
 from RecurrentFF.errors import SettingsError
 from RecurrentFF.model import functional
+from RecurrentFF.model.assembly import are_described
+from RecurrentFF.model.convolutions import ConvolutionKind
 from RecurrentFF.model.layers import Layer
 from RecurrentFF.model.learner import Learner
 from RecurrentFF.model.network import Network
@@ -156,6 +158,9 @@ def test_processes_divide_what_can_be_divided() -> None:
     with pytest.raises(SettingsError, match="a layer waits for those below it"):
         divide(in_order, DistributedSettings(), 2, "layer")
     assert better_mode(in_order, in_order.settings, 2) == "data"
+    both = Network(small_settings(**GROUPS | {"update_order": "bottom_up", "batch_normalization": True}))
+    with pytest.raises(SettingsError, match=r"start one process, which network.update_order"):
+        divide(both, DistributedSettings(), 2, "data")
 
 
 def test_the_reference_refuses_what_it_does_not_know() -> None:
@@ -164,12 +169,55 @@ def test_the_reference_refuses_what_it_does_not_know() -> None:
         Reference(network)
 
 
-def test_layers_with_other_options_than_the_settings_are_noticed() -> None:
-    settings = small_settings(**GROUPS)
-    modules = hidden_layers(Network(small_settings(**GROUPS | {"class_groups": False, "batch_normalization": True})))
-    assert isinstance(Network(settings).path, PlainPath)
-    assert not Network(settings).has_own_modules
-    assert Network(settings, modules=modules).has_own_modules
+@pytest.mark.parametrize("other", [{"class_groups": False}, {"batch_normalization": True}])
+def test_layers_with_other_options_than_the_settings_are_noticed(other: dict[str, Any]) -> None:
+    network = Network(small_settings(**GROUPS))
+    assert isinstance(network.path, PlainPath) and not network.has_own_modules
+    assert not are_described(hidden_layers(Network(small_settings(**GROUPS | other))), network.settings)
+
+
+def test_a_layer_with_class_groups_learns_before_any_label_could_reach_it() -> None:
+    assert not small_settings(**GROUPS).learning_needs_label
+    assert small_settings(**GROUPS | {"class_groups": False}).learning_needs_label
+
+
+def test_the_probabilities_of_softmax_have_its_sharpness() -> None:
+    network = float64_network(**GROUPS | {"objective": {"name": "softmax", "alpha": 3.0}})
+    x = video(network.settings.timesteps)
+    torch.testing.assert_close(network.predict_proba(x), (-3 * network.badness(x)).softmax(1))
+
+
+def test_a_prediction_that_ends_before_the_input_arrives_is_noted(capfd: pytest.CaptureFixture[str]) -> None:
+    late = GROUPS | {"hidden_sizes": [10, 10, 10], "prelabel_timesteps": 0, "label_timesteps": 1}
+    rff.build(small_settings(**late | {"update_order": "bottom_up"}))
+    assert "needs 3 timesteps" not in capfd.readouterr().err
+    rff.build(small_settings(**late))
+    assert "the input needs 3 timesteps to reach the top layer, but a prediction ends after 1" in capfd.readouterr().err
+
+
+def test_recorded_drives_are_those_of_the_timestep_in_which_layers_follow_each_other() -> None:
+    network = float64_network(**GROUPS | {"update_order": "bottom_up", "prelabel_timesteps": 0, "label_timesteps": 1})
+    recorded = rff.record(network, video(1), class_numbers(6))
+    first, second = hidden_layers(network)
+    for layer in (first, second):
+        z = sum(recorded.drives[layer.name].values()) + layer.bias[:, None]
+        torch.testing.assert_close(recorded.activity[layer.name], 0.7 * torch.nn.functional.leaky_relu(z))
+    assert recorded.drives["h2"]["h1"].any()
+
+
+def test_planes_that_can_not_be_convolved_together_are_refused() -> None:
+    first = CONVOLUTION | {"channels": 5, "layers": [1], "sources": ["forward"]}
+    second = CONVOLUTION | {"channels": 5, "layers": [2], "sources": ["forward"], "stride": 1}
+    options = {"input_size": 36, "hidden_sizes": [45, 45], "connections": [first, second]}
+    network = Network(small_settings(**GROUPS | options))
+    assert [layer.shape for layer in hidden_layers(network)] == [(5, 3, 3), (5, 3, 3)]
+    with pytest.raises(SettingsError, match="h2 reads x and h1, whose planes differ in size"):
+        Network(small_settings(**GROUPS | options | {"residual_connections": [[0, 2]]}))
+
+
+def test_a_convolution_above_the_first_layer_needs_no_image() -> None:
+    kind = ConvolutionKind(layers=(2,))
+    assert not kind.needs_images and ConvolutionKind(layers=(1, 2)).needs_images
 
 
 def test_the_recipe_has_one_pass_and_local_features() -> None:

@@ -277,7 +277,9 @@ def test_layers_of_other_processes_make_a_training_shorter(on: Callable[..., Mac
     assert chosen == [True, False]
 
 
-def test_what_another_program_has_measured_meanwhile_is_taken(on: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_another_program_has_measured_meanwhile_is_taken(
+    on: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
     on(1.0, 0.6)
     compared, network = compile_choice.compared, network_for(1000)
     theirs: list[measurements.Measurement] = []

@@ -77,9 +77,11 @@ def divide(network: Network, options: DistributedSettings, processes: int, mode:
     if parts > 1:
         _require_divisible(network)
     if processes > parts and network.settings.network.batch_normalization:
+        other = 'or one for each layer with distributed.mode = "layer"'
+        if network.settings.network.update_order == "bottom_up":
+            other = 'which network.update_order = "bottom_up" needs, too'
         raise SettingsError(
-            "network.batch_normalization needs all samples of a batch in one process; start one process, or one for each layer "
-            'with distributed.mode = "layer"'
+            f"network.batch_normalization needs all samples of a batch in one process; start one process, {other}"
         )
     # What learns beside the layers is one piece at the top, which one process has as a whole.
     others = tuple(module.name for module in network.local_modules if not module.is_hidden_layer)
@@ -144,8 +146,8 @@ def _require_divisible(network: Network) -> None:
     """
     if network.settings.network.update_order == "bottom_up":
         raise SettingsError(
-            'distributed.mode = "layer": with network.update_order = "bottom_up" a layer waits for those below it; set '
-            'distributed.mode = "data", or start one process'
+            'distributed.mode = "layer": with network.update_order = "bottom_up" a layer waits for those below it; start one '
+            'process, or set distributed.mode = "data" (not with network.batch_normalization)'
         )
     if has_feedback(network) and network.settings.negatives.predicts:
         raise SettingsError(

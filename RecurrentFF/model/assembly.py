@@ -89,7 +89,7 @@ def make_layers(settings: Settings, dtype: torch.dtype, generator: torch.Generat
             hard_example_fraction=network.hard_example_fraction,
             time_constants=network.time_constants,
             classes=network.num_classes if network.class_groups else None,
-            batch_normalization=network.batch_normalization,
+            normalized_timesteps=settings.timesteps if network.batch_normalization else 0,
             dtype=dtype,
             **options,
         )

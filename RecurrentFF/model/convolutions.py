@@ -141,8 +141,14 @@ class Conv2d(Convolution):
         (read,) = reads
         grad_output = self._signed_gradient(grad_drive, read.shape[1])
         if self.pooling > 1:  # the gradient of a maximum is that of the output that is the maximum
-            grad_output = F.max_unpool2d(grad_output, after, (self.pooling, self.pooling), output_size=self.output_shape[1:])
+            grad_output = self._unpooled(grad_output, after)
         return self._kernel_gradient(_planes(read, self.in_shape), grad_output)
+
+    def _unpooled(self, grad: Tensor, indices: Tensor) -> Tensor:
+        """Put the gradient of each maximum where the maximum is in the convolution's output, with zeros elsewhere."""
+        channels, height, width = self.output_shape
+        planes = grad.new_zeros(len(grad), channels, height * width)
+        return planes.scatter_(2, indices.flatten(2), grad.flatten(2)).view(-1, *self.output_shape)
 
 
 class ConvTranspose2d(Convolution):

@@ -71,3 +71,20 @@ def prepared(network: Network, samples: Any, mask: Any, batch_first: bool | None
     elif isinstance(samples, Tensor):
         warn_if_ambiguous(samples, batch_first)
     return network.input_sequence(samples, mask), mask
+
+
+def training_mask(network: Network, mask: Any, batch: int) -> Tensor | None:
+    """The valid timesteps of a training batch, (timesteps, batch), true or false; None for None.
+
+    Raises:
+        InputError: the mask has another shape; or the network normalizes batches, and a sequence ends before the last timestep.
+    """
+    if mask is None:
+        return None
+    valid = as_mask(mask, network.settings.timesteps, batch)
+    if network.settings.network.batch_normalization and not valid.all():
+        raise InputError(
+            "mask: with network.batch_normalization, all sequences of a batch must be valid to the last timestep, since what "
+            "follows their end would count in the statistics; set it to false"
+        )
+    return valid

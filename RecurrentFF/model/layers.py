@@ -5,7 +5,8 @@ A local module has two phases at every timestep:
     after  = module.step(patterns, before, context)                              the next activity
     result = module.local_gradients(patterns, before, after, context, learning)  what to learn from it
 
-`patterns` holds the normalized activities of all blocks at the previous timestep. A module never sees another one's error.
+`patterns` holds the normalized activities of all blocks: those of the previous timestep, and with bottom-up updates the new ones
+of the modules before it. A module never sees another one's error.
 """
 
 from __future__ import annotations
@@ -56,8 +57,10 @@ class StepContext(NamedTuple):
     """The damping factor d."""
     masks: Sequence[Masks] | None = None
     """Dropout factors for each connection, from `LocalModule.draw_masks`; None without dropout."""
-    is_training: bool = False
-    """True in a training batch, whose own mean and variance are those of batch normalization."""
+    timestep: int = 0
+    """The number of the timestep in the sequence, from 0."""
+    uses_batch: bool = False
+    """True where batch normalization uses the mean and the variance of the batch, that is, where the module learns."""
 
 
 class LearningContext(NamedTuple):
@@ -178,7 +181,8 @@ class Layer(LocalModule):
         time_constants: the range of the units' time constants, see `functional.damping_rates`; None for 1 in all units.
         classes: the number of groups into which the units, or the channels, are divided, one for each class. The badness of a
             candidate is then that of its class's group. None for no groups.
-        batch_normalization: normalize the sum of the drives over the samples of a batch, see `normalization`.
+        normalized_timesteps: normalize the sum of the drives over the samples of a batch, with statistics for each of this number
+            of timesteps, see `normalization`; 0 for no normalization.
         dtype: the type of bias and activity.
 
     Attributes:
@@ -213,7 +217,7 @@ class Layer(LocalModule):
         hard_example_fraction: float = 1.0,
         time_constants: tuple[float, float] | None = None,
         classes: int | None = None,
-        batch_normalization: bool = False,
+        normalized_timesteps: int = 0,
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
@@ -242,7 +246,9 @@ class Layer(LocalModule):
         self.register_buffer("running_activity", running)
         rates = time_constants and functional.damping_rates(*time_constants, channels, self.units_per_bias).to(dtype)
         self.register_buffer("rates", rates, persistent=False)
-        self.normalization = BatchNormalization(channels, self.units_per_bias, dtype) if batch_normalization else None
+        self.normalization = None
+        if normalized_timesteps:
+            self.normalization = BatchNormalization(channels, self.units_per_bias, normalized_timesteps, dtype)
 
     def extra_repr(self) -> str:
         """The number or the shape of the units, and the activation."""
@@ -286,7 +292,7 @@ class Layer(LocalModule):
             memories.append(memory)
         normalized = None
         if self.normalization is not None:
-            normalized = self.normalization.normalize(z, is_training=context.is_training)
+            normalized = self.normalization.normalize(z, context.timestep, is_training=context.uses_batch)
             z = self.normalization.pre_activation(normalized, self.bias)
         hyper = self.hyperparameters(context.damping)
         h, pattern, badness = activate(z, before.activity, hyper, patterns.get("y"))
@@ -340,11 +346,10 @@ class Layer(LocalModule):
     def _parameter_gradients(
         self, patterns: Mapping[str, Tensor], before: BlockState, after: BlockState, grad_z: Tensor, context: StepContext
     ) -> dict[str, Tensor]:
-        """The gradient of each parameter by its name in `named_parameters`. Running statistics are updated beside it."""
+        """The gradient of each parameter by its name in `named_parameters`."""
         gradients = {"bias": self._bias_gradient(grad_z.to(before.pattern.dtype))}
         if self.normalization is not None and after.normalized is not None:
             gradients["normalization.gain"] = self.normalization.gain_gradient(grad_z, after.normalized)
-            self.normalization.track(after.normalized)
         grad_drive = self._drive_gradient(grad_z, after).to(before.pattern.dtype)
         for index, connection in enumerate(self.connections):
             reads, memories = [patterns[source] for source in connection.sources], (before.memory[index], after.memory[index])

@@ -13,6 +13,7 @@ from RecurrentFF.errors import InputError
 from RecurrentFF.messages import shown
 from RecurrentFF.model.draws import BatchDraws
 from RecurrentFF.model.functional import at_timestep, split_candidates, window_weights
+from RecurrentFF.model.inputs import training_mask
 from RecurrentFF.model.integrity import require_intact, require_network
 from RecurrentFF.model.layers import LearningContext, LocalModule, LocalResult, StepContext
 from RecurrentFF.model.learning_rule import loss_of
@@ -23,7 +24,7 @@ from RecurrentFF.model.optimizers import Updates
 from RecurrentFF.model.processes import BatchPlace, BatchShare
 from RecurrentFF.model.regularizers import Disturbance, Regularizers
 from RecurrentFF.model.state import State
-from RecurrentFF.tensors import as_labels, as_mask, check_labels
+from RecurrentFF.tensors import as_labels, check_labels
 from RecurrentFF.values import of_python
 
 
@@ -108,7 +109,6 @@ class Learner:
         _check_objective(self.objective)
         self.negatives = (self.settings.negatives if negatives is None else negatives).for_network(network)
         self.observers = _require_observers(observers)
-        self._frozen = [module for module in network.local_modules if module not in network.trained_modules()]
         self.regularizers = Regularizers.of(options)
         self.optimizers = {
             module.name: network.path.optimizer(module, module.optimizer or self.settings.optimizer)
@@ -164,20 +164,19 @@ class Learner:
         if x.shape[2] > 1:  # each candidate's input has label-free activity of its own
             network.settle(state, x, draws)
 
-        # 3. Timesteps with the label. All modules read the previous timestep, so the order of their updates does not matter.
+        # 3. Timesteps with the label. A module's update is not read before the next timestep, whatever their order is.
         results: list[list[LocalResult]] = []
         grad_x: Tensor | None = None
         for t in range(options.label_timesteps):
             x_t = self.regularizers.perturb(at_timestep(x, options.prelabel_timesteps + t), grad_x, disturbance.mask, draws)
             state.clamp(x_t, at_timestep(y, t), static=len(x) == 1 and grad_x is None)
             perturb_next = self.regularizers.adversarial_noise > 0 and t < options.label_timesteps - 1
-            weight, labels_now = valid[t] / share.size, at_timestep(labels, t)
-            now = perturb_next, t == 0, len(x) == 1, labels_now, share, self.negatives.count
-            learning = LearningContext(self.objective, weight, *now)
+            now = perturb_next, t == 0, len(x) == 1, at_timestep(labels, t), share, self.negatives.count
+            learning = LearningContext(self.objective, valid[t] / share.size, *now)
             results.append([])
             updates = Updates(self.optimizers)
             for module in processes.own(network.local_modules):
-                step = StepContext(options.damping_factor, network.draw_masks(module, state, draws), is_training=True)
+                step = state.context(module.name, options.damping_factor, network.draw_masks(module, state, draws))
                 result = self._learned(module, state, step, learning)  # a step, and its local gradients
                 self._observe(t, module, result)
                 if result.gradients:  # empty where there is nothing to learn
@@ -213,11 +212,11 @@ class Learner:
         inputs = self.network.input_sequence(inputs, mask, limit=self.network.largest_input)
         inputs = inputs.clone() if inputs.is_inference() else inputs
         labels = self._labels_over_time(labels, inputs.shape[3])
-        return inputs, labels, None if mask is None else as_mask(mask, self.settings.timesteps, inputs.shape[3])
+        return inputs, labels, training_mask(self.network, mask, inputs.shape[3])
 
     def _learned(self, module: LocalModule, state: State, step: StepContext, learning: LearningContext) -> LocalResult:
         """A timestep of a module and its local gradients, of which a layer that does not learn has none."""
-        if module not in self._frozen and not (self._layers_are_fixed and module.is_hidden_layer):
+        if module.name in state.learning:
             return self.network.path.learn(module, state, step, learning)
         badness = self.network.path.step(module, state, step)
         assert badness is not None, "only hidden layers are frozen"
@@ -232,14 +231,13 @@ class Learner:
             observer.on_label_free_timestep(state)
 
     def _state_for(self, batch: int, draws: BatchDraws) -> State:
-        """The state of a batch, with its activity dropout: that of the previous batch, if it had the same size.
-
-        Large tensors are costly to make.
-        """
+        """The state of a batch, with its activity dropout. Its large tensors are those of a previous batch of the same size."""
         key = (1 + self.negatives.count, batch, self.network.processes)
         if self._state is None or self._state_key != key:
             self._state, self._state_key = self.network.path.new_state(*key), key
         self._state.pattern_masks = self._draw_pattern_masks(self._state, draws)
+        trained = [module for module in self.network.trained_modules() if not (self._layers_are_fixed and module.is_hidden_layer)]
+        self._state.learning = frozenset(module.name for module in trained)
         return self._state
 
     def _draw_pattern_masks(self, state: State, draws: BatchDraws) -> dict[str, Tensor] | None:

@@ -17,7 +17,7 @@ from RecurrentFF.model.functional import at_timestep
 from RecurrentFF.model.fused import path_of
 from RecurrentFF.model.inputs import input_sequence, prepared, valid_timesteps
 from RecurrentFF.model.integrity import Made
-from RecurrentFF.model.layers import LocalModule, StepContext
+from RecurrentFF.model.layers import LocalModule
 from RecurrentFF.model.paths import ComputePath
 from RecurrentFF.model.processes import ONE_PROCESS, Processes
 from RecurrentFF.model.readout import Readout
@@ -183,7 +183,7 @@ class Network(ConvertibleModule):
                 after_timestep(state)
 
     def step(self, state: State, damping: float, draws: BatchDraws | None = None) -> dict[str, Tensor]:
-        """Compute one timestep of all modules at once, without learning.
+        """Compute one timestep of all modules, without learning.
 
         Args:
             state: after `settle`, with input and label clamped.
@@ -195,7 +195,7 @@ class Network(ConvertibleModule):
         """
         badness = {}
         for module in [each for each in self.processes.own(self.local_modules) if not each.only_learns]:
-            context = StepContext(damping, self.draw_masks(module, state, draws), is_training=draws is not None)
+            context = state.context(module.name, damping, self.draw_masks(module, state, draws))
             own = self.path.step(module, state, context)
             if own is not None and module.is_hidden_layer:
                 badness[module.name] = own
@@ -286,7 +286,7 @@ class Network(ConvertibleModule):
             method: see `predict`. By "badness" it is softmax(−scale · badness), and by "readout" the softmax of the logits. By
                 "propose_and_verify" it is that of the readout, but what that gives to all proposals together is divided among
                 them by softmax(−scale · badness).
-            scale: the scale of badness, above 0; None for the objective's (alpha of the pairwise objective, else 1).
+            scale: the scale of badness, above 0; None for the objective's (its alpha or beta, else 1).
                 Probabilities are calibrated only if it is fitted to validation samples.
 
         Raises:
@@ -325,8 +325,8 @@ class Network(ConvertibleModule):
     def predict_inputs(self, inputs: Any, mask: Any = None, method: PredictionMethod | None = None) -> Tensor:
         """The predicted class number, (batch,), of network inputs: without the task's transform and class names.
 
-        The network may be in training. Weights that are not finite and a readout without training are no error here, and a GPU
-        is not waited for. Raises InputError if the inputs don't fit, or there is no such method.
+        Weights that are not finite and a readout without training are no error here, and a GPU is not waited for. Raises
+        InputError if the inputs don't fit, or there is no such method.
         """
         known, x = prediction.known_method(method), self.input_sequence(inputs, mask)
         scores = prediction.scores_of(self, x, mask, known)

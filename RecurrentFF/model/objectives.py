@@ -5,9 +5,10 @@ r"""The objective of a layer: low badness for positive data, high badness for ne
     Softmax:    log(1 + Σ exp(α·(badness_pos − badness_neg))) / α, a sum over the negatives
     Sum:        the sum of several objectives
 
-The loss of a sample is the mean over its negatives; the loss of a batch is the mean over its samples. The threshold
-objective is Hinton's (arXiv:2212.13345, section 2) with its sign inverted. The pairwise objective compares the same
-sample under two candidates, which is what a prediction ranks (SymBa, arXiv:2303.08418).
+The loss of a sample is the mean over its negatives, except for the softmax objective, which compares all candidates at
+once. The loss of a batch is the mean over its samples. The threshold objective is Hinton's (arXiv:2212.13345, section 2)
+with its sign inverted. The pairwise objective compares the same sample under two candidates, which is what a prediction
+ranks (SymBa, arXiv:2303.08418).
 
 The sharpness β or α says how small a difference of badness matters. A sharper loss has a steeper bend: its gradient falls
 to zero sooner on the right side of θ, or once the order of two candidates is right.

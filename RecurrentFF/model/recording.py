@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from RecurrentFF.errors import InputError
 from RecurrentFF.model.assembly import direction
 from RecurrentFF.model.functional import at_timestep
 from RecurrentFF.model.integrity import require_network
-from RecurrentFF.model.layers import Layer
+from RecurrentFF.model.layers import Layer, LocalModule
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.state import State
 from RecurrentFF.tensors import as_labels, check_labels
@@ -29,8 +29,8 @@ class Recorded(NamedTuple):
     drives: dict[str, dict[str, Tensor]]
     """The drive from each block that a layer reads, by the name of that block, (timesteps, units, samples).
 
-    Their sum and the bias is the pre-activation, so that the drive from above has the minus sign of the equations. The weights
-    that `analysis.weights` and a connection's `weights()` return do not have it.
+    Their sum and the bias is the pre-activation, unless batch normalization is between them. So the drive from above has the minus
+    sign of the equations. The weights that `analysis.weights` and a connection's `weights()` return do not have it.
     """
     directions: dict[str, dict[str, str]] = {}  # noqa: RUF012 (the default of a named tuple, which is never changed)
     """The direction of each of these blocks from the layer: "forward", "lateral", "backward", or "label" for the label.
@@ -77,15 +77,18 @@ def record_inputs(network: Network, x: Tensor, labels: Tensor, layers: Sequence[
     activity: dict[str, list[Tensor]] = {name: [] for name in names}
     badness: dict[str, list[Tensor]] = {name: [] for name in names}
     drives: dict[str, list[dict[str, Tensor]]] = {name: [] for name in names}
+
+    def note_drives(module: LocalModule) -> None:
+        if module.name in drives:
+            drives[module.name].append(_drives(module, state))
+
     network.path.begin(network.local_modules)
     state = network.path.new_state(1, x.shape[3])
     state.reset()
     for t in range(network.settings.timesteps):
         before_label = t < options.prelabel_timesteps
         state.clamp(at_timestep(x, t), uniform if before_label else one_hot, static=len(x) == 1)
-        for name in names:
-            drives[name].append(_drives(network.layers[name], state))
-        found = network.step(state, 1.0 if before_label else options.damping_factor)
+        found = _step(network, state, 1.0 if before_label else options.damping_factor, note_drives)
         for name in names:
             activity[name].append(state.blocks[name].activity[:, 0].cpu().clone())  # the only candidate
             if not before_label:
@@ -96,6 +99,18 @@ def record_inputs(network: Network, x: Tensor, labels: Tensor, layers: Sequence[
         {name: {source: torch.stack([at[source] for at in values]) for source in values[0]} for name, values in drives.items()},
         {name: {source: _direction(network, source, name) for source in values[0]} for name, values in drives.items()},
     )
+
+
+def _step(network: Network, state: State, damping: float, before: Callable[[LocalModule], None]) -> dict[str, Tensor]:
+    """`Network.step`, with a function that is called before each module's timestep, when `state.patterns` has what it reads."""
+    badness = {}
+    for module in [each for each in network.local_modules if not each.only_learns]:
+        before(module)
+        own = network.path.step(module, state, state.context(module.name, damping, None))
+        if own is not None:
+            badness[module.name] = own
+    state.advance()
+    return badness
 
 
 def _direction(network: Network, source: str, layer: str) -> str:

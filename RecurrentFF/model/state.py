@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from RecurrentFF.model.connections import Masks
 from RecurrentFF.model.draws import BatchDraws
-from RecurrentFF.model.layers import BlockState, LocalModule
+from RecurrentFF.model.layers import BlockState, LocalModule, StepContext
 from RecurrentFF.model.processes import Exchange
 
 
@@ -31,6 +32,8 @@ class State:
         blocks: for each local module its own state.
         pattern_masks: activity dropout, for each layer a factor (units, 1, batch) of its pattern; None without.
         exchange: brings the patterns of blocks that other processes have; None if this process has all.
+        timestep: the number of the running timestep in the sequence, from 0.
+        learning: the names of the modules that learn from the batch; none in a prediction.
     """
 
     def __init__(
@@ -50,6 +53,8 @@ class State:
         self.pattern_masks: dict[str, Tensor] | None = None
         self.exchange = exchange
         self.bottom_up = bottom_up
+        self.timestep = 0
+        self.learning: frozenset[str] = frozenset()
         self._next: dict[str, BlockState] = {}
 
     def reset(self, draws: BatchDraws | None = None) -> None:
@@ -58,6 +63,7 @@ class State:
         Args:
             draws: the random numbers of a training sequence; None in a prediction.
         """
+        self.timestep = 0
         for module in self.modules:
             self.blocks[module.name] = module.initial_state(self.batch, self.compute_dtype, draws)
         self.patterns = {name: block.pattern for name, block in self.blocks.items()}
@@ -75,6 +81,10 @@ class State:
         self.patterns["x"] = x.to(self.compute_dtype)
         self.patterns["y"] = y.to(self.compute_dtype).expand(-1, -1, self.batch)
         self._expect()
+
+    def context(self, name: str, damping: float, masks: Sequence[Masks] | None) -> StepContext:
+        """The circumstances of the running timestep for a module, with this damping factor and these dropout masks."""
+        return StepContext(damping, masks, self.timestep, uses_batch=name in self.learning)
 
     @property
     def candidates(self) -> int:
@@ -94,6 +104,7 @@ class State:
 
     def advance(self) -> None:
         """End the timestep: what was stored is what the modules read at the next one."""
+        self.timestep += 1
         for name, block in self._next.items():
             self.blocks[name] = block
             self.patterns[name] = block.pattern

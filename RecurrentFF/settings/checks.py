@@ -108,3 +108,16 @@ def check_update_order(settings: Settings) -> None:
             'network.update_order = "bottom_up": the generative circuit reads all layers at the previous timestep; leave it out '
             '(generative.name = "none"), or set update_order = "synchronous"'
         )
+
+
+def check_normalization(settings: Settings) -> None:
+    """Check that batches which are normalized have more than one sample.
+
+    Raises:
+        ValueError: they have one.
+    """
+    if settings.network.batch_normalization and settings.training.batch_size == 1:
+        raise ValueError(
+            "training.batch_size = 1: network.batch_normalization needs several samples in a batch; set a larger size, or "
+            "batch_normalization = false"
+        )

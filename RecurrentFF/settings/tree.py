@@ -23,6 +23,7 @@ from RecurrentFF.settings.checks import (
     check_circuit,
     check_label_free,
     check_negatives,
+    check_normalization,
     check_prediction,
     check_update_order,
 )
@@ -98,6 +99,7 @@ class Settings(Section):
         check_prediction(self)
         check_circuit(self)
         check_update_order(self)
+        check_normalization(self)
         return self
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from RecurrentFF.errors import CheckpointError
 from RecurrentFF.model.network import Network
+from RecurrentFF.model.normalization import BatchNormalization
 from RecurrentFF.registry import tree_of
 from RecurrentFF.settings import Settings
 from RecurrentFF.training.content import Checkpoint
@@ -45,6 +47,20 @@ def require_usable(weights: Mapping[str, Tensor], network: Network, path: str | 
             raise CheckpointError(
                 f"{path}: {name} is not finite: it has values that are NaN or infinite; use an earlier checkpoint"
             )
+    _require_usable_statistics(weights, network, path)
+
+
+def _require_usable_statistics(weights: Mapping[str, Tensor], network: Network, path: str | Path) -> None:
+    """Check that the running statistics of batch normalization are finite, and that variances and counts are not negative.
+
+    Raises:
+        CheckpointError: they are not.
+    """
+    normalizing = [name for name, module in network.named_modules() if isinstance(module, BatchNormalization)]
+    for name in (f"{module}.{buffer}" for module in normalizing for buffer in ("mean", "variance", "updates")):
+        lowest = -math.inf if name.endswith("mean") else 0
+        if not weights[name].isfinite().all() or (weights[name] < lowest).any():
+            raise CheckpointError(f"{path}: {name} has values that no training gives; use an earlier checkpoint")
 
 
 def with_circuit_of(network: Network, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

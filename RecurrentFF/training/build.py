@@ -79,6 +79,7 @@ def build_untrained(settings: Settings, task: Task | None = None) -> Network:
     if settings.network.input_size is not None and settings.network.num_classes is not None:
         require_memory(settings, torch.device(settings.device.device))
     _note_late_inputs(settings)
+    _note_unseen_inputs(settings)
     network = Network(settings, compute_dtype=devices.compute_dtype(settings.device)).to(settings.device.device)
     network.task = None if task is None else task.without_data()
     return network
@@ -91,6 +92,17 @@ def _note_late_inputs(settings: Settings) -> None:
         note_once(
             f"network.prelabel_timesteps = {network.prelabel_timesteps}: the input needs {network.input_delay} to reach the top "
             "layer, so that the latent code of the generative circuit can't depend on it; set at least that many"
+        )
+
+
+def _note_unseen_inputs(settings: Settings) -> None:
+    """Tell the user, in one line, if a layer of a network with class groups predicts before the input has reached it."""
+    network = settings.network
+    last, delay = network.prelabel_timesteps + settings.prediction_window[1] + 1, network.input_delay
+    if network.class_groups and last < delay:
+        note_once(
+            f"network.prelabel_timesteps = {network.prelabel_timesteps}: the input needs {delay} timesteps to reach the top "
+            f'layer, but a prediction ends after {last}; set more timesteps, or network.update_order = "bottom_up"'
         )
 
 

@@ -63,7 +63,7 @@ class FusedState(State):
     def reset(self, draws: BatchDraws | None = None) -> None:
         """Start a sequence, see `State.reset`."""
         self._previous_patterns[:, :1].zero_()
-        self.static, self.static_z = False, {}
+        self.static, self.static_z, self.timestep = False, {}, 0
         for module in self.modules:
             state = module.initial_state(self.batch, self.compute_dtype, draws)
             rows = self.rows.get(module.name)
@@ -97,6 +97,7 @@ class FusedState(State):
 
     def advance(self) -> None:
         """End the timestep: what was written is what the layers read at the next one."""
+        self.timestep += 1
         for name, block in self._next.items():
             self.blocks[name] = block
             self.patterns[name] = block.pattern
