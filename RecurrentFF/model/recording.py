@@ -29,8 +29,8 @@ class Recorded(NamedTuple):
     drives: dict[str, dict[str, Tensor]]
     """The drive from each block that a layer reads, by the name of that block, (timesteps, units, samples).
 
-    Their sum and the bias is the pre-activation, unless batch normalization is between them. So the drive from above has the minus
-    sign of the equations. The weights that `analysis.weights` and a connection's `weights()` return do not have it.
+    Their sum and the bias is the pre-activation, unless batch normalization is between them. So the drive from above has the
+    minus sign of the equations. The weights that `analysis.weights` and a connection's `weights()` return do not have it.
     """
     directions: dict[str, dict[str, str]] = {}  # noqa: RUF012 (the default of a named tuple, which is never changed)
     """The direction of each of these blocks from the layer: "forward", "lateral", "backward", or "label" for the label.
