@@ -106,9 +106,9 @@ class Normalizing:
                 if self.settings.learning_needs_label and torch.equal(badness, badness[:1].expand_as(badness)):
                     continue
                 losses = self.settings.objective.loss(positive, negative).mean(0)
-                slopes = torch.stack(torch.autograd.grad(losses.mean(), (badness,), retain_graph=True)).abs().sum((0, 1))
-                count = max(1, round(self.settings.network.hard_example_fraction * len(slopes)))
-                chosen = torch.zeros_like(slopes).index_fill(0, slopes.argsort(descending=True)[:count], 1)
+                steepness = torch.stack(torch.autograd.grad(losses.mean(), (badness,), retain_graph=True)).abs().sum((0, 1))
+                count = max(1, round(self.settings.network.hard_example_fraction * len(steepness)))
+                chosen = torch.zeros_like(steepness).index_fill(0, steepness.argsort(descending=True)[:count], 1)
                 self.optimizers[layer].zero_grad()
                 (chosen * losses).mean().backward(inputs=self.parameters(layer))  # type: ignore[no-untyped-call]
                 self.optimizers[layer].step()

@@ -99,11 +99,11 @@ MAKE_MISTAKES: dict[str, tuple[object, str]] = {
     ),
     "unlike any": (
         "hinge",
-        r"there is no such objective; known: .*pairwise, reversed, sum, threshold; one .* imported first, .* plugins = ",
+        r"there is no such objective; known: .*pairwise, reversed, softmax, sum, threshold; one .* imported first, .* plugins = ",
     ),
     "empty name": ("", r"place\.name = '': there is no such objective"),
     "a class's name": ("my.module.Hinge", r"a class that was passed as an object; pass it again, as place=…, or register it"),
-    "no name": ({"alpha": 3.0}, r"^place: has no name; set place\.name to one of .*pairwise, reversed, sum, threshold"),
+    "no name": ({"alpha": 3.0}, r"^place: has no name; set place\.name to one of .*pairwise, reversed, softmax, sum, threshold"),
     "unknown option": ({"name": "pairwise", "alfa": 3.0}, r"^unknown key 'place\.alfa'; did you mean 'alpha'\?"),
     "option of another": ({"name": "pairwise", "theta": 3.0}, r"^unknown key 'place\.theta'; known: alpha"),
     "range": ({"name": "pairwise", "alpha": 0}, r"^place\.alpha = 0: expected a number above 0"),

@@ -287,5 +287,5 @@ class Dense(Connection):
 
     def _gradients(self, reads: Sequence[Tensor], grad_drives: Sequence[Tensor]) -> dict[str, Tensor]:
         blocks = [functional.weight_gradient(grad, read) for grad, read in zip(grad_drives, reads, strict=True)]
-        weight = torch.cat(blocks, 1)
+        weight = blocks[0] if len(blocks) == 1 else torch.cat(blocks, 1)
         return {"weight": weight if self.mask is None else weight.mul_(self.mask)}
