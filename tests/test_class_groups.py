@@ -215,6 +215,17 @@ def test_planes_that_can_not_be_convolved_together_are_refused() -> None:
         Network(small_settings(**GROUPS | options | {"residual_connections": [[0, 2]]}))
 
 
+def test_each_source_is_convolved_with_its_own_channels() -> None:
+    kinds = [
+        CONVOLUTION | {"channels": channels, "layers": [layer], "sources": ["forward"], "stride": 2 if layer == 1 else 1}
+        for layer, channels in ((1, 5), (2, 10), (3, 5))
+    ]
+    options = {"input_size": 36, "hidden_sizes": [45, 90, 45], "connections": kinds, "residual_connections": [[1, 3]]}
+    third = hidden_layers(Network(small_settings(**GROUPS | options)))[2]
+    shapes = {connection.sources[0]: tuple(next(connection.parameters()).shape) for connection in third.connections}
+    assert (shapes["h1"], shapes["h2"]) == ((5, 5, 3, 3), (5, 10, 3, 3))
+
+
 def test_a_convolution_above_the_first_layer_needs_no_image() -> None:
     kind = ConvolutionKind(layers=(2,))
     assert not kind.needs_images and ConvolutionKind(layers=(1, 2)).needs_images
