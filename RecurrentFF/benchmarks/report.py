@@ -152,7 +152,7 @@ def _comparable(runs: list[Run]) -> list[Run]:
         if run.identity != runs[0].identity:
             raise DataError(
                 f"{runs[0].folder} and {run.folder}: differ in more than their seed, in {_differences(runs[0], run)}; name only "
-                "the folders of runs with one configuration, as in: rff report runs/mnist-*"
+                "the folders of runs with one configuration, for instance those with other seeds, as in: rff report RUN RUN"
             )
     by_seed: dict[int, Run] = {}
     for run in runs:

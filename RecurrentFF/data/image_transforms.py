@@ -115,7 +115,8 @@ class ImageTransform(Transform):
         static = samples.dim() == len(input_shape) + 1
         panels = [image_panel("image" if static else "frames", samples, input_shape)]
         changes = [*(["distorted at random"] if distorted is not None else []), *(["deskewed"] if self.deskew else [])]
-        changes += ["of one size"] if self.size_normalization else []
+        if self.size_normalization:
+            changes.append("of one size" if self.size_normalization == 1 else "partly of one size")
         if distorted is not None or (changes and static):
             images = self.normalized(self.standardized(samples)) if distorted is None else distorted
             panels.append(image_panel(", ".join(changes), images, input_shape))

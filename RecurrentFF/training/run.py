@@ -202,6 +202,7 @@ def _network_line(trainer: Trainer) -> str:
         f"network     {_sizes(trainer.network)}, {weights:,} weights{_circuit(trainer.network)}; "
         f"{settings.network.prelabel_timesteps} + {settings.network.label_timesteps} timesteps; "
         f"{name_of(settings.objective)} objective, {name_of(settings.optimizer)}"
+        f"{'; a group of units for each class' if settings.network.class_groups else ''}"
     )
 
 
