@@ -102,8 +102,8 @@ def _note_unseen_inputs(settings: Settings) -> None:
     if network.class_groups and last < delay:
         note_once(
             f"network.prelabel_timesteps = {network.prelabel_timesteps}: the input needs {delay} timesteps to reach the top "
-            f"layer, but a prediction ends after {last}, so that upper layers neither learn nor predict from it; set more timesteps, or "
-            'network.update_order = "bottom_up"'
+            f"layer, but a prediction ends after {last}, so that upper layers neither learn nor predict from it; set more "
+            'timesteps, or network.update_order = "bottom_up"'
         )
 
 
