@@ -123,7 +123,7 @@ def test_a_convolutional_layer_has_planes_of_units_and_a_bias_for_each_channel()
         ),
         (
             {"connections": [CONVOLUTION | {"layers": [2]}]},
-            "convolution: h2 reads h1, which is not convolutional; make that layer convolutional, too",
+            "convolution of h2: it reads h1, which is not convolutional; make that layer convolutional, too",
         ),
         ({"connections": [CONVOLUTION | {"layers": []}]}, r"set layers = \[1\] \(or others\)"),
         (

@@ -211,7 +211,7 @@ def test_planes_that_can_not_be_convolved_together_are_refused() -> None:
     options = {"input_size": 36, "hidden_sizes": [45, 45], "connections": [first, second]}
     network = Network(small_settings(**GROUPS | options))
     assert [layer.shape for layer in hidden_layers(network)] == [(5, 3, 3), (5, 3, 3)]
-    with pytest.raises(SettingsError, match="h2 reads x and h1, whose planes differ in size"):
+    with pytest.raises(SettingsError, match="convolution of h2: it reads x and h1, whose planes differ in size"):
         Network(small_settings(**GROUPS | options | {"residual_connections": [[0, 2]]}))
 
 

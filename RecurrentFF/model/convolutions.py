@@ -307,11 +307,12 @@ class ConvolutionKind(ConnectionKind):
         try:
             made = {conv_shape(shape, self.channels, self.kernel_size, **options) for shape in shapes.values()}
         except ValueError as error:
-            raise SettingsError(f"convolution: {error}; make kernel_size or pooling smaller, or padding larger") from None
+            advice = "make kernel_size or pooling smaller, or padding larger"
+            raise SettingsError(f"convolution of {place.layer}: {error}; {advice}") from None
         if len(made) > 1:
             raise SettingsError(
-                f"convolution: {place.layer} reads {' and '.join(shapes)}, whose planes differ in size; leave out the residual "
-                "connection, or serve it by another kind"
+                f"convolution of {place.layer}: it reads {' and '.join(shapes)}, whose planes differ in size; leave out the "
+                "residual connection, or serve it by another kind"
             )
         (shape,) = made
         if math.prod(shape) != place.units:
@@ -345,13 +346,13 @@ class ConvolutionKind(ConnectionKind):
         if source != "x":
             if source not in place.planes:
                 raise SettingsError(
-                    f"convolution: {place.layer} reads {source}, which is not convolutional; make that layer convolutional, too, "
-                    "or leave this one to another kind"
+                    f"convolution of {place.layer}: it reads {source}, which is not convolutional; make that layer "
+                    "convolutional, too, or leave this one to another kind"
                 )
             return place.planes[source]
         size, channels = place.sizes["x"], self.input_channels
         side = math.isqrt(size // channels)
         if channels * side * side != size:
             planes = "square images" if channels == 1 else f"{channels} square planes (input_channels)"
-            raise SettingsError(f"convolution: needs {planes}, but an input has {size} values")
+            raise SettingsError(f"convolution of {place.layer}: needs {planes}, but an input has {size} values")
         return channels, side, side
