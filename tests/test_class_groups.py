@@ -1,6 +1,7 @@
 """Class groups, bottom-up updates and the softmax objective, beyond what the oracle compares; and what does not go with them."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -236,3 +237,9 @@ def test_the_recipe_has_one_pass_and_local_features() -> None:
     assert settings.network.class_groups and settings.network.label_timesteps == 1
     network = rff.build(settings)
     assert [layer.shape for layer in hidden_layers(network)] == [(40, 14, 14), (80, 7, 7), (160, 3, 3)]
+
+
+def test_the_guide_shows_the_recipe() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "guides" / "class_groups.md").read_text(encoding="utf-8")
+    shown = text.split("```toml\n")[1].split("```")[0]
+    assert Settings.from_toml(shown) == Settings.from_file("mnist_class_groups")

@@ -14,6 +14,10 @@ one of the choices of goodness that Hinton names.) Real (positive) data must hav
 badness. The minus sign of W_b makes top-down activity a prediction that cancels what
 comes from below. (Hinton 2022, arXiv:2212.13345, section 3.4, with its objective inverted.)
 
+Three options change one line each. With bottom-up updates, *below* is the new activity of this timestep. With batch
+normalization, the sum of the drives is normalized before the bias is added, see `normalization`. With class groups, the
+mean of the badness is over the units of the candidate's class, see `class_badness`.
+
 The learning rule is local in space and in time. Three factors are the whole chain:
 
     ∂loss/∂z = ∂loss/∂badness · ∂badness/∂h' · ∂h'/∂z = ∂loss/∂badness · 2h'/n · d·activation'(z)

@@ -18,7 +18,7 @@ from RecurrentFF.model.fused import path_of
 from RecurrentFF.model.inputs import input_sequence, prepared, valid_timesteps
 from RecurrentFF.model.integrity import Made
 from RecurrentFF.model.layers import LocalModule
-from RecurrentFF.model.paths import ComputePath
+from RecurrentFF.model.paths import ComputePath, Hook
 from RecurrentFF.model.processes import ONE_PROCESS, Processes
 from RecurrentFF.model.readout import Readout
 from RecurrentFF.model.state import State
@@ -38,7 +38,7 @@ class Network(ConvertibleModule):
         dtype: the type of weights, activity and gradients: float32 or float64.
         compute_dtype: the type of the patterns and of the weights in matrix products; `dtype` if left out.
         modules: local modules in place of the layers that the settings describe, bottom to top. The settings of single layers
-            (activation, epsilon, badness, dropout, peer_normalization, hard_example_fraction, connections) do not apply to them.
+            (activation, badness, class_groups, batch_normalization, dropout, connections and others) do not apply to them.
             A checkpoint holds their weights only: `rff.load(path, network=…)` needs a network with the same modules.
         fused: whether to take the fast path where the modules allow it. The results are the same, up to rounding.
 
@@ -182,19 +182,24 @@ class Network(ConvertibleModule):
             if after_timestep is not None:
                 after_timestep(state)
 
-    def step(self, state: State, damping: float, draws: BatchDraws | None = None) -> dict[str, Tensor]:
+    def step(
+        self, state: State, damping: float, draws: BatchDraws | None = None, before: Hook | None = None
+    ) -> dict[str, Tensor]:
         """Compute one timestep of all modules, without learning.
 
         Args:
             state: after `settle`, with input and label clamped.
             damping: the damping factor d, from 0 (h stays) to 1 (h is replaced).
             draws: the random numbers of a training; None in a prediction, without dropout.
+            before: called with each module before its timestep, when `state.patterns` has what it reads.
 
         Returns:
             The badness of every hidden layer by name, (candidates, batch), or (1, batch) where all candidates have the same.
         """
         badness = {}
         for module in [each for each in self.processes.own(self.local_modules) if not each.only_learns]:
+            if before is not None:
+                before(module)
             context = state.context(module.name, damping, self.draw_masks(module, state, draws))
             own = self.path.step(module, state, context)
             if own is not None and module.is_hidden_layer:

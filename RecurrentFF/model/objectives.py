@@ -156,14 +156,16 @@ class Softmax(Objective):
 
     def loss(self, positive: Tensor, negative: Tensor) -> Tensor:
         """log(1 + Σ exp(α·(badness_pos − badness_neg))) / α, the same for all negatives, (negatives, batch)."""
-        logits = self.alpha * torch.cat([torch.zeros_like(positive), positive - negative])
-        return (logits.logsumexp(0, keepdim=True) / self.alpha).expand(negative.shape)
+        return (self._logits(positive, negative).logsumexp(0, keepdim=True) / self.alpha).expand(negative.shape)
 
     def gradients(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
         """Closed form of the gradients, see `Objective.gradients`."""
-        logits = self.alpha * torch.cat([torch.zeros_like(positive), positive - negative])
-        grad = logits.softmax(0)[1:]
+        grad = self._logits(positive, negative).softmax(0)[1:]
         return grad.sum(0, keepdim=True), -grad
+
+    def _logits(self, positive: Tensor, negative: Tensor) -> Tensor:
+        """α times the badness that a candidate has less than the positive one, the positive one first, (candidates, batch)."""
+        return self.alpha * torch.cat([torch.zeros_like(positive), positive - negative])
 
 
 @register("objective", "sum")

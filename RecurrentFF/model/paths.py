@@ -6,7 +6,7 @@ for layers that consist of one `Dense` connection; the tests hold both against t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -16,6 +16,9 @@ from RecurrentFF.model.layers import LearningContext, LocalModule, LocalResult, 
 from RecurrentFF.model.optimizers import LocalOptimizer, Optimizer, TorchOptimizer
 from RecurrentFF.model.processes import ONE_PROCESS, Processes
 from RecurrentFF.model.state import State
+
+Hook = Callable[[LocalModule], object]
+"""A function that is called with a module."""
 
 
 class ComputePath(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -88,7 +88,7 @@ def record_inputs(network: Network, x: Tensor, labels: Tensor, layers: Sequence[
     for t in range(network.settings.timesteps):
         before_label = t < options.prelabel_timesteps
         state.clamp(at_timestep(x, t), uniform if before_label else one_hot, static=len(x) == 1)
-        found = _step(network, state, 1.0 if before_label else options.damping_factor, note_drives)
+        found = network.step(state, 1.0 if before_label else options.damping_factor, before=note_drives)
         for name in names:
             activity[name].append(state.blocks[name].activity[:, 0].cpu().clone())  # the only candidate
             if not before_label:
@@ -99,18 +99,6 @@ def record_inputs(network: Network, x: Tensor, labels: Tensor, layers: Sequence[
         {name: {source: torch.stack([at[source] for at in values]) for source in values[0]} for name, values in drives.items()},
         {name: {source: _direction(network, source, name) for source in values[0]} for name, values in drives.items()},
     )
-
-
-def _step(network: Network, state: State, damping: float, before: Callable[[LocalModule], None]) -> dict[str, Tensor]:
-    """`Network.step`, with a function that is called before each module's timestep, when `state.patterns` has what it reads."""
-    badness = {}
-    for module in [each for each in network.local_modules if not each.only_learns]:
-        before(module)
-        own = network.path.step(module, state, state.context(module.name, damping, None))
-        if own is not None:
-            badness[module.name] = own
-    state.advance()
-    return badness
 
 
 def _direction(network: Network, source: str, layer: str) -> str:

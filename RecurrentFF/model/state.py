@@ -23,7 +23,7 @@ class State:
         modules: the network's local modules.
         batch: the number of samples.
         compute_dtype: the type of the patterns.
-        exchange: see below.
+        exchange: brings the patterns of blocks that other processes have; None if this process has all.
         bottom_up: what a module stores is read by those that follow it in the same timestep.
 
     Attributes:
@@ -31,7 +31,6 @@ class State:
             candidates or 1, batch).
         blocks: for each local module its own state.
         pattern_masks: activity dropout, for each layer a factor (units, 1, batch) of its pattern; None without.
-        exchange: brings the patterns of blocks that other processes have; None if this process has all.
         timestep: the number of the running timestep in the sequence, from 0.
         learning: the names of the modules that learn from the batch; none in a prediction.
     """

@@ -211,7 +211,7 @@ class NetworkSettings(Section):
         while not latest & goals:
             readers = {reader for layer in latest for reader in (layer - 1, layer + 1, *targets.get(layer, ()))}
             latest = {layer for layer in readers if 1 <= layer < label} - reached
-            if latest and self.update_order == "bottom_up":  # what a layer has is with all layers above at once
+            if latest and self.update_order == "bottom_up":  # the layers above read it in the same timestep
                 latest = set(range(min(latest), label)) - reached
             reached, timesteps = reached | latest, timesteps + 1
         return timesteps
