@@ -1,18 +1,20 @@
-"""Baselines: logistic regression, a multilayer perceptron, a GRU and a plain recurrent network, trained by backpropagation.
+"""Baselines: logistic regression, feed-forward networks and recurrent networks, trained by backpropagation.
 
 They are trained on the same samples in the same order as the network. The optimizer is Adam with a learning rate of 1e-3 and
 cosine decay. Logistic regression computes matrix products in float32, the others in the precision of the configuration. Epochs,
-batch size, timesteps and seed are those of the configuration. The multilayer perceptron also has the configuration's dropout,
-moving average of the weights, and learning rate of Adam. The training loop and its callbacks are those of the network: the
+batch size, timesteps and seed are those of the configuration. Feed-forward networks also have the configuration's dropout, moving
+average of the weights, and learning rate of Adam. The training loop and its callbacks are those of the network: the
 validation samples, if there are any, select the best epoch, the test set is read once, at the end, and an interrupted run can be
 resumed.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -21,8 +23,9 @@ from torch.nn import functional as F
 
 from RecurrentFF.data.dataset import Splits
 from RecurrentFF.errors import SettingsError
+from RecurrentFF.model.convolutions import Conv2d
 from RecurrentFF.model.draws import BatchDraws
-from RecurrentFF.model.layers import LocalModule
+from RecurrentFF.model.layers import Layer, LocalModule
 from RecurrentFF.model.learner import BatchMetrics
 from RecurrentFF.model.network import Network
 from RecurrentFF.model.optimizers import Adam, Optimizer, Torch, without_compiler
@@ -146,19 +149,25 @@ class MultilayerPerceptron(Baseline):
 
     def __init__(self, network: Network, timesteps: int) -> None:
         super().__init__(network)
-        units = [layer.units for layer in network.hidden_layers()]
+        layers = network.hidden_layers()
         self.timesteps = timesteps
-        self.hidden = nn.ModuleList(map(nn.Linear, [timesteps * network.input_size, *units], units))
-        self.output = nn.Linear(units[-1], network.num_classes)
+        self.shapes = [layer.shape if isinstance(layer, Layer) else (layer.units,) for layer in layers]
+        self.hidden = nn.ModuleList(self._make_hidden(layers))
+        self.output = nn.Linear(layers[-1].units, network.num_classes)
+
+    def _make_hidden(self, layers: Sequence[LocalModule]) -> list[nn.Module]:
+        """The hidden layers without their activation, from (batch, features or units) to (batch, units)."""
+        units = [layer.units for layer in layers]
+        return [nn.Linear(*pair) for pair in itertools.pairwise([self.timesteps * self.input_size, *units])]
 
     @property
     def description(self) -> str:
         """The line about the model for the user."""
-        units = " + ".join(str(layer.out_features) for layer in self.hidden)
+        units = " + ".join("×".join(map(str, shape)) for shape in self.shapes)
         source = "" if self.timesteps == 1 else " on the flattened sequence"
         options, rate = self.settings.network, _adam(self.settings).learning_rate
         dropout = f"dropout of {options.input_dropout:g} of the inputs and {options.activity_dropout:g} of the units"
-        return f"mlp, by backpropagation: {units} units{source}; {dropout}; Adam with a learning rate of {rate:g}"
+        return f"{self.baseline}, by backpropagation: {units} units{source}; {dropout}; Adam with a learning rate of {rate:g}"
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """Make the optimizer of all weights: Adam or AdamW of the configuration, or Adam with a rate of LEARNING_RATE."""
@@ -172,6 +181,7 @@ class MultilayerPerceptron(Baseline):
             mask: not used.
             draws: the random numbers of dropout; None for no dropout.
         """
+        self.train(draws is not None)
         options = self.settings.network
         activity = _dropped(inputs[: self.timesteps], "input dropout", options.input_dropout, draws)
         activity = activity.transpose(0, 1).flatten(1)
@@ -181,6 +191,61 @@ class MultilayerPerceptron(Baseline):
                 activity = _dropped(layer(activity).relu(), f"activity dropout {number}", options.activity_dropout, draws)
         logits: Tensor = self.output(activity.float())
         return logits
+
+
+class ConvolutionalNetwork(MultilayerPerceptron):
+    """A feed-forward network with the convolutions of a network's layers. It is otherwise trained as `MultilayerPerceptron`.
+
+    Each hidden layer reads the one below it: by the network's convolution from there, with its pooling; or by dense weights if it
+    has none. With network.batch_normalization, hidden layers of convolutions are normalized as in `nn.BatchNorm2d`.
+
+    Raises:
+        SettingsError: the first hidden layer of the network does not read its input by a convolution, or the input is a sequence.
+    """
+
+    baseline = "cnn"
+
+    def _make_hidden(self, layers: Sequence[LocalModule]) -> list[nn.Module]:
+        normalizes = self.settings.network.batch_normalization
+        below = ["x", *(layer.name for layer in layers)]
+        found = [_convolution_of(layer, source) for layer, source in zip(layers, below, strict=False)]
+        if self.timesteps > 1:
+            raise SettingsError("baseline 'cnn': it reads a single image, but a sample of this data is a sequence; use gru")
+        if found[0] is None:
+            raise SettingsError("baseline 'cnn': the network's first layer has no convolution of its input; use mlp")
+        units = [self.input_size, *(layer.units for layer in layers)]
+        return [
+            nn.Linear(units[number], layer.units) if convolution is None else _Convolution(convolution, normalizes)
+            for number, (layer, convolution) in enumerate(zip(layers, found, strict=True))
+        ]
+
+
+def _convolution_of(layer: LocalModule, source: str) -> Conv2d | None:
+    """The convolution by which a layer reads a source; None if there is none."""
+    connections = layer.connections if isinstance(layer, Layer) else ()
+    return next((each for each in connections if isinstance(each, Conv2d) and each.sources == (source,)), None)
+
+
+class _Convolution(nn.Module):
+    """A convolution, max pooling and, if asked for, batch normalization, with newly initialized weights.
+
+    Args:
+        like: the convolution of which it has the sizes.
+        normalizes: true for batch normalization.
+    """
+
+    def __init__(self, like: Conv2d, normalizes: bool) -> None:
+        super().__init__()
+        channels, in_channels, kernel, _ = like.weight.shape
+        self.in_shape, self.pooling = like.in_shape, like.pooling
+        self.convolution = nn.Conv2d(in_channels, channels, kernel, stride=like.stride, padding=like.padding)
+        self.normalization = nn.BatchNorm2d(channels) if normalizes else nn.Identity()
+
+    def forward(self, units: Tensor) -> Tensor:
+        """The units of the layer without their activation, (batch, units), from the units that it reads."""
+        planes = F.max_pool2d(self.convolution(units.view(-1, *self.in_shape)), self.pooling)
+        drive: Tensor = self.normalization(planes).flatten(1)
+        return drive
 
 
 def _dropped(activity: Tensor, purpose: str, probability: float, draws: BatchDraws | None) -> Tensor:
@@ -261,22 +326,24 @@ def make_baseline(name: str, network: Network, splits: Splits) -> Baseline:
     """Create a baseline for the data of a network.
 
     Args:
-        name: "logistic", "mlp", "gru" or "rnn"; or a recurrent one with its number of units, as in "gru-400".
+        name: "logistic", "mlp", "cnn", "gru" or "rnn"; or a recurrent one with its number of units, as in "gru-400".
         network: the network to compare with.
         splits: the data sets, by which the baseline sees whether inputs are static.
 
     Raises:
-        SettingsError: there is no such baseline.
+        SettingsError: there is no such baseline, or the network has no convolutions for the baseline "cnn".
     """
     torch.manual_seed(network.settings.training.seed)
-    if name in ("logistic", "mlp"):
+    feedforward = {kind.baseline: kind for kind in (LogisticRegression, MultilayerPerceptron, ConvolutionalNetwork)}
+    if name in feedforward:
         static = next(iter(splits.train.batches(1))).inputs.dim() == 2
-        kind = LogisticRegression if name == "logistic" else MultilayerPerceptron
-        return kind(network, 1 if static else network.settings.timesteps).to(network.device)
+        return feedforward[name](network, 1 if static else network.settings.timesteps).to(network.device)
     if recurrent := re.fullmatch(r"(gru|rnn)(?:-([1-9][0-9]{0,4}))?", name):
         cell, units = recurrent.groups()
         return (GRU if cell == "gru" else RNN)(network, int(units) if units else None).to(network.device)
-    raise SettingsError(f"baseline '{name}': there is no such baseline; known: gru, gru-UNITS, logistic, mlp, rnn, rnn-UNITS")
+    raise SettingsError(
+        f"baseline '{name}': there is no such baseline; known: cnn, gru, gru-UNITS, logistic, mlp, rnn, rnn-UNITS"
+    )
 
 
 class BackpropagationLearner:
