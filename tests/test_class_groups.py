@@ -23,7 +23,7 @@ from RecurrentFF.model.reference import Reference
 from RecurrentFF.settings import Settings
 from RecurrentFF.settings.run import DistributedSettings
 from RecurrentFF.training.memory import required_memory
-from tests.helpers import CLASSES, class_numbers, float64_network, hidden_layers, small_settings, video
+from tests.helpers import CLASSES, class_numbers, clusters, float64_network, hidden_layers, small_settings, video
 from tests.test_connections import weight
 
 GROUPS: dict[str, Any] = {"class_groups": True, "hidden_sizes": [10, 15], "objective": "softmax", "negatives": {"count": 4}}
@@ -194,6 +194,23 @@ def test_a_prediction_that_ends_before_the_input_arrives_is_noted(capfd: pytest.
     assert "needs 3 timesteps" not in capfd.readouterr().err
     rff.build(small_settings(**late))
     assert "the input needs 3 timesteps to reach the top layer, but a prediction ends after 1" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("negatives", ["uniform", "readout"])
+def test_a_readout_that_nothing_trains_is_not_counted(negatives: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = rff.build(small_settings(**GROUPS | {"negatives": {"name": negatives}, "objective": "pairwise", "epochs": 1}))
+    rff.fit(network, clusters(20), output_dir=tmp_path)
+    modules = network.hidden_layers() if negatives == "uniform" else [network]
+    assert f"{sum(p.numel() for m in modules for p in m.parameters())} weights" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prelabel_timesteps", [0, 1])
+def test_the_course_of_a_single_timestep_is_not_drawn(prelabel_timesteps: int, tmp_path: Path) -> None:
+    one = {"update_order": "bottom_up", "prelabel_timesteps": prelabel_timesteps, "label_timesteps": 1, "epochs": 1}
+    network = rff.build(small_settings(**GROUPS | one))
+    rff.fit(network, clusters(20), validation=clusters(10, seed=2), output_dir=tmp_path, quiet=True)
+    assert len([*tmp_path.glob("*/curves.png")]) == 1
+    assert len([*tmp_path.glob("*/timesteps.png")]) == prelabel_timesteps
 
 
 def test_recorded_drives_are_those_of_the_timestep_in_which_layers_follow_each_other() -> None:

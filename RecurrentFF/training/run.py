@@ -231,7 +231,11 @@ def _completion(trainer: Trainer, folder: RunFolder) -> str:
 
 
 def _weights(network: Network) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
+    """Return the number of weights of a network or a baseline, without those of a readout that nothing trains."""
+    count = sum(parameter.numel() for parameter in network.parameters())
+    if not isinstance(network, Network) or network.settings.negatives.trains_readout:
+        return count
+    return count - sum(parameter.numel() for parameter in network.readout.parameters())
 
 
 def _sizes(network: Network) -> str:

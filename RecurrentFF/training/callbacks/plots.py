@@ -53,13 +53,16 @@ class Plots(Callback):
         try_to_draw(trainer, draw, self.folder.samples)
 
     def on_summary(self, trainer: Trainer, summary: Summary) -> None:
-        """Show the learning curves, and badness over time on validation samples, unless the layers have seen no labels."""
+        """Show the learning curves, and badness over time on validation samples.
+
+        Badness is not shown if the layers have seen no labels, or if there is but one timestep.
+        """
         accuracy, reduction = summary.test_accuracy, trainer.settings.network.badness
         title = self._title(trainer, summary)
         history, best_epoch, path = trainer.history, summary.best_epoch, self.folder.curves
         try_to_draw(trainer, lambda: plot_curves(history, title, path, best_epoch, accuracy, reduction), path)
         compares_labels = isinstance(trainer.network, Network) and not trainer.settings.training.label_free
-        if trainer.splits.validation is not None and compares_labels:
+        if trainer.splits.validation is not None and compares_labels and trainer.settings.timesteps > 1:
             try_to_draw(trainer, lambda: self._plot_timesteps(trainer, title), self.folder.timesteps)
 
     def _title(self, trainer: Trainer, summary: Summary) -> str:
