@@ -14,7 +14,9 @@ from torch import Tensor
 
 import RecurrentFF as rff
 from RecurrentFF.benchmarks import run
-from RecurrentFF.benchmarks.baselines import GRU, BackpropagationLearner, Baseline, make_baseline
+from RecurrentFF.benchmarks.baseline import BackpropagationLearner, Baseline
+from RecurrentFF.benchmarks.baselines import make_baseline
+from RecurrentFF.benchmarks.recurrent_baselines import GRU
 from RecurrentFF.cli import main
 from RecurrentFF.data.dataset import Splits, TensorDataset
 from RecurrentFF.errors import CallbackError, DivergenceError, InputError, SettingsError

@@ -201,7 +201,7 @@ def test_a_readout_that_nothing_trains_is_not_counted(negatives: str, tmp_path: 
     network = rff.build(small_settings(**GROUPS | {"negatives": {"name": negatives}, "objective": "pairwise", "epochs": 1}))
     rff.fit(network, clusters(20), output_dir=tmp_path)
     modules = network.hidden_layers() if negatives == "uniform" else [network]
-    assert f"{sum(p.numel() for m in modules for p in m.parameters())} weights" in capsys.readouterr().out
+    assert f", {sum(p.numel() for m in modules for p in m.parameters()):,} weights" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("prelabel_timesteps", [0, 1])

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 import RecurrentFF as rff
-from RecurrentFF.benchmarks.baselines import BackpropagationLearner, ConvolutionalNetwork, make_baseline
+from RecurrentFF.benchmarks.baseline import BackpropagationLearner
+from RecurrentFF.benchmarks.baselines import make_baseline
+from RecurrentFF.benchmarks.feedforward_baselines import ConvolutionalNetwork
 from RecurrentFF.cli import main
 from RecurrentFF.data.dataset import SequenceDataset, Splits, TensorDataset
 from RecurrentFF.errors import SettingsError
@@ -47,12 +49,21 @@ def cnn(**arguments: Any) -> ConvolutionalNetwork:
 
 
 def plain(normalizes: bool) -> nn.Sequential:
-    def norm(channels: int) -> nn.Module:
-        return nn.BatchNorm2d(channels) if normalizes else nn.Identity()
+    """The baseline of `network`, written down plainly."""
+    bias = not normalizes
 
-    first = [nn.Unflatten(1, (1, SIDE, SIDE)), nn.Conv2d(1, 4, 3, stride=2, padding=1), norm(4), nn.ReLU()]
-    second = [nn.Conv2d(4, 6, 3, padding=1), nn.MaxPool2d(2), norm(6), nn.ReLU(), nn.Flatten()]
-    return nn.Sequential(*first, *second, nn.Linear(24, 10), nn.ReLU(), nn.Linear(10, CLASSES))
+    def norm(normalization: nn.Module) -> nn.Module:
+        return normalization if normalizes else nn.Identity()
+
+    first = [
+        nn.Unflatten(1, (1, SIDE, SIDE)),
+        nn.Conv2d(1, 4, 3, stride=2, padding=1, bias=bias),
+        norm(nn.BatchNorm2d(4)),
+        nn.ReLU(),
+    ]
+    second = [nn.Conv2d(4, 6, 3, padding=1, bias=bias), nn.MaxPool2d(2), norm(nn.BatchNorm2d(6)), nn.ReLU(), nn.Flatten()]
+    third = [nn.Linear(24, 10, bias=bias), norm(nn.BatchNorm1d(10)), nn.ReLU()]
+    return nn.Sequential(*first, *second, *third, nn.Linear(10, CLASSES))
 
 
 @pytest.mark.parametrize("normalizes", [True, False])
@@ -65,11 +76,22 @@ def test_a_cnn_has_the_convolutions_of_the_network(normalizes: bool) -> None:
     torch.testing.assert_close(model.logits(inputs, None, draws), other(inputs))
     other.eval()
     torch.testing.assert_close(model.logits(inputs), other(inputs))
-    assert torch.equal(model.logits(inputs[:5]), model.logits(inputs)[:5])
+    torch.testing.assert_close(model.logits(inputs[:5]), model.logits(inputs)[:5])
     assert "cnn, by backpropagation: 4×4×4 + 6×2×2 + 10 units; dropout of 0 of the inputs" in model.description
 
 
-def test_whole_units_are_dropped_in_training_alone() -> None:
+def test_a_single_training_sample_is_normalized_by_running_statistics() -> None:
+    model, one = cnn(hidden_sizes=[64, 24, 10]), torch.rand(1, SIDE**2)
+    learner = BackpropagationLearner(model)
+    learner.train_batch(torch.rand(20, SIDE**2), torch.zeros(20, dtype=torch.long))
+    dense, convolutional = (cast(nn.BatchNorm1d, cast(Any, model.hidden[number]).normalization) for number in (2, 0))
+    before, channels = dense.state_dict()["running_mean"].clone(), convolutional.state_dict()["running_mean"].clone()
+    assert learner.train_batch(one, torch.zeros(1, dtype=torch.long)).loss.isfinite().all()
+    assert torch.equal(dense.state_dict()["running_mean"], before)
+    assert not torch.equal(convolutional.state_dict()["running_mean"], channels)  # it has 16 values for each channel
+
+
+def test_units_are_dropped_in_training_alone() -> None:
     model = cnn(activity_dropout=0.5, batch_normalization=False)
     inputs, seen = torch.rand(200, SIDE**2), []
     model.hidden[1].register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0].count_nonzero().item()))
@@ -97,6 +119,20 @@ def test_a_resumed_cnn_equals_an_uninterrupted_one_in_its_statistics_too(tmp_pat
         named = other.state_dict()
         assert any("running_var" in name for name in named)
         assert all(torch.equal(value, named[name]) for name, value in one.state_dict().items())
+
+
+def test_other_connections_are_left_out() -> None:
+    lateral = [{**CONNECTIONS[0], "sources": ["forward", "lateral"]}, CONNECTIONS[1]]
+    assert sum(p.numel() for p in cnn(connections=lateral).parameters()) == sum(p.numel() for p in cnn().parameters())
+
+
+def test_the_statistics_of_a_cnn_in_bfloat16_are_in_float32() -> None:
+    model, exact = cnn(precision="bfloat16"), cnn()
+    inputs, draws = torch.rand(20, SIDE**2), BatchDraws(0, 0, torch.arange(20))
+    low, high = model.logits(inputs, None, draws), exact.logits(inputs, None, draws)
+    assert not torch.equal(low, high)
+    torch.testing.assert_close(low, high, atol=0.05, rtol=0.05)
+    assert all(value.dtype != torch.bfloat16 for value in model.state_dict().values())
 
 
 def test_a_network_without_convolutions_is_refused() -> None:

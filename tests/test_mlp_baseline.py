@@ -14,7 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import RecurrentFF as rff
-from RecurrentFF.benchmarks.baselines import BackpropagationLearner, MultilayerPerceptron, make_baseline
+from RecurrentFF.benchmarks.baseline import BackpropagationLearner
+from RecurrentFF.benchmarks.baselines import make_baseline
+from RecurrentFF.benchmarks.feedforward_baselines import MultilayerPerceptron
 from RecurrentFF.cli import main
 from RecurrentFF.data.dataset import SequenceDataset, Splits, TensorDataset
 from RecurrentFF.model.draws import BatchDraws
@@ -160,6 +162,11 @@ def test_the_learning_rate_is_that_of_adam_in_the_configuration(optimizer: dict[
         "mlp, by backpropagation: 9 + 5 + 8 units; dropout of 0.25 of the inputs and 0.5 of the units; "
         f"Adam with a learning rate of {rate:g}"
     )
+
+
+def test_an_mlp_of_a_convolutional_network_is_described_as_dense() -> None:
+    model = cast(MultilayerPerceptron, make_baseline("mlp", rff.build("mnist_conv", device="cpu"), data()))
+    assert "mlp, by backpropagation: 3136 + 500 units; " in model.description
 
 
 def test_other_baselines_have_neither_dropout_nor_averaged_weights_nor_another_rate() -> None:

@@ -19,6 +19,7 @@ from RecurrentFF.model.integrity import require_network
 from RecurrentFF.model.network import Network
 from RecurrentFF.paths import expanded, kind_of
 from RecurrentFF.registry import name_of
+from RecurrentFF.training.architecture import weight_count
 from RecurrentFF.training.figures import drawing
 
 if TYPE_CHECKING:
@@ -162,7 +163,6 @@ def _facts(look: Look, split: str) -> list[tuple[str, str]]:
     """The key facts, as names and values."""
     network, settings, found = look.network, look.network.settings, look.evaluation
     options = settings.network
-    weights = sum(weight.numel() for weight in network.parameters())
     first, last = settings.prediction_window
     task = "network inputs" if network.task is None else network.task.name
     inputs = "" if network.task is None else f", as {name_of(network.task.transform)}"
@@ -170,7 +170,7 @@ def _facts(look: Look, split: str) -> list[tuple[str, str]]:
         ("Accuracy", f"{100 * found.accuracy:.2f} % of {_samples(found.samples, split)}"),
         ("Data", f"{task}{inputs}; {network.num_classes} classes"),
         ("Recorded", f"{len(look.samples):,} of these samples, drawn with seed {look.seed}"),
-        ("Network", f"{'-'.join(map(str, network.sizes.values()))} units, {weights:,} weights"),
+        ("Network", f"{'-'.join(map(str, network.sizes.values()))} units, {weight_count(network):,} weights"),
         ("Timesteps", f"{options.prelabel_timesteps} before the label and {options.label_timesteps} with it"),
         ("Prediction", f"by {found.method}" + ("" if found.method == "readout" else f", timesteps {first} to {last}")),
         ("Objective", name_of(settings.objective)),

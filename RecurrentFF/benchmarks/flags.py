@@ -135,8 +135,8 @@ def add_training_flags(parser: argparse.ArgumentParser, datasets: tuple[str, ...
         "--baseline",
         metavar="NAME",
         help="train a baseline on the same data, by backpropagation: logistic; mlp, a multilayer perceptron with the network's "
-        "layer sizes and dropout; cnn, with the network's convolutions; gru or rnn, a GRU or a plain recurrent network of as "
-        "many weights as the network; or, with a number of units, as in gru-400",
+        "layer sizes and dropout; cnn, a feed-forward network with the network's convolutions; gru or rnn, "
+        "a GRU or a plain recurrent network of as many weights as the network; or, with a number of units, as in gru-400",
     )
     add("--weights", type=user_path, metavar="FILE", help=key_help("training", "weights"))
     if resumes:

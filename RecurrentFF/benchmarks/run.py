@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import NamedTuple, cast
 
 from RecurrentFF.atomic_files import write_bytes
-from RecurrentFF.benchmarks.baselines import BackpropagationLearner, make_baseline
+from RecurrentFF.benchmarks.baseline import BackpropagationLearner
+from RecurrentFF.benchmarks.baselines import make_baseline
 from RecurrentFF.data.dataset import Splits
 from RecurrentFF.data.task import Task
 from RecurrentFF.distributed import session

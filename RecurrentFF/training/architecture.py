@@ -1,4 +1,4 @@
-"""Comparison of the weights in a checkpoint with those of a network, or of a configuration."""
+"""The weights of a network: their number, and the comparison with those in a checkpoint or of a configuration."""
 
 from __future__ import annotations
 
@@ -16,6 +16,14 @@ from RecurrentFF.model.normalization import BatchNormalization
 from RecurrentFF.registry import tree_of
 from RecurrentFF.settings import Settings
 from RecurrentFF.training.content import Checkpoint
+
+
+def weight_count(network: Network) -> int:
+    """The number of a network's weights. Those of a readout that nothing trains do not count."""
+    count = sum(parameter.numel() for parameter in network.parameters())
+    if network.settings.negatives.trains_readout:
+        return count
+    return count - sum(parameter.numel() for parameter in network.readout.parameters())
 
 
 def shapes_of(settings: Settings) -> dict[str, tuple[int, ...]] | None:

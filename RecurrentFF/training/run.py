@@ -17,6 +17,7 @@ from RecurrentFF.model.prediction import default_method
 from RecurrentFF.model.projection import has_circuit
 from RecurrentFF.registry import name_of
 from RecurrentFF.settings import DeviceSettings
+from RecurrentFF.training.architecture import weight_count
 from RecurrentFF.training.callbacks.checkpoints import Checkpoints, load_best
 from RecurrentFF.training.devices import has_fast_bfloat16
 from RecurrentFF.training.evaluation import accuracy
@@ -231,11 +232,10 @@ def _completion(trainer: Trainer, folder: RunFolder) -> str:
 
 
 def _weights(network: Network) -> int:
-    """Return the number of weights of a network or a baseline, without those of a readout that nothing trains."""
-    count = sum(parameter.numel() for parameter in network.parameters())
-    if not isinstance(network, Network) or network.settings.negatives.trains_readout:
-        return count
-    return count - sum(parameter.numel() for parameter in network.readout.parameters())
+    """Return the number of weights of a network or a baseline."""
+    if isinstance(network, Network):
+        return weight_count(network)
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def _sizes(network: Network) -> str:
