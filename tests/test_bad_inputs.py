@@ -211,7 +211,8 @@ COMMAND_LINES = {
     "output below a file": (["--output-dir=/dev/null/runs"], "--output-dir /dev/null/runs: no run folder can be created there"),
     "nothing to resume": (["--resume=."], "not a run folder to resume"),
     "no folder to resume": (["--resume=absent"], "absent: not a run folder to resume"),
-    "unknown baseline": (["--baseline=svm"], "baseline 'svm': there is no such baseline; known: gru, gru-UNITS, logistic"),
+    "unknown baseline": (["--baseline=svm"], "baseline 'svm': there is no such baseline; known: cnn, gru, gru-UNITS, logistic"),
+    "baseline in capitals": (["--baseline=MLP"], "baseline 'MLP': there is no such baseline; did you mean 'mlp'?"),
     "baseline without units": (["--baseline=gru-0"], "baseline 'gru-0': there is no such baseline"),
     "baseline from weights": (
         ["--baseline=gru", "--weights=absent.pt"],

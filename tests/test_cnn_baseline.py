@@ -77,7 +77,8 @@ def test_a_cnn_has_the_convolutions_of_the_network(normalizes: bool) -> None:
     other.eval()
     torch.testing.assert_close(model.logits(inputs), other(inputs))
     torch.testing.assert_close(model.logits(inputs[:5]), model.logits(inputs)[:5])
-    assert "cnn, by backpropagation: 4×4×4 + 6×2×2 + 10 units; dropout of 0 of the inputs" in model.description
+    layers = "cnn, by backpropagation: 4×4×4 + 6×2×2 + 10 units; " + ("batch normalization; " if normalizes else "")
+    assert model.description == f"{layers}Adam with a learning rate of 0.001 and cosine decay"
 
 
 def test_a_single_training_sample_is_normalized_by_running_statistics() -> None:

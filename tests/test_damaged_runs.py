@@ -156,4 +156,4 @@ def test_a_damaged_summary_does_not_hide_what_is_evaluated(tmp_path: Path, capsy
         (run / "summary.json").write_bytes(content)
         assert "best." in one_error(["evaluate", str(run)], capsys)  # the run has no such checkpoint
     (run / "summary.json").write_bytes(changed(SUMMARY, baseline="gru"))
-    assert "a baseline (gru), which has no checkpoint of a network" in one_error(["evaluate", str(run)], capsys)
+    assert "the run of a baseline (gru), which can't be evaluated" in one_error(["evaluate", str(run)], capsys)

@@ -160,7 +160,7 @@ def test_the_learning_rate_is_that_of_adam_in_the_configuration(optimizer: dict[
     assert isinstance(learner.optimizer, torch.optim.AdamW) and learner.learning_rate == 0.5 * rate
     assert model.description == (
         "mlp, by backpropagation: 9 + 5 + 8 units; dropout of 0.25 of the inputs and 0.5 of the units; "
-        f"Adam with a learning rate of {rate:g}"
+        f"Adam with a learning rate of {rate:g} and cosine decay"
     )
 
 
@@ -195,4 +195,4 @@ def test_an_mlp_is_trained_from_the_command_line(tmp_path: Path, capsys: pytest.
     assert main(["report", str(tmp_path)]) == 0 and main(["resume", str(folder)]) == 0
     capsys.readouterr()
     assert main(["evaluate", str(folder)]) == 2
-    assert "a baseline (mlp), which has no checkpoint of a network" in capsys.readouterr().err
+    assert "the run of a baseline (mlp), which can't be evaluated" in capsys.readouterr().err

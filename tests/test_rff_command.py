@@ -185,6 +185,8 @@ def test_other_data_sets_are_refused(capsys: pytest.CaptureFixture[str]) -> None
     assert refusal(["train", "mnits"], capsys) == (
         "there is no data set 'mnits'; did you mean 'mnist'?; for one of your own, pass --plugin MODULE"
     )
+    message = refusal(["train", "seq_mnist_memory"], capsys)
+    assert message == "there is no data set 'seq_mnist_memory', but a recipe: rff train seq_mnist --config-file seq_mnist_memory"
     message = refusal(["train", "moving_mnist", "--config-file=mnist_best"], capsys)
     assert "mnist_best.toml: this recipe is for mnist, not for 'moving_mnist' (its data.name = 'mnist')" in message
     assert message.endswith("; the recipe `moving_mnist` suits 'moving_mnist'")
@@ -296,7 +298,7 @@ def test_evaluate_refuses_what_it_can_not_read(finished: Path, capsys: pytest.Ca
     folder = Path(shutil.copytree(finished, "baseline"))
     summary = json.loads((folder / "summary.json").read_text())
     (folder / "summary.json").write_text(json.dumps(summary | {"baseline": "gru"}))
-    assert "a baseline (gru), which has no checkpoint of a network" in refusal(["evaluate", "baseline"], capsys)
+    assert "the run of a baseline (gru), which can't be evaluated" in refusal(["evaluate", "baseline"], capsys)
 
 
 # ---------------------------------------------------------------- plugins

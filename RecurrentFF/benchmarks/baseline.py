@@ -1,4 +1,4 @@
-"""What the baselines have in common: the interface that the training loop needs, and the training by backpropagation."""
+"""The common parts of the baselines: the interface that the training loop needs, and the training by backpropagation."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from RecurrentFF.benchmarks.feedforward_baselines import ConvolutionalNetwork, L
 from RecurrentFF.benchmarks.recurrent_baselines import GRU, RNN
 from RecurrentFF.data.dataset import Splits
 from RecurrentFF.errors import SettingsError
+from RecurrentFF.messages import nearest
 from RecurrentFF.model.network import Network
 
 
@@ -41,6 +42,5 @@ def make_baseline(name: str, network: Network, splits: Splits) -> Baseline:
     if recurrent := re.fullmatch(r"(gru|rnn)(?:-([1-9][0-9]{0,4}))?", name):
         cell, units = recurrent.groups()
         return (GRU if cell == "gru" else RNN)(network, int(units) if units else None).to(network.device)
-    raise SettingsError(
-        f"baseline '{name}': there is no such baseline; known: cnn, gru, gru-UNITS, logistic, mlp, rnn, rnn-UNITS"
-    )
+    known = [*feedforward, "gru", "gru-UNITS", "rnn", "rnn-UNITS"]
+    raise SettingsError(f"baseline '{name}': there is no such baseline{nearest(name.lower(), known)}")

@@ -206,10 +206,7 @@ def _configured(benchmark: Benchmark, arguments: argparse.Namespace) -> Settings
     except SettingsError as error:
         if error.place != "data.name" or data in names("data"):
             raise
-        known_names = [name for name in names("data") if name != "own"]
-        raise SettingsError(
-            f"there is no data set '{data}'{nearest(data, known_names)}; for one of your own, pass --plugin MODULE"
-        ) from None
+        raise SettingsError(f"there is no data set '{data}'{_advice(data)}") from None
     overrides, written = _assignments(arguments)
     if arguments.dataset is not None:
         overrides.append(f"data.name={toml.value_text(data)}")
@@ -228,6 +225,14 @@ def _configured(benchmark: Benchmark, arguments: argparse.Namespace) -> Settings
     settings = settings.override([overrides[index] for index in others], [written[index] for index in others])
     plugins = [name for name in arguments.plugins if name not in settings.plugins]
     return with_absolute_paths(settings.with_arguments(plugins=(*settings.plugins, *plugins)))
+
+
+def _advice(data: str) -> str:
+    """The advice about the name of a data set that does not exist. It may be that of a recipe."""
+    if data in recipes.names():
+        return f", but a recipe: rff train {name_of(Settings.from_file(data).data)} --config-file {data}"
+    known = [name for name in names("data") if name != "own"]
+    return f"{nearest(data, known)}; for one of your own, pass --plugin MODULE"
 
 
 def _assignments(arguments: argparse.Namespace) -> tuple[list[str], list[str]]:

@@ -63,7 +63,8 @@ def refuse_baseline(path: Path) -> None:
         return
     if baseline is not None:
         raise CheckpointError(
-            f"{path}: a baseline ({baseline}), which has no checkpoint of a network; its result is in {path / 'summary.json'}"
+            f"{path}: the run of a baseline ({baseline}), which can't be evaluated; name the run of a network, or read "
+            f"{path / 'summary.json'}"
         )
 
 

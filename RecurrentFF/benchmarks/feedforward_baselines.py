@@ -84,8 +84,12 @@ class MultilayerPerceptron(Baseline):
         units = " + ".join("×".join(map(str, shape)) for shape in self.shapes)
         source = "" if self.timesteps == 1 else " on the flattened sequence"
         options, rate = self.settings.network, _adam(self.settings).learning_rate
-        dropout = f"dropout of {options.input_dropout:g} of the inputs and {options.activity_dropout:g} of the units"
-        return f"{self.baseline}, by backpropagation: {units} units{source}; {dropout}; Adam with a learning rate of {rate:g}"
+        parts = [f"{self.baseline}, by backpropagation: {units} units{source}"]
+        if any(isinstance(module, nn.BatchNorm1d) for module in self.modules()):
+            parts.append("batch normalization")
+        if options.input_dropout or options.activity_dropout:
+            parts.append(f"dropout of {options.input_dropout:g} of the inputs and {options.activity_dropout:g} of the units")
+        return "; ".join([*parts, f"Adam with a learning rate of {rate:g} and cosine decay"])
 
     def make_optimizer(self) -> torch.optim.Optimizer:
         """Make the optimizer of all weights: Adam or AdamW of the configuration, or Adam with a rate of LEARNING_RATE."""
