@@ -2,10 +2,10 @@
 
 They are trained on the same samples in the same order as the network. The optimizer is Adam with a learning rate of 1e-3 and
 cosine decay. Logistic regression computes matrix products in float32, the others in the precision of the configuration. Epochs,
-batch size, timesteps and seed are those of the configuration. Feed-forward networks also have the configuration's dropout, moving
-average of the weights, and learning rate of Adam. The training loop and its callbacks are those of the network: the
-validation samples, if there are any, select the best epoch, the test set is read once, at the end, and an interrupted run can be
-resumed.
+batch size, timesteps and seed are those of the configuration. The multilayer perceptron and the convolutional network also have
+the configuration's dropout, moving average of the weights, and learning rate of Adam. The training loop and its callbacks are
+those of the network: the validation samples, if there are any, select the best epoch, the test set is read once, at the end, and
+an interrupted run can be resumed.
 """
 
 from __future__ import annotations

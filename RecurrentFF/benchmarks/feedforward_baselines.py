@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -69,7 +70,6 @@ class MultilayerPerceptron(Baseline):
         super().__init__(network)
         layers = network.hidden_layers()
         self.timesteps = timesteps
-        self.shapes: list[tuple[int, ...]] = [(layer.units,) for layer in layers]
         self.hidden = nn.ModuleList(self._make_hidden(layers))
         self.output = nn.Linear(layers[-1].units, network.num_classes)
 
@@ -78,10 +78,14 @@ class MultilayerPerceptron(Baseline):
         units = [layer.units for layer in layers]
         return [nn.Linear(*pair) for pair in itertools.pairwise([self.timesteps * self.input_size, *units])]
 
+    def _shapes(self) -> list[Sequence[int]]:
+        """The shapes of the hidden layers, for the user."""
+        return [(cast(nn.Linear, layer).out_features,) for layer in self.hidden]
+
     @property
     def description(self) -> str:
         """The line about the model for the user."""
-        units = " + ".join("×".join(map(str, shape)) for shape in self.shapes)
+        units = " + ".join("×".join(map(str, shape)) for shape in self._shapes())
         source = "" if self.timesteps == 1 else " on the flattened sequence"
         options, rate = self.settings.network, _adam(self.settings).learning_rate
         parts = [f"{self.baseline}, by backpropagation: {units} units{source}"]
@@ -142,14 +146,16 @@ class ConvolutionalNetwork(MultilayerPerceptron):
                 "one, such as mnist_own_features"
             )
         normalizes = self.settings.network.batch_normalization
-        self.shapes = [shape if like is None else like.shape for shape, like in zip(self.shapes, convolutions, strict=True)]
         sizes = itertools.pairwise([self.input_size, *(layer.units for layer in layers)])
         return [
-            _HiddenLayer(nn.Linear(*size, bias=not normalizes), size[1], normalizes)
+            _HiddenLayer(nn.Linear(*size, bias=not normalizes), size[1:], normalizes)
             if like is None
-            else _HiddenLayer(_Convolution(like, bias=not normalizes), like.shape[0], normalizes)
+            else _HiddenLayer(_Convolution(like, bias=not normalizes), like.shape, normalizes)
             for size, like in zip(sizes, convolutions, strict=True)
         ]
+
+    def _shapes(self) -> list[Sequence[int]]:
+        return [cast(_HiddenLayer, layer).shape for layer in self.hidden]
 
 
 def _convolution_of(layer: LocalModule, source: str) -> Conv2d | None:
@@ -163,14 +169,14 @@ class _HiddenLayer(nn.Module):
 
     Args:
         drive: computes the drive, (batch, units) or (batch, channels, height, width), of what the layer reads.
-        channels: the number of channels, or of units in a dense layer.
+        shape: (channels, height, width), or (units,) of a dense layer.
         normalizes: true for batch normalization.
     """
 
-    def __init__(self, drive: nn.Module, channels: int, normalizes: bool) -> None:
+    def __init__(self, drive: nn.Module, shape: Sequence[int], normalizes: bool) -> None:
         super().__init__()
-        self.drive = drive
-        self.normalization = nn.BatchNorm1d(channels) if normalizes else None
+        self.drive, self.shape = drive, shape
+        self.normalization = nn.BatchNorm1d(shape[0]) if normalizes else None
 
     def forward(self, units: Tensor) -> Tensor:
         """Compute the layer before its activation, (batch, units), from the units that it reads, (batch, units)."""

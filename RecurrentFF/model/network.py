@@ -38,8 +38,7 @@ class Network(ConvertibleModule):
         dtype: the type of weights, activity and gradients: float32 or float64.
         compute_dtype: the type of the patterns and of the weights in matrix products; `dtype` if left out.
         modules: local modules in place of the layers that the settings describe, bottom to top. The settings of single layers
-            (activation, badness, class_groups, batch_normalization, dropout, connections and others) do not apply to them.
-            A checkpoint holds their weights only: `rff.load(path, network=…)` needs a network with the same modules.
+            do not apply to them. A checkpoint has their weights only: `rff.load(path, network=…)` needs the same modules.
         fused: whether to take the fast path where the modules allow it. The results are the same, up to rounding.
 
     Attributes:
