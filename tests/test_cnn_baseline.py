@@ -123,8 +123,13 @@ def test_a_resumed_cnn_equals_an_uninterrupted_one_in_its_statistics_too(tmp_pat
 
 
 def test_other_connections_are_left_out() -> None:
-    lateral = [{**CONNECTIONS[0], "sources": ["forward", "lateral"]}, CONNECTIONS[1]]
-    assert sum(p.numel() for p in cnn(connections=lateral).parameters()) == sum(p.numel() for p in cnn().parameters())
+    both = network().layers["h1"]
+    assert [type(each).__name__ for each in cast(Any, both).connections].count("Conv2d") == 2  # of the input, and of itself
+    forward = [*({**each, "sources": ["forward"]} for each in CONNECTIONS), {"name": "none", "sources": ["lateral", "backward"]}]
+    assert len(cast(Any, network(connections=forward).layers["h1"]).connections) == 1
+    expected = [parameter.shape for parameter in plain(True).parameters()]
+    for model in (cnn(), cnn(connections=forward)):
+        assert [parameter.shape for parameter in model.parameters()] == expected
 
 
 def test_the_statistics_of_a_cnn_in_bfloat16_are_in_float32() -> None:
